@@ -1,0 +1,177 @@
+/* The backend table (floor 1): ONE struct of function pointers, an entry per sequence-level operation.
+ *
+ * Plain C: no exception and no C++ type crosses it, so that a backend may live in a library of its own.
+ * Callers (floor 2, csrc/ops) have checked every argument: shapes agree, indices are in range, pointers are
+ * valid and not aliased unless said. Arrays are contiguous, row-major, float32 unless said.
+ *
+ * Shapes by letter: B batch, T time, I input features, H units, G gates (4 for LSTM), V vocabulary, D embedding
+ * width, M rows, K inner size, N columns.
+ */
+#ifndef LSTM_NATIVE_BACKEND_H
+#define LSTM_NATIVE_BACKEND_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define LN_BACKEND_VERSION 1
+
+/* Every entry that can fail returns one of these; on failure `context->message` says why. */
+typedef enum LnStatus { LN_OK = 0, LN_OUT_OF_MEMORY = 1, LN_RUNTIME_ERROR = 2 } LnStatus;
+
+/* One call's surroundings. */
+typedef struct LnContext {
+    void* stream;        /* the device's queue; NULL on the CPU */
+    int32_t num_threads; /* threads the call may use, the caller included */
+    char message[256];   /* written on failure */
+} LnContext;
+
+/* Control byte of one (batch row, time step), in processed order. */
+enum {
+    LN_UPDATE = 1, /* the step is computed; without it h and c are carried over */
+    LN_RESET = 2,  /* h and c become initial_h, initial_c (or zero) before the step */
+    LN_EMIT = 4    /* the output of the step is h; without it, zero */
+};
+
+/* cell and activations are numbers of core/activation.h */
+typedef enum LnCell { LN_CELL_LSTM = 0 } LnCell;
+
+/* Canonical weights: kernel (I, G*H), recurrent_kernel (H, G*H), bias (G*H) or NULL; gates i, f, c, o. */
+typedef struct LnRecurrentConfig {
+    int32_t cell;
+    int32_t activation;           /* candidate and cell output */
+    int32_t recurrent_activation; /* gates */
+    int64_t I, H;
+} LnRecurrentConfig;
+
+typedef struct LnRecurrentForward {
+    int64_t B, T;
+    const float* inputs;     /* (B, T, I) */
+    const uint8_t* control;  /* (B, T) or NULL: every step LN_UPDATE | LN_EMIT */
+    const float* initial_h;  /* (B, H) or NULL: zero */
+    const float* initial_c;  /* (B, H) or NULL: zero */
+    int32_t go_backwards;    /* step s reads inputs[:, T-1-s]; everything else is in processed order */
+    float* outputs;          /* (B, T, H), out, or NULL */
+    float* last_output;      /* (B, H), out, or NULL: the output of the last step; only where outputs is NULL */
+    float* last_h;           /* (B, H), out, or NULL */
+    float* last_c;           /* (B, H), out, or NULL */
+    void* saved;             /* NULL for inference, else recurrent_saved_bytes bytes for the backward call */
+} LnRecurrentForward;
+
+/* Gradients that come in may be NULL (zero); those that go out may be NULL (not wanted). Written, not added. */
+typedef struct LnRecurrentBackward {
+    const LnRecurrentForward* forward; /* the arguments of the forward call; inputs, control, saved are read */
+    void* saved;                       /* overwritten: good for one backward call */
+    const float* d_outputs;            /* (B, T, H) */
+    const float* d_last_output;        /* (B, H); only where d_outputs is NULL */
+    const float* d_last_h;             /* (B, H) */
+    const float* d_last_c;             /* (B, H) */
+    float* d_inputs;                   /* (B, T, I) */
+    float* d_kernel;                   /* (I, G*H) */
+    float* d_recurrent_kernel;         /* (H, G*H) */
+    float* d_bias;                     /* (G*H) */
+    float* d_initial_h;                /* (B, H) */
+    float* d_initial_c;                /* (B, H) */
+} LnRecurrentBackward;
+
+typedef enum LnLoss {
+    LN_BINARY_CROSSENTROPY = 0,
+    LN_CATEGORICAL_CROSSENTROPY = 1,
+    LN_SPARSE_CATEGORICAL_CROSSENTROPY = 2,
+    LN_MEAN_SQUARED_ERROR = 3,
+    LN_MEAN_ABSOLUTE_ERROR = 4
+} LnLoss;
+
+typedef struct LnLossArgs {
+    int32_t loss;
+    int32_t from_logits;
+    float label_smoothing;
+    int64_t M, N;             /* rows, columns of the prediction */
+    const void* y_true;       /* (M, N) float32; sparse: (M) int32, in [0, N) */
+    const float* y_pred;      /* (M, N) */
+    const float* row_weights; /* (M) or NULL: ones; scales the gradient, not `rows` */
+    float* rows;              /* (M), out: mean loss over the N columns (sum for the categorical ones) */
+    float* d_y_pred;          /* (M, N), out, or NULL */
+} LnLossArgs;
+
+/* One entry an array of the model; all arrays of an entry have `count` elements. */
+typedef struct LnAdamArray {
+    float* variable;
+    const float* gradient;
+    float* m;
+    float* v;
+    float* v_hat;  /* NULL unless amsgrad */
+    float decay;   /* variable -= variable * decay before the step; 0: none */
+    int64_t count;
+} LnAdamArray;
+
+typedef struct LnSgdArray {
+    float* variable;
+    const float* gradient;
+    float* velocity; /* NULL: no momentum */
+    float decay;
+    int64_t count;
+} LnSgdArray;
+
+typedef struct LnBackend {
+    uint32_t version;     /* LN_BACKEND_VERSION */
+    uint32_t struct_size; /* sizeof(LnBackend) */
+    const char* name;     /* "cpu" */
+
+    /* A number that changes when packs made before can no longer be used (another instruction set). */
+    uint64_t (*pack_epoch)(void);
+
+    /* Packs the weights for forward and backward; `*pack` is opaque, immutable, shared by threads. */
+    LnStatus (*recurrent_prepare)(LnContext*, const LnRecurrentConfig*, const float* kernel,
+                                  const float* recurrent_kernel, const float* bias, void** pack);
+    void (*recurrent_release)(void* pack);
+    /* Bytes of `saved` for one training call. */
+    size_t (*recurrent_saved_bytes)(const void* pack, int64_t B, int64_t T);
+    LnStatus (*recurrent_forward)(LnContext*, const void* pack, const LnRecurrentForward*);
+    LnStatus (*recurrent_backward)(LnContext*, const void* pack, const LnRecurrentBackward*);
+
+    /* Dense: y (M, N) = x (M, K) kernel (K, N) + bias (N). */
+    LnStatus (*dense_prepare)(LnContext*, int64_t K, int64_t N, const float* kernel, const float* bias, void** pack);
+    void (*dense_release)(void* pack);
+    LnStatus (*dense_forward)(LnContext*, const void* pack, int64_t M, const float* x, float* y);
+    /* d_x (M, K), d_kernel (K, N), d_bias (N); each may be NULL. */
+    LnStatus (*dense_backward)(LnContext*, const void* pack, int64_t M, const float* x, const float* d_y, float* d_x,
+                               float* d_kernel, float* d_bias);
+
+    /* rows (M, D) = table[ids]; ids (M) in [0, V). */
+    LnStatus (*embedding_forward)(LnContext*, int64_t M, int64_t D, const float* table, const int32_t* ids,
+                                  float* rows);
+    /* d_table (V, D) = sums of the rows of d_rows (M, D) by id, in row order. */
+    LnStatus (*embedding_backward)(LnContext*, int64_t M, int64_t D, int64_t V, const int32_t* ids,
+                                   const float* d_rows, float* d_table);
+
+    /* Elementwise over M*N, or along the N columns of each row (softmax, ...). y may be x. */
+    LnStatus (*activation_forward)(LnContext*, int32_t activation, int64_t M, int64_t N, const float* x, float* y);
+    /* d_x may be d_y. */
+    LnStatus (*activation_backward)(LnContext*, int32_t activation, int64_t M, int64_t N, const float* x,
+                                    const float* y, const float* d_y, float* d_x);
+
+    LnStatus (*loss)(LnContext*, const LnLossArgs*);
+
+    LnStatus (*adam_step)(LnContext*, int64_t arrays, const LnAdamArray*, float alpha, float beta_1, float beta_2,
+                          float epsilon);
+    LnStatus (*sgd_step)(LnContext*, int64_t arrays, const LnSgdArray*, float learning_rate, float momentum,
+                         int32_t nesterov);
+
+    /* target += other; target *= factor; target = min(max(target, low), high); result = a * b (count each). */
+    LnStatus (*add)(LnContext*, int64_t count, float* target, const float* other);
+    LnStatus (*scale)(LnContext*, int64_t count, float* target, float factor);
+    LnStatus (*clip)(LnContext*, int64_t count, float* target, float low, float high);
+    LnStatus (*multiply)(LnContext*, int64_t count, const float* a, const float* b, float* result);
+    /* *result = sum of squares, in double precision and a fixed order. */
+    LnStatus (*squared_norm)(LnContext*, int64_t count, const float* x, double* result);
+} LnBackend;
+
+#ifdef __cplusplus
+} /* extern "C" */
+#endif
+
+#endif /* LSTM_NATIVE_BACKEND_H */

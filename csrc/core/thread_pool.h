@@ -1,0 +1,57 @@
+// One small thread pool (floor 0). No thread exists before the first parallel call; the caller takes part;
+// workers spin for some tens of microseconds, then sleep; a forked child starts with no workers and makes
+// its own; nested and concurrent calls run serially on their caller, so every caller gets its answer.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+
+namespace lstm_native::core {
+
+// Threads a call may use, the caller included. Default: LSTM_NATIVE_NUM_THREADS, else the processors that
+// affinity and the cgroup's quota allow. invalid_argument unless 1 <= n <= kMaxThreads.
+inline constexpr int kMaxThreads = 256;
+int num_threads();
+void set_num_threads(int n);
+
+// Worker threads that exist now.
+int pool_threads() noexcept;
+
+// The body of a parallel call: runs as member `rank` of `team`. Must not throw.
+using TeamBody = void (*)(void* argument, int rank, int team);
+
+// Runs `body` once on each of up to `want` threads, all at the same time, so that members may wait for each
+// other in a Barrier. The team that came together may be smaller than `want` (down to 1: `body(arg, 0, 1)`
+// on the caller). Returns when all are done. Flush-to-zero is set within (see fp_mode.h).
+void run_team(int want, TeamBody body, void* argument);
+
+template <class F>
+void run_team(int want, F& body) {
+    run_team(want, [](void* argument, int rank, int team) { (*static_cast<F*>(argument))(rank, team); }, &body);
+}
+
+// Calls body(index) for 0 <= index < tasks, each once, claimed dynamically by up to `want` threads.
+// body must not throw.
+template <class F>
+void parallel_tasks(std::int64_t tasks, int want, F&& body) {
+    if (tasks < static_cast<std::int64_t>(want)) want = static_cast<int>(tasks);
+    std::atomic<std::int64_t> next{0};
+    auto member = [&](int, int) {
+        for (std::int64_t i; (i = next.fetch_add(1, std::memory_order_relaxed)) < tasks;) body(i);
+    };
+    run_team(want, member);
+}
+
+// A barrier for the members of one team. Spins for a bounded time, then yields, so that a member that
+// lost its processor is not fought for it.
+class Barrier {
+public:
+    // Returns when `team` members have called it; every one passes the same number.
+    void wait(int team) noexcept;
+
+private:
+    alignas(64) std::atomic<int> arrived_{0};
+    alignas(64) std::atomic<unsigned> phase_{0};
+};
+
+}  // namespace lstm_native::core

@@ -1,0 +1,60 @@
+// The elementwise micro-kernels as plain function pointers (floor 1), a part of KernelTable. Each works on one
+// range on the calling thread; elementwise.cpp cuts the work into ranges.
+#pragma once
+
+#include <cstdint>
+
+#include "backend/backend.h"
+
+namespace lstm_native::cpu {
+
+// Constants of one Adam step over `count` elements; see LnAdamArray.
+struct AdamRange {
+    float* variable;
+    const float* gradient;
+    float* m;
+    float* v;
+    float* v_hat;  // null unless amsgrad
+    std::int64_t count;
+    float alpha, one_minus_beta_1, one_minus_beta_2, epsilon, decay;
+};
+
+struct SgdRange {
+    float* variable;
+    const float* gradient;
+    float* velocity;  // null: no momentum
+    std::int64_t count;
+    float learning_rate, momentum, decay;
+    bool nesterov;
+};
+
+// Rows of d_rows (M, D) added to those rows [v_begin, v_end) of table (V, D) that `ids` names, columns
+// [d_begin, d_end) only, in row order.
+struct ScatterAdd {
+    std::int64_t M, D;
+    std::int64_t v_begin, v_end, d_begin, d_end;
+    const std::int32_t* ids;
+    const float* d_rows;
+    float* table;
+};
+
+struct ElementwiseKernels {
+    // `kind` is a number of core/activation.h. y may be x; d_x may be d_y.
+    void (*activation)(std::int32_t kind, std::int64_t count, const float* x, float* y);
+    void (*activation_gradient)(std::int32_t kind, std::int64_t count, const float* x, const float* y,
+                                const float* d_y, float* d_x);
+    // softmax or log_softmax of M rows of N columns.
+    void (*softmax)(bool log, std::int64_t M, std::int64_t N, const float* x, float* y);
+    void (*softmax_gradient)(bool log, std::int64_t M, std::int64_t N, const float* y, const float* d_y, float* d_x);
+    // Rows [begin, end) of a loss and of its gradient.
+    void (*loss)(const LnLossArgs& args, std::int64_t begin, std::int64_t end);
+    void (*scatter_add)(const ScatterAdd& args);
+    void (*adam)(const AdamRange& range);
+    void (*sgd)(const SgdRange& range);
+    void (*add)(std::int64_t count, float* target, const float* other);
+    void (*scale)(std::int64_t count, float* target, float factor);
+    void (*clip)(std::int64_t count, float* target, float low, float high);
+    void (*multiply)(std::int64_t count, const float* a, const float* b, float* result);
+};
+
+}  // namespace lstm_native::cpu

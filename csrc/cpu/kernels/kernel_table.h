@@ -1,0 +1,121 @@
+// The micro-kernels as plain function pointers: one table for each instruction set that this build has.
+// isa.cpp picks one at first use.
+//
+// Blocked rows, the layout of every activation inside the CPU backend: a matrix of R rows and C columns is
+// cut into column blocks of L = lanes floats, each block holding its rows one after the other:
+//     element (r, c) is at [(c / L) * block_stride + r * L + c % L]
+// so a row of a block is one vector, products broadcast from one moving pointer, and what one product
+// writes, the next one reads. Padding columns are zero.
+#pragma once
+
+#include <cstdint>
+
+#include "cpu/kernels/elementwise_kernels.h"
+
+namespace lstm_native::cpu {
+
+// c = start + a * w for `rows` rows and the column pairs [pair_begin, pair_end): in every element one chain of
+// multiply-adds, k ascending, whatever the tile.
+//   a  blocked rows (rows, k);  w  packed pairs [pair][k][2][L];  c  blocked rows.
+enum class Start { c, bias, zero };  // what the chain starts from: c itself, the bias of the column, zero
+struct Product {
+    Start start;
+    const float* bias;         // [pair][2][L], with Start::bias
+    std::int64_t rows, k;
+    const float* a;
+    std::int64_t a_stride;     // floats between column blocks of a
+    const float* w;
+    std::int64_t w_stride;     // floats between pairs: >= k * 2 * L
+    float* c;
+    std::int64_t c_stride;
+    std::int64_t pair_begin, pair_end;
+    bool descending;           // walk the pairs backwards: the cache still holds the last ones of the step before
+};
+
+// One time step of a cell for one tile of rows and the unit blocks [block_begin, block_end): adds h * R to the
+// gate pre-activations and turns them into the new state.
+//   gates  blocked rows, G column blocks a unit block (i, f, c, o): pre-activations in; training: what backward
+//          needs out (activated gates, or pre-activations when `general`)
+struct CellStep {
+    std::int64_t rows, units;        // rows of the tile, true number of units
+    std::int64_t block_begin, block_end;
+    bool descending;
+    bool training;
+    std::int32_t activation, recurrent_activation;  // numbers of core/activation.h
+    const float* w;                  // packed pairs of the recurrent kernel
+    std::int64_t w_stride;
+    float* gates;
+    std::int64_t gates_stride;
+    const float* h_in;               // blocked rows (rows, units)
+    float* h_out;
+    std::int64_t h_in_stride, h_out_stride;
+    const float* c_in;               // blocked rows; may be c_out
+    float* c_out;
+    std::int64_t c_in_stride, c_out_stride;
+    const std::uint8_t* control;     // one byte a row at control[r * control_stride], or null
+    std::int64_t control_stride;
+    float* out;                      // row r's output at out[r * out_stride], row-major units; or null
+    std::int64_t out_stride;
+};
+
+// One time step backward for one tile: gate gradients from the state gradients.
+//   gates  in: what the forward step left; out: gradients of the pre-activations (zero where not updated)
+//   dh     in: gradient that reaches h of this step; out: what passes straight to h of the step before
+//          (all of it where the row was not updated, else zero: the product with R^T adds the rest)
+//   dc     in and out: gradient of c, likewise
+// c after the step is computed anew: a reset may have overwritten it. Gradients through a reset are the driver's.
+struct CellStepBackward {
+    std::int64_t rows, units;
+    std::int64_t block_begin, block_end;
+    std::int32_t activation, recurrent_activation;
+    float* gates;
+    std::int64_t gates_stride;
+    const float* c_before;           // blocked rows: c that the step started from
+    std::int64_t c_before_stride;
+    const float* d_out;              // row r at d_out[r * d_out_stride], row-major units; or null. Added to dh where emitted.
+    std::int64_t d_out_stride;
+    float* dh;                       // blocked rows
+    float* dc;
+    std::int64_t d_stride;
+    const std::uint8_t* control;
+    std::int64_t control_stride;
+};
+
+// Weight gradient: out[i, j] += sum over rows r (ascending) of a[r, i] * g[r, j]
+//   a  blocked rows (rows, m);  g  one pair of column blocks of blocked rows
+//   out  row-major with `out_stride`; columns of block 0 go to out + column0, those of block 1 to out + column1;
+//   `valid0`, `valid1` columns of each are real (0: the block is absent; its g must still be readable)
+struct Outer {
+    std::int64_t rows, m;
+    const float* a;
+    std::int64_t a_stride;
+    const float* g0;
+    const float* g1;
+    float* out;
+    std::int64_t out_stride;
+    std::int64_t column0, column1;
+    std::int64_t valid0, valid1;
+    bool accumulate;                 // false: written, not added
+};
+
+struct KernelTable {
+    const char* name;
+    std::int64_t lanes;              // L
+    std::int64_t tile_rows;          // rows that one micro-kernel takes at most
+    void (*product)(const Product&);
+    void (*lstm_step)(const CellStep&);
+    void (*lstm_step_backward)(const CellStepBackward&);
+    void (*outer)(const Outer&);
+    // Row-major to blocked rows and back: `rows` rows of `columns` floats, `stride` floats apart.
+    void (*block_rows)(std::int64_t rows, std::int64_t columns, const float* in, std::int64_t in_stride, float* out,
+                       std::int64_t out_block_stride);
+    void (*unblock_rows)(std::int64_t rows, std::int64_t columns, const float* in, std::int64_t in_block_stride,
+                         float* out, std::int64_t out_stride);
+    ElementwiseKernels elementwise;
+};
+
+const KernelTable* kernels_generic();
+const KernelTable* kernels_avx2();
+const KernelTable* kernels_avx512();
+
+}  // namespace lstm_native::cpu

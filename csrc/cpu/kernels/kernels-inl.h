@@ -1,0 +1,34 @@
+// All micro-kernels for the vector type `Vec` of namespace LSTM_NATIVE_ISA_NAMESPACE. Included once by each
+// kernels_<isa>.cpp. Everything has internal linkage: a function compiled for one instruction set must never be
+// the copy that the linker keeps for another.
+#include <cstdint>
+
+#include "core/activation.h"
+#include "cpu/kernels/kernel_table.h"
+
+#include "cpu/kernels/math-inl.h"
+#include "cpu/kernels/product-inl.h"
+#include "cpu/kernels/lstm-inl.h"
+#include "cpu/kernels/elementwise-inl.h"
+
+namespace lstm_native::cpu::LSTM_NATIVE_ISA_NAMESPACE {
+namespace {
+
+#define LSTM_NATIVE_STRING2(x) #x
+#define LSTM_NATIVE_STRING(x) LSTM_NATIVE_STRING2(x)
+
+constexpr KernelTable kTable = {
+    LSTM_NATIVE_STRING(LSTM_NATIVE_ISA_NAMESPACE),
+    Vec::kLanes,
+    kTileRows,
+    product,
+    lstm_step,
+    lstm_step_backward,
+    outer,
+    block_rows,
+    unblock_rows,
+    kElementwise,
+};
+
+}  // namespace
+}  // namespace lstm_native::cpu::LSTM_NATIVE_ISA_NAMESPACE

@@ -1,0 +1,190 @@
+// Products over blocked rows and packed pairs (see kernel_table.h). Included by kernels-inl.h.
+
+namespace lstm_native::cpu::LSTM_NATIVE_ISA_NAMESPACE {
+namespace {
+
+constexpr int kL = Vec::kLanes;
+constexpr int kTileRows = Vec::kRegisters >= 32 ? 12 : 6;  // 12 x 2 or 6 x 2 accumulators, two weights, one broadcast
+
+// Pairs that a tile of `rows` rows takes side by side: enough independent chains to hide the latency of the
+// multiply-add, few enough to stay in registers.
+constexpr int pairs_at_once(int rows) {
+    if (Vec::kRegisters >= 32) return rows <= 2 ? 4 : rows <= 6 ? 2 : 1;
+    return rows <= 1 ? 4 : rows <= 3 ? 2 : 1;
+}
+
+// Rows x Pairs tile: a, c point at the tile's first row; w, c at its first pair.
+template <int Rows, int Pairs>
+inline void product_tile(const Product& p, const float* a, const float* w, float* c, const float* bias) {
+    Vec sum[Rows][2 * Pairs];
+    if (p.start == Start::c) {
+#pragma GCC unroll 8
+        for (int j = 0; j < 2 * Pairs; ++j)
+#pragma GCC unroll 16
+            for (int r = 0; r < Rows; ++r) sum[r][j] = Vec::load(c + j * p.c_stride + r * kL);
+    } else {
+#pragma GCC unroll 8
+        for (int j = 0; j < 2 * Pairs; ++j) {
+            const Vec start = p.start == Start::bias ? Vec::load(bias + j * kL) : Vec::zero();
+#pragma GCC unroll 16
+            for (int r = 0; r < Rows; ++r) sum[r][j] = start;
+        }
+    }
+    for (std::int64_t k0 = 0; k0 < p.k; k0 += kL, a += p.a_stride) {
+        const float* broadcast = a;
+        const std::int64_t here = p.k - k0 < kL ? p.k - k0 : kL;
+        for (const float* const end = broadcast + here; broadcast != end; ++broadcast, w += 2 * kL) {
+            Vec weight[2 * Pairs];
+#pragma GCC unroll 4
+            for (int q = 0; q < Pairs; ++q) {
+                weight[2 * q] = Vec::load(w + q * p.w_stride);
+                weight[2 * q + 1] = Vec::load(w + q * p.w_stride + kL);
+            }
+#pragma GCC unroll 16
+            for (int r = 0; r < Rows; ++r) {
+                const Vec x = Vec::set(broadcast[r * kL]);
+#pragma GCC unroll 8
+                for (int j = 0; j < 2 * Pairs; ++j) sum[r][j] = Vec::fma(x, weight[j], sum[r][j]);
+            }
+        }
+    }
+#pragma GCC unroll 8
+    for (int j = 0; j < 2 * Pairs; ++j)
+#pragma GCC unroll 16
+        for (int r = 0; r < Rows; ++r) sum[r][j].store(c + j * p.c_stride + r * kL);
+}
+
+using TileFunction = void (*)(const Product&, const float*, const float*, float*, const float*);
+
+template <int Rows, int Pairs>
+void tile(const Product& p, const float* a, const float* w, float* c, const float* bias) {
+    product_tile<Rows, Pairs>(p, a, w, c, bias);
+}
+
+// One pair, and pairs_at_once pairs, for each number of rows.
+struct TileFunctions {
+    TileFunction one, many;
+    int pairs;
+};
+template <int Rows>
+constexpr TileFunctions tile_functions() {
+    return {tile<Rows, 1>, tile<Rows, pairs_at_once(Rows)>, pairs_at_once(Rows)};
+}
+constexpr TileFunctions kTiles[] = {
+    tile_functions<1>(), tile_functions<2>(), tile_functions<3>(), tile_functions<4>(),
+    tile_functions<5>(), tile_functions<6>(),
+#if defined(__AVX512F__)
+    tile_functions<7>(), tile_functions<8>(), tile_functions<9>(), tile_functions<10>(),
+    tile_functions<11>(), tile_functions<12>(),
+#endif
+};
+static_assert(sizeof(kTiles) / sizeof(kTiles[0]) == kTileRows, "one entry for each number of rows");
+
+// `count` pairs from `pair` on, for all rows in groups of nearly equal size.
+inline void product_pairs(const Product& p, std::int64_t pair, bool many) {
+    const std::int64_t groups = (p.rows + kTileRows - 1) / kTileRows;
+    const std::int64_t size = p.rows / groups;
+    const std::int64_t larger = p.rows % groups;  // so many groups have one row more
+    const float* const w = p.w + pair * p.w_stride;
+    float* const c = p.c + 2 * pair * p.c_stride;
+    const float* const bias = p.bias + (p.start == Start::bias ? 2 * pair * kL : 0);
+    std::int64_t row = 0;
+    for (std::int64_t g = 0; g < groups; ++g) {
+        const std::int64_t rows = size + (g < larger ? 1 : 0);
+        const TileFunctions& f = kTiles[rows - 1];
+        (many ? f.many : f.one)(p, p.a + row * kL, w, c + row * kL, bias);
+        row += rows;
+    }
+}
+
+void product(const Product& p) {
+    if (p.rows == 0) return;
+    // Row groups differ by one row; take side by side what the larger allows.
+    const std::int64_t groups = (p.rows + kTileRows - 1) / kTileRows;
+    const std::int64_t largest = (p.rows + groups - 1) / groups;
+    const std::int64_t smallest = p.rows / groups;
+    const int many = kTiles[largest - 1].pairs == kTiles[smallest - 1].pairs ? kTiles[largest - 1].pairs : 1;
+    const std::int64_t pairs = p.pair_end - p.pair_begin;
+    const std::int64_t whole = pairs / many;
+    if (!p.descending) {
+        for (std::int64_t i = 0; i < whole; ++i) product_pairs(p, p.pair_begin + i * many, many > 1);
+        for (std::int64_t i = p.pair_begin + whole * many; i < p.pair_end; ++i) product_pairs(p, i, false);
+    } else {
+        for (std::int64_t i = p.pair_end; i-- > p.pair_begin + whole * many;) product_pairs(p, i, false);
+        for (std::int64_t i = whole; i-- > 0;) product_pairs(p, p.pair_begin + i * many, many > 1);
+    }
+}
+
+// out[i .. i + Rows) of one pair; `a` points at column i of row 0.
+constexpr int kOuterRows = kL < 8 ? kL : Vec::kRegisters >= 32 ? 8 : 4;  // divides kL: a group stays in one column block
+
+inline Vec load_valid(const float* p, std::int64_t valid) {
+    return valid == kL ? Vec::load(p) : Vec::load_first(p, valid);
+}
+inline void store_valid(Vec v, float* p, std::int64_t valid) {
+    if (valid == kL) {
+        v.store(p);
+    } else {
+        v.store_first(p, valid);
+    }
+}
+
+void outer(const Outer& o) {
+    for (std::int64_t i = 0; i < o.m; i += kOuterRows) {
+        const float* a = o.a + (i / kL) * o.a_stride + i % kL;
+        float* const out = o.out + i * o.out_stride;
+        const std::int64_t real = o.m - i < kOuterRows ? o.m - i : kOuterRows;
+        Vec sum[kOuterRows][2];
+#pragma GCC unroll 8
+        for (int r = 0; r < kOuterRows; ++r) {
+            sum[r][0] = Vec::zero();
+            sum[r][1] = Vec::zero();
+            if (o.accumulate && r < real) {
+                sum[r][0] = load_valid(out + r * o.out_stride + o.column0, o.valid0);
+                if (o.valid1 > 0) sum[r][1] = load_valid(out + r * o.out_stride + o.column1, o.valid1);
+            }
+        }
+        const float* g0 = o.g0;
+        const float* g1 = o.g1;
+        for (std::int64_t row = 0; row < o.rows; ++row, a += kL, g0 += kL, g1 += kL) {
+            const Vec v0 = Vec::load(g0);
+            const Vec v1 = Vec::load(g1);
+#pragma GCC unroll 8
+            for (int r = 0; r < kOuterRows; ++r) {
+                const Vec x = Vec::set(a[r]);
+                sum[r][0] = Vec::fma(x, v0, sum[r][0]);
+                sum[r][1] = Vec::fma(x, v1, sum[r][1]);
+            }
+        }
+#pragma GCC unroll 8
+        for (int r = 0; r < kOuterRows; ++r) {
+            if (r < real) {
+                store_valid(sum[r][0], out + r * o.out_stride + o.column0, o.valid0);
+                if (o.valid1 > 0) store_valid(sum[r][1], out + r * o.out_stride + o.column1, o.valid1);
+            }
+        }
+    }
+}
+
+void block_rows(std::int64_t rows, std::int64_t columns, const float* in, std::int64_t in_stride, float* out,
+                std::int64_t out_block_stride) {
+    for (std::int64_t r = 0; r < rows; ++r, in += in_stride, out += kL) {
+        float* to = out;
+        std::int64_t column = 0;
+        for (; column + kL <= columns; column += kL, to += out_block_stride) Vec::load(in + column).store(to);
+        if (column < columns) Vec::load_first(in + column, columns - column).store(to);
+    }
+}
+
+void unblock_rows(std::int64_t rows, std::int64_t columns, const float* in, std::int64_t in_block_stride, float* out,
+                  std::int64_t out_stride) {
+    for (std::int64_t r = 0; r < rows; ++r, in += kL, out += out_stride) {
+        const float* from = in;
+        std::int64_t column = 0;
+        for (; column + kL <= columns; column += kL, from += in_block_stride) Vec::load(from).store(out + column);
+        if (column < columns) Vec::load(from).store_first(out + column, columns - column);
+    }
+}
+
+}  // namespace
+}  // namespace lstm_native::cpu::LSTM_NATIVE_ISA_NAMESPACE

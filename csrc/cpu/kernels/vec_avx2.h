@@ -1,0 +1,67 @@
+// Vector operations of AVX2 with FMA: 8 floats. Include only in kernels_avx2.cpp.
+#pragma once
+
+#include <immintrin.h>
+
+#include <cstdint>
+
+namespace lstm_native::cpu::avx2 {
+
+struct Vec {
+    static constexpr int kLanes = 8;
+    static constexpr int kRegisters = 16;
+
+    __m256 v;
+
+    static Vec zero() { return {_mm256_setzero_ps()}; }
+    static Vec set(float x) { return {_mm256_set1_ps(x)}; }
+    static Vec load(const float* p) { return {_mm256_loadu_ps(p)}; }
+    void store(float* p) const { _mm256_storeu_ps(p, v); }
+    // The first n lanes (0 <= n <= kLanes); the others are zero / left alone.
+    static Vec load_first(const float* p, std::int64_t n) { return {_mm256_maskload_ps(p, first(n))}; }
+    void store_first(float* p, std::int64_t n) const { _mm256_maskstore_ps(p, first(n), v); }
+
+    friend Vec operator+(Vec a, Vec b) { return {_mm256_add_ps(a.v, b.v)}; }
+    friend Vec operator-(Vec a, Vec b) { return {_mm256_sub_ps(a.v, b.v)}; }
+    friend Vec operator*(Vec a, Vec b) { return {_mm256_mul_ps(a.v, b.v)}; }
+    friend Vec operator/(Vec a, Vec b) { return {_mm256_div_ps(a.v, b.v)}; }
+    // a * b + c, rounded once.
+    static Vec fma(Vec a, Vec b, Vec c) { return {_mm256_fmadd_ps(a.v, b.v, c.v)}; }
+    // -(a * b) + c, rounded once.
+    static Vec fnma(Vec a, Vec b, Vec c) { return {_mm256_fnmadd_ps(a.v, b.v, c.v)}; }
+    // The second operand where either is NaN, as the processor does.
+    static Vec min(Vec a, Vec b) { return {_mm256_min_ps(a.v, b.v)}; }
+    static Vec max(Vec a, Vec b) { return {_mm256_max_ps(a.v, b.v)}; }
+    static Vec sqrt(Vec a) { return {_mm256_sqrt_ps(a.v)}; }
+    static Vec abs(Vec a) { return {_mm256_andnot_ps(sign_bit(), a.v)}; }
+    static Vec round(Vec a) { return {_mm256_round_ps(a.v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)}; }
+    // sign of `sign`, magnitude of `a`.
+    static Vec copy_sign(Vec a, Vec sign) {
+        return {_mm256_or_ps(_mm256_andnot_ps(sign_bit(), a.v), _mm256_and_ps(sign_bit(), sign.v))};
+    }
+    // a * 2^n for an integral n in [-126, 127]; the result must be normal or zero.
+    static Vec scale2(Vec a, Vec n) {
+        const __m256i exponent = _mm256_slli_epi32(_mm256_add_epi32(_mm256_cvtps_epi32(n.v), _mm256_set1_epi32(127)), 23);
+        return {_mm256_mul_ps(a.v, _mm256_castsi256_ps(exponent))};
+    }
+    // x < y ? a : b, lane by lane (b where either is NaN).
+    static Vec where_less(Vec x, Vec y, Vec a, Vec b) {
+        return {_mm256_blendv_ps(b.v, a.v, _mm256_cmp_ps(x.v, y.v, _CMP_LT_OQ))};
+    }
+    // The sum of the lanes, in one fixed order.
+    float sum() const {
+        alignas(32) float lane[8];
+        store(lane);
+        for (int width = 4; width > 0; width /= 2)
+            for (int i = 0; i < width; ++i) lane[i] += lane[i + width];
+        return lane[0];
+    }
+
+private:
+    static __m256 sign_bit() { return _mm256_set1_ps(-0.0F); }
+    static __m256i first(std::int64_t n) {
+        return _mm256_cmpgt_epi32(_mm256_set1_epi32(static_cast<int>(n)), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+    }
+};
+
+}  // namespace lstm_native::cpu::avx2

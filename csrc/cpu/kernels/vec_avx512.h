@@ -1,0 +1,64 @@
+// Vector operations of AVX-512 (F, VL, BW, DQ): 16 floats. Include only in kernels_avx512.cpp.
+#pragma once
+
+#include <immintrin.h>
+
+#include <cstdint>
+
+namespace lstm_native::cpu::avx512 {
+
+struct Vec {
+    static constexpr int kLanes = 16;
+    static constexpr int kRegisters = 32;
+
+    __m512 v;
+
+    static Vec zero() { return {_mm512_setzero_ps()}; }
+    static Vec set(float x) { return {_mm512_set1_ps(x)}; }
+    static Vec load(const float* p) { return {_mm512_loadu_ps(p)}; }
+    void store(float* p) const { _mm512_storeu_ps(p, v); }
+    // The first n lanes (0 <= n <= kLanes); the others are zero / left alone.
+    static Vec load_first(const float* p, std::int64_t n) {
+        return {_mm512_maskz_loadu_ps(first(n), p)};
+    }
+    void store_first(float* p, std::int64_t n) const { _mm512_mask_storeu_ps(p, first(n), v); }
+
+    friend Vec operator+(Vec a, Vec b) { return {_mm512_add_ps(a.v, b.v)}; }
+    friend Vec operator-(Vec a, Vec b) { return {_mm512_sub_ps(a.v, b.v)}; }
+    friend Vec operator*(Vec a, Vec b) { return {_mm512_mul_ps(a.v, b.v)}; }
+    friend Vec operator/(Vec a, Vec b) { return {_mm512_div_ps(a.v, b.v)}; }
+    // a * b + c, rounded once.
+    static Vec fma(Vec a, Vec b, Vec c) { return {_mm512_fmadd_ps(a.v, b.v, c.v)}; }
+    // -(a * b) + c, rounded once.
+    static Vec fnma(Vec a, Vec b, Vec c) { return {_mm512_fnmadd_ps(a.v, b.v, c.v)}; }
+    // The second operand where either is NaN, as the processor does.
+    static Vec min(Vec a, Vec b) { return {_mm512_min_ps(a.v, b.v)}; }
+    static Vec max(Vec a, Vec b) { return {_mm512_max_ps(a.v, b.v)}; }
+    static Vec sqrt(Vec a) { return {_mm512_sqrt_ps(a.v)}; }
+    static Vec abs(Vec a) { return {_mm512_abs_ps(a.v)}; }
+    static Vec round(Vec a) { return {_mm512_roundscale_ps(a.v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)}; }
+    // sign of `sign`, magnitude of `a`.
+    static Vec copy_sign(Vec a, Vec sign) {
+        return {_mm512_castsi512_ps(_mm512_ternarylogic_epi32(_mm512_set1_epi32(0x7fffffff), _mm512_castps_si512(a.v),
+                                                              _mm512_castps_si512(sign.v), 0xCA))};
+    }
+    // a * 2^n for an integral n in [-126, 127]; the result must be normal or zero.
+    static Vec scale2(Vec a, Vec n) { return {_mm512_scalef_ps(a.v, n.v)}; }
+    // x < y ? a : b, lane by lane (b where either is NaN).
+    static Vec where_less(Vec x, Vec y, Vec a, Vec b) {
+        return {_mm512_mask_blend_ps(_mm512_cmp_ps_mask(x.v, y.v, _CMP_LT_OQ), b.v, a.v)};
+    }
+    // The sum of the lanes, in one fixed order.
+    float sum() const {
+        alignas(64) float lane[16];
+        store(lane);
+        for (int width = 8; width > 0; width /= 2)
+            for (int i = 0; i < width; ++i) lane[i] += lane[i + width];
+        return lane[0];
+    }
+
+private:
+    static __mmask16 first(std::int64_t n) { return static_cast<__mmask16>((1U << n) - 1U); }
+};
+
+}  // namespace lstm_native::cpu::avx512

@@ -1,0 +1,93 @@
+#include "cpu/pack.h"
+
+#include <cstring>
+
+namespace lstm_native::cpu {
+
+namespace {
+PackedPairs empty_pairs(std::int64_t pairs, std::int64_t k, std::int64_t lanes) {
+    PackedPairs packed;
+    packed.pairs = pairs;
+    packed.k = k;
+    packed.stride = core::checked_mul(core::checked_mul(2, lanes), k);
+    packed.data = core::allocate_array<float>(static_cast<std::size_t>(core::checked_mul(pairs, packed.stride)));
+    return packed;
+}
+
+std::size_t float_bytes(std::int64_t count) { return static_cast<std::size_t>(count) * sizeof(float); }
+}  // namespace
+
+PackedPairs pack_pairs(const ColumnBlocks& columns, std::int64_t k, const float* weights) {
+    const std::int64_t lanes = columns.lanes;
+    PackedPairs packed = empty_pairs(columns.pairs(), k, lanes);
+    for (std::int64_t block = 0; block < 2 * packed.pairs; ++block) {
+        float* to = packed.data.get() + block / 2 * packed.stride + block % 2 * lanes;
+        const std::int64_t valid = columns.valid(block);
+        const float* from = valid > 0 ? weights + columns.source(block) : weights;
+        for (std::int64_t row = 0; row < k; ++row, to += 2 * lanes, from += columns.columns()) {
+            if (valid == lanes) {
+                std::memcpy(to, from, float_bytes(lanes));
+            } else {
+                std::memset(to, 0, float_bytes(lanes));
+                std::memcpy(to, from, float_bytes(valid));
+            }
+        }
+    }
+    return packed;
+}
+
+core::Block<float> pack_bias(const ColumnBlocks& columns, const float* bias) {
+    const std::int64_t lanes = columns.lanes;
+    const std::int64_t count = 2 * columns.pairs() * lanes;
+    core::Block<float> packed = core::allocate_array<float>(static_cast<std::size_t>(count));
+    std::memset(packed.get(), 0, float_bytes(count));
+    if (bias == nullptr) return packed;
+    for (std::int64_t block = 0; block < columns.count(); ++block)
+        std::memcpy(packed.get() + block * lanes, bias + columns.source(block), float_bytes(columns.valid(block)));
+    return packed;
+}
+
+PackedPairs transpose_pairs(const ColumnBlocks& columns, const PackedPairs& packed) {
+    const std::int64_t lanes = columns.lanes;
+    const std::int64_t k_blocks = core::ceil_div(packed.k, lanes);
+    PackedPairs out = empty_pairs(core::ceil_div(k_blocks, 2), columns.count() * lanes, lanes);
+    // One tile of lanes x lanes at a time: rows of the source (a k) become lanes of the result.
+    for (std::int64_t kb = 0; kb < 2 * out.pairs; ++kb) {
+        const std::int64_t valid = std::max<std::int64_t>(0, std::min(lanes, packed.k - kb * lanes));
+        for (std::int64_t block = 0; block < columns.count(); ++block) {
+            const float* from =
+                packed.data.get() + block / 2 * packed.stride + kb * lanes * 2 * lanes + block % 2 * lanes;
+            float* to = out.data.get() + kb / 2 * out.stride + block * lanes * 2 * lanes + kb % 2 * lanes;
+            for (std::int64_t i = 0; i < lanes; ++i, to += 2 * lanes) {
+                for (std::int64_t j = 0; j < valid; ++j) to[j] = from[j * 2 * lanes + i];
+                for (std::int64_t j = valid; j < lanes; ++j) to[j] = 0.0F;
+            }
+        }
+    }
+    return out;
+}
+
+void weight_gradient(const KernelTable& table, const ColumnBlocks& columns, std::int64_t pair_begin,
+                     std::int64_t pair_end, std::int64_t rows, std::int64_t m, const float* a, std::int64_t a_stride,
+                     const float* g, std::int64_t g_stride, float* out, std::int64_t out_stride, bool accumulate) {
+    Outer o{};
+    o.rows = rows;
+    o.m = m;
+    o.a = a;
+    o.a_stride = a_stride;
+    o.out = out;
+    o.out_stride = out_stride;
+    o.accumulate = accumulate;
+    for (std::int64_t pair = pair_begin; pair < pair_end; ++pair) {
+        const std::int64_t block = 2 * pair;
+        o.valid0 = columns.valid(block);
+        o.valid1 = columns.valid(block + 1);
+        o.g0 = g + block * g_stride;
+        o.g1 = o.valid1 > 0 ? o.g0 + g_stride : o.g0;
+        o.column0 = columns.source(block);
+        o.column1 = o.valid1 > 0 ? columns.source(block + 1) : 0;
+        table.outer(o);
+    }
+}
+
+}  // namespace lstm_native::cpu

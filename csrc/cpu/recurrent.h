@@ -1,0 +1,18 @@
+// Drivers of a recurrent layer over a whole sequence (floor 1, CPU). Signatures as in backend.h.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "backend/backend.h"
+
+namespace lstm_native::cpu {
+
+LnStatus recurrent_prepare(LnContext* context, const LnRecurrentConfig* config, const float* kernel,
+                           const float* recurrent_kernel, const float* bias, void** pack);
+void recurrent_release(void* pack);
+std::size_t recurrent_saved_bytes(const void* pack, std::int64_t B, std::int64_t T);
+LnStatus recurrent_forward(LnContext* context, const void* pack, const LnRecurrentForward* args);
+LnStatus recurrent_backward(LnContext* context, const void* pack, const LnRecurrentBackward* args);
+
+}  // namespace lstm_native::cpu

@@ -1,0 +1,268 @@
+// Backward over a whole sequence. First the steps in reverse: each turns the kept gates of its chunk into
+// their gradients, in place, and sends the state's gradient one step back. Then, over all gate gradients at
+// once, the weight gradients: every element is summed by one thread, tiles, chunks and rows in order.
+#include <cstring>
+
+#include "core/thread_pool.h"
+#include "cpu/kernels/isa.h"
+#include "cpu/recurrent.h"
+#include "cpu/recurrent_plan.h"
+#include "cpu/status.h"
+
+namespace lstm_native::cpu {
+
+namespace {
+
+using Chunk = RecurrentPlan::Chunk;
+
+class Backward {
+public:
+    Backward(const RecurrentPack& pack, const LnRecurrentBackward& args, const RecurrentPlan& plan)
+        : pack_(pack), args_(args), forward_(*args.forward), plan_(plan), table_(*pack.table) {}
+
+    // Floats of the state gradients dh and dc of one tile, shared by its members.
+    std::int64_t state_floats() const { return 2 * plan_.unit_blocks * plan_.lanes * plan_.largest_tile(); }
+    // Floats of one member's scratch for the input gradient of a chunk.
+    std::int64_t input_floats() const {
+        return args_.d_inputs == nullptr ? 0 : plan_.input_blocks * plan_.lanes * plan_.largest_tile() * plan_.steps;
+    }
+
+    void run_tile(std::int64_t tile, const Share& share, float* input, float* state) const {
+        const Range rows = plan_.tile_rows(tile);
+        const std::int64_t m = rows.end - rows.begin;
+        const std::int64_t stride = m * plan_.lanes;
+        float* const dh = state;
+        float* const dc = state + plan_.unit_blocks * stride;
+        load_state(args_.d_last_h, rows.begin, m, share, dh, stride);
+        load_state(args_.d_last_c, rows.begin, m, share, dc, stride);
+        zero_initial(args_.d_initial_h, rows.begin, m, share);
+        zero_initial(args_.d_initial_c, rows.begin, m, share);
+        for (std::int64_t n = plan_.chunks(); n-- > 0;) {
+            const std::int64_t steps = plan_.chunk_steps(n);
+            const Chunk chunk = chunk_of(tile, n);
+            for (std::int64_t s = steps; s-- > 0;)
+                step(chunk, rows.begin, m, s, n * plan_.steps + s, share, dh, dc, stride);
+            if (args_.d_inputs != nullptr)
+                input_gradient(chunk, rows.begin, m, n * plan_.steps, steps, share, input);
+        }
+        add_initial(args_.d_initial_h, rows.begin, m, share, dh, stride);
+        add_initial(args_.d_initial_c, rows.begin, m, share, dc, stride);
+    }
+
+    // Weight gradients of the column pairs [pairs.begin, pairs.end). `input`: scratch for the blocked inputs of a chunk;
+    // `ones`: a column of ones, for the bias.
+    void weight_gradients(const Range& pairs, float* input, const float* ones) const {
+        const std::int64_t lanes = plan_.lanes;
+        const std::int64_t I = pack_.config.I;
+        const std::int64_t H = pack_.config.H;
+        const std::int64_t stride = pack_.columns.columns();
+        bool accumulate = false;
+        for (std::int64_t tile = 0; tile < plan_.tiles; ++tile) {
+            const Range rows = plan_.tile_rows(tile);
+            const std::int64_t m = rows.end - rows.begin;
+            for (std::int64_t n = 0; n < plan_.chunks(); ++n) {
+                const Chunk chunk = chunk_of(tile, n);
+                const std::int64_t count = plan_.chunk_steps(n) * m;
+                if (args_.d_kernel != nullptr) {
+                    block_inputs(pack_, forward_, rows.begin, m, n * plan_.steps, plan_.chunk_steps(n), input);
+                    weight_gradient(table_, pack_.columns, pairs.begin, pairs.end, count, I, input, count * lanes,
+                                    chunk.gates, chunk.gates_stride, args_.d_kernel, stride, accumulate);
+                }
+                // Slot s of h is the state before step s.
+                if (args_.d_recurrent_kernel != nullptr)
+                    weight_gradient(table_, pack_.columns, pairs.begin, pairs.end, count, H, chunk.h,
+                                    chunk.state_stride, chunk.gates, chunk.gates_stride, args_.d_recurrent_kernel,
+                                    stride, accumulate);
+                if (args_.d_bias != nullptr)
+                    weight_gradient(table_, pack_.columns, pairs.begin, pairs.end, count, 1, ones, 0, chunk.gates,
+                                    chunk.gates_stride, args_.d_bias, stride, accumulate);
+                accumulate = true;
+            }
+        }
+    }
+
+private:
+    std::int64_t H() const { return pack_.config.H; }
+
+    Chunk chunk_of(std::int64_t tile, std::int64_t n) const {
+        const Range rows = plan_.tile_rows(tile);
+        return plan_.chunk_at(static_cast<float*>(args_.saved) + plan_.saved_offset(tile, n), rows.end - rows.begin,
+                              plan_.chunk_steps(n));
+    }
+
+    // The member's real units: first, and how many.
+    std::int64_t first_unit(const Share& share) const { return share.blocks.begin * plan_.lanes; }
+    std::int64_t unit_count(const Share& share) const {
+        return std::max<std::int64_t>(0, std::min(share.blocks.end * plan_.lanes, H()) - first_unit(share));
+    }
+
+    void load_state(const float* from, std::int64_t row, std::int64_t m, const Share& share, float* to,
+                    std::int64_t stride) const {
+        std::memset(to + share.blocks.begin * stride, 0,
+                    static_cast<std::size_t>((share.blocks.end - share.blocks.begin) * stride) * sizeof(float));
+        if (from != nullptr && unit_count(share) > 0)
+            table_.block_rows(m, unit_count(share), from + row * H() + first_unit(share), H(),
+                              to + share.blocks.begin * stride, stride);
+    }
+
+    void zero_initial(float* d_initial, std::int64_t row, std::int64_t m, const Share& share) const {
+        if (d_initial == nullptr) return;
+        for (std::int64_t r = row; r < row + m; ++r)
+            std::fill_n(d_initial + r * H() + first_unit(share), unit_count(share), 0.0F);
+    }
+
+    // d_initial += state, for `m` rows of the member's units.
+    void add_initial(float* d_initial, std::int64_t row, std::int64_t m, const Share& share, const float* state,
+                     std::int64_t stride) const {
+        if (d_initial == nullptr) return;
+        for (std::int64_t r = 0; r < m; ++r) {
+            float* to = d_initial + (row + r) * H();
+            for (std::int64_t u = first_unit(share); u < first_unit(share) + unit_count(share); ++u)
+                to[u] += state[u / plan_.lanes * stride + r * plan_.lanes + u % plan_.lanes];
+        }
+    }
+
+    void step(const Chunk& chunk, std::int64_t row, std::int64_t m, std::int64_t s, std::int64_t t, const Share& share,
+              float* dh, float* dc, std::int64_t stride) const {
+        const std::int64_t slot = s * m * plan_.lanes;
+        CellStepBackward c{};
+        c.rows = m;
+        c.units = H();
+        c.block_begin = share.blocks.begin;
+        c.block_end = std::min(share.blocks.end, core::ceil_div(H(), plan_.lanes));
+        c.activation = pack_.config.activation;
+        c.recurrent_activation = pack_.config.recurrent_activation;
+        c.gates = chunk.gates + slot;
+        c.gates_stride = chunk.gates_stride;
+        c.c_before = chunk.c + slot;
+        c.c_before_stride = chunk.state_stride;
+        if (args_.d_outputs != nullptr) {
+            c.d_out = args_.d_outputs + (row * forward_.T + t) * H();
+            c.d_out_stride = forward_.T * H();
+        } else if (args_.d_last_output != nullptr && t == forward_.T - 1) {
+            c.d_out = args_.d_last_output + row * H();
+            c.d_out_stride = H();
+        }
+        c.dh = dh;
+        c.dc = dc;
+        c.d_stride = stride;
+        c.control = forward_.control == nullptr ? nullptr : forward_.control + row * forward_.T + t;
+        c.control_stride = forward_.T;
+        table_.lstm_step_backward(c);
+        share.sync();  // the product reads the gate gradients of all units
+        if (t > 0 || args_.d_initial_h != nullptr) {
+            Product p{};
+            const PackedPairs& w = pack_.recurrent_transposed();
+            p.start = Start::c;
+            p.rows = m;
+            p.k = w.k;
+            p.a = c.gates;
+            p.a_stride = c.gates_stride;
+            p.w = w.data.get();
+            p.w_stride = w.stride;
+            p.c = dh;
+            p.c_stride = stride;
+            p.pair_begin = share.blocks.begin / 2;
+            p.pair_end = std::min(share.blocks.end / 2, w.pairs);
+            p.descending = t % 2 != 0;
+            table_.product(p);
+        }
+        if (c.control != nullptr) cut_resets(c.control, row, m, share, dh, dc, stride);
+    }
+
+    // Where a row was reset before this step, its gradients end: in the initial state.
+    void cut_resets(const std::uint8_t* control, std::int64_t row, std::int64_t m, const Share& share, float* dh,
+                    float* dc, std::int64_t stride) const {
+        for (std::int64_t r = 0; r < m; ++r) {
+            if ((control[r * forward_.T] & LN_RESET) == 0) continue;
+            float* const dh_row = dh + r * plan_.lanes;
+            float* const dc_row = dc + r * plan_.lanes;
+            add_initial(args_.d_initial_h, row + r, 1, share, dh_row, stride);
+            add_initial(args_.d_initial_c, row + r, 1, share, dc_row, stride);
+            for (std::int64_t b = share.blocks.begin; b < share.blocks.end; ++b) {
+                std::fill_n(dh_row + b * stride, plan_.lanes, 0.0F);
+                std::fill_n(dc_row + b * stride, plan_.lanes, 0.0F);
+            }
+        }
+    }
+
+    // d_inputs of the chunk = gate gradients * kernel^T, for the member's part of the features.
+    void input_gradient(const Chunk& chunk, std::int64_t row, std::int64_t m, std::int64_t t0, std::int64_t steps,
+                        const Share& share, float* input) const {
+        const PackedPairs& w = pack_.kernel_transposed();
+        const Range pairs = part_of(w.pairs, share.members, share.member);
+        const std::int64_t I = pack_.config.I;
+        const std::int64_t column = 2 * pairs.begin * plan_.lanes;
+        const std::int64_t columns = std::min(2 * pairs.end * plan_.lanes, I) - column;
+        if (columns <= 0) return;
+        Product p{};
+        p.start = Start::zero;
+        p.rows = steps * m;
+        p.k = w.k;
+        p.a = chunk.gates;
+        p.a_stride = chunk.gates_stride;
+        p.w = w.data.get();
+        p.w_stride = w.stride;
+        p.c = input;
+        p.c_stride = p.rows * plan_.lanes;
+        p.pair_begin = pairs.begin;
+        p.pair_end = pairs.end;
+        table_.product(p);
+        const float* from = input + 2 * pairs.begin * p.c_stride;
+        for (std::int64_t s = 0; s < steps; ++s) {
+            const std::int64_t t = forward_.go_backwards != 0 ? forward_.T - 1 - (t0 + s) : t0 + s;
+            table_.unblock_rows(m, columns, from + s * m * plan_.lanes, p.c_stride,
+                                args_.d_inputs + (row * forward_.T + t) * I + column, forward_.T * I);
+        }
+    }
+
+    const RecurrentPack& pack_;
+    const LnRecurrentBackward& args_;
+    const LnRecurrentForward& forward_;
+    const RecurrentPlan& plan_;
+    const KernelTable& table_;
+};
+
+}  // namespace
+
+LnStatus recurrent_backward(LnContext* context, const void* opaque, const LnRecurrentBackward* args) {
+    return guarded(context, [&] {
+        const RecurrentPack& pack = *static_cast<const RecurrentPack*>(opaque);
+        const RecurrentPlan plan(pack, args->forward->B, args->forward->T);
+        const Backward backward(pack, *args, plan);
+        const int want = recurrent_threads(*context, plan, pack);
+        const std::int64_t input = backward.input_floats();
+        const std::int64_t state = backward.state_floats();
+        {
+            const core::Block<float> memory =
+                core::allocate_array<float>(static_cast<std::size_t>(want * (input + state)));
+            float* const states = memory.get() + want * input;
+            // Made here rather than by the first member: it may fail.
+            pack.recurrent_transposed();
+            if (args->d_inputs != nullptr) pack.kernel_transposed();
+            run_tiles(plan, pack, want, [&](std::int64_t tile, const Share& share) {
+                backward.run_tile(tile, share, memory.get() + share.rank * input, states + share.group * state);
+            });
+        }
+        const double work = static_cast<double>(plan.B * plan.T) * static_cast<double>(pack.columns.columns()) *
+                            static_cast<double>(pack.config.I + pack.config.H);
+        const int threads = threads_for(*context, work);
+        const std::int64_t pairs = pack.columns.pairs();
+        // A few tasks a thread, so that one that is held up does not hold up all.
+        const std::int64_t tasks = threads == 1 ? 1 : std::min<std::int64_t>(pairs, 4 * threads);
+        const std::int64_t rows = plan.largest_tile() * plan.steps * plan.lanes;
+        const std::int64_t blocked = plan.input_blocks * rows;
+        const core::Block<float> memory =
+            core::allocate_array<float>(static_cast<std::size_t>(rows + threads * blocked));
+        float* const ones = memory.get();
+        std::fill_n(ones, rows, 1.0F);
+        std::atomic<std::int64_t> next{0};
+        auto member = [&](int rank, int) {
+            for (std::int64_t task; (task = next.fetch_add(1)) < tasks;)
+                backward.weight_gradients(part_of(pairs, tasks, task), ones + rows + rank * blocked, ones);
+        };
+        core::run_team(threads, member);
+    });
+}
+
+}  // namespace lstm_native::cpu

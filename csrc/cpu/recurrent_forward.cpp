@@ -1,0 +1,208 @@
+// Forward over a whole sequence. Training keeps every chunk in the caller's memory; inference walks through
+// one chunk per group of threads again and again.
+#include <cstring>
+
+#include "cpu/kernels/isa.h"
+#include "cpu/recurrent.h"
+#include "cpu/recurrent_plan.h"
+#include "cpu/status.h"
+
+namespace lstm_native::cpu {
+
+namespace {
+
+using Chunk = RecurrentPlan::Chunk;
+
+class Forward {
+public:
+    Forward(const RecurrentPack& pack, const LnRecurrentForward& args, const RecurrentPlan& plan)
+        : pack_(pack), args_(args), plan_(plan), table_(*pack.table) {}
+
+    // Floats of scratch for one member: the blocked input of a chunk.
+    std::int64_t input_floats() const {
+        return plan_.input_blocks * plan_.lanes * plan_.largest_tile() * plan_.steps;
+    }
+
+    // All steps of one tile. `chunk_memory`: the chunk shared by the group; not used in training.
+    void run_tile(std::int64_t tile, const Share& share, float* input, float* chunk_memory) const {
+        const Range rows = plan_.tile_rows(tile);
+        const std::int64_t m = rows.end - rows.begin;
+        Chunk before{};
+        std::int64_t before_steps = 0;
+        for (std::int64_t n = 0; n < plan_.chunks(); ++n) {
+            const std::int64_t steps = plan_.chunk_steps(n);
+            float* memory = args_.saved == nullptr
+                                ? chunk_memory
+                                : static_cast<float*>(args_.saved) + plan_.saved_offset(tile, n);
+            // Inference uses one layout throughout, so that the state moves from the last slot to the first in place.
+            const Chunk chunk = plan_.chunk_at(memory, m, args_.saved == nullptr ? plan_.steps : steps);
+            begin_chunk(chunk, before, before_steps, rows.begin, m, share);
+            project(chunk, rows.begin, m, n * plan_.steps, steps, share, input);
+            for (std::int64_t s = 0; s < steps; ++s) step(chunk, rows.begin, m, s, n * plan_.steps + s, share);
+            before = chunk;
+            before_steps = steps;
+        }
+        const std::int64_t slot = before_steps * m * plan_.lanes;
+        write_state(before.h + slot, before.state_stride, rows.begin, m, share, args_.last_h);
+        write_state(before.c + slot, before.state_stride, rows.begin, m, share, args_.last_c);
+    }
+
+private:
+    std::int64_t H() const { return pack_.config.H; }
+
+    // Slot 0 of the chunk: the state after the chunk before, or the initial state.
+    void begin_chunk(const Chunk& chunk, const Chunk& before, std::int64_t before_steps, std::int64_t row,
+                     std::int64_t m, const Share& share) const {
+        if (before_steps == 0) {
+            load_initial(args_.initial_h, row, m, share, chunk.h, chunk.state_stride);
+            load_initial(args_.initial_c, row, m, share, chunk.c, chunk.state_stride);
+        } else {
+            const std::size_t bytes = static_cast<std::size_t>(m * plan_.lanes) * sizeof(float);
+            const std::int64_t slot = before_steps * m * plan_.lanes;
+            for (std::int64_t b = share.blocks.begin; b < share.blocks.end; ++b) {
+                std::memcpy(chunk.h + b * chunk.state_stride, before.h + b * before.state_stride + slot, bytes);
+                std::memcpy(chunk.c + b * chunk.state_stride, before.c + b * before.state_stride + slot, bytes);
+            }
+        }
+        share.sync();
+    }
+
+    void load_initial(const float* initial, std::int64_t row, std::int64_t m, const Share& share, float* to,
+                      std::int64_t stride) const {
+        const std::int64_t begin = share.blocks.begin * plan_.lanes;
+        const std::int64_t columns = std::min(share.blocks.end * plan_.lanes, H()) - begin;
+        if (initial == nullptr || columns < (share.blocks.end - share.blocks.begin) * plan_.lanes) {
+            for (std::int64_t b = share.blocks.begin; b < share.blocks.end; ++b)
+                std::memset(to + b * stride, 0, static_cast<std::size_t>(m * plan_.lanes) * sizeof(float));
+        }
+        if (initial != nullptr && columns > 0)
+            table_.block_rows(m, columns, initial + row * H() + begin, H(), to + share.blocks.begin * stride, stride);
+    }
+
+    // Gates of the chunk = bias + inputs * kernel, for the member's units.
+    void project(const Chunk& chunk, std::int64_t row, std::int64_t m, std::int64_t t0, std::int64_t steps,
+                 const Share& share, float* input) const {
+        const std::int64_t I = pack_.config.I;
+        const std::int64_t rows = steps * m;
+        block_inputs(pack_, args_, row, m, t0, steps, input);
+        Product p{};
+        p.start = Start::bias;
+        p.bias = pack_.bias.get();
+        p.rows = rows;
+        p.k = I;
+        p.a = input;
+        p.a_stride = rows * plan_.lanes;
+        p.w = pack_.kernel.data.get();
+        p.w_stride = pack_.kernel.stride;
+        p.c = chunk.gates;
+        p.c_stride = chunk.gates_stride;
+        p.pair_begin = share.blocks.begin * pack_.columns.gates / 2;
+        p.pair_end = std::min(share.blocks.end * pack_.columns.gates / 2, pack_.columns.pairs());
+        table_.product(p);
+    }
+
+    void step(const Chunk& chunk, std::int64_t row, std::int64_t m, std::int64_t s, std::int64_t t,
+              const Share& share) const {
+        const std::int64_t slot = s * m * plan_.lanes;
+        const std::uint8_t* control = args_.control == nullptr ? nullptr : args_.control + row * args_.T + t;
+        if (control != nullptr && reset_rows(control, chunk, slot, row, m, share)) share.sync();  // all read the whole h
+        CellStep c{};
+        c.rows = m;
+        c.units = H();
+        c.block_begin = share.blocks.begin;
+        c.block_end = std::min(share.blocks.end, core::ceil_div(H(), plan_.lanes));
+        c.descending = t % 2 != 0;
+        c.training = args_.saved != nullptr;
+        c.activation = pack_.config.activation;
+        c.recurrent_activation = pack_.config.recurrent_activation;
+        c.w = pack_.recurrent.data.get();
+        c.w_stride = pack_.recurrent.stride;
+        c.gates = chunk.gates + slot;
+        c.gates_stride = chunk.gates_stride;
+        c.h_in = chunk.h + slot;
+        c.h_out = chunk.h + slot + m * plan_.lanes;
+        c.c_in = chunk.c + slot;
+        c.c_out = chunk.c + slot + m * plan_.lanes;
+        c.h_in_stride = c.h_out_stride = c.c_in_stride = c.c_out_stride = chunk.state_stride;
+        c.control = control;
+        c.control_stride = args_.T;
+        if (args_.outputs != nullptr) {
+            c.out = args_.outputs + (row * args_.T + t) * H();
+            c.out_stride = args_.T * H();
+        } else if (args_.last_output != nullptr && t == args_.T - 1) {
+            c.out = args_.last_output + row * H();
+            c.out_stride = H();
+        }
+        table_.lstm_step(c);
+        share.sync();
+    }
+
+    // Puts the initial state into the rows that are reset before this step; true when there was one.
+    bool reset_rows(const std::uint8_t* control, const Chunk& chunk, std::int64_t slot, std::int64_t row,
+                    std::int64_t m, const Share& share) const {
+        bool any = false;
+        for (std::int64_t r = 0; r < m; ++r) {
+            if ((control[r * args_.T] & LN_RESET) == 0) continue;
+            any = true;
+            load_initial(args_.initial_h, row + r, 1, share, chunk.h + slot + r * plan_.lanes, chunk.state_stride);
+            load_initial(args_.initial_c, row + r, 1, share, chunk.c + slot + r * plan_.lanes, chunk.state_stride);
+        }
+        return any;
+    }
+
+    void write_state(const float* from, std::int64_t stride, std::int64_t row, std::int64_t m, const Share& share,
+                     float* to) const {
+        const std::int64_t begin = share.blocks.begin * plan_.lanes;
+        const std::int64_t columns = std::min(share.blocks.end * plan_.lanes, H()) - begin;
+        if (to == nullptr || columns <= 0) return;
+        table_.unblock_rows(m, columns, from + share.blocks.begin * stride, stride, to + row * H() + begin, H());
+    }
+
+    const RecurrentPack& pack_;
+    const LnRecurrentForward& args_;
+    const RecurrentPlan& plan_;
+    const KernelTable& table_;
+};
+
+}  // namespace
+
+LnStatus recurrent_prepare(LnContext* context, const LnRecurrentConfig* config, const float* kernel,
+                           const float* recurrent_kernel, const float* bias, void** pack) {
+    return guarded(context, [&] {
+        auto made = std::make_unique<RecurrentPack>();
+        made->table = &kernels();
+        made->config = *config;
+        made->columns = {4, config->H, made->table->lanes};
+        made->kernel = pack_pairs(made->columns, config->I, kernel);
+        made->recurrent = pack_pairs(made->columns, config->H, recurrent_kernel);
+        made->bias = pack_bias(made->columns, bias);
+        *pack = made.release();
+    });
+}
+
+void recurrent_release(void* pack) { delete static_cast<RecurrentPack*>(pack); }
+
+std::size_t recurrent_saved_bytes(const void* pack, std::int64_t B, std::int64_t T) {
+    const RecurrentPlan plan(*static_cast<const RecurrentPack*>(pack), B, T);
+    return static_cast<std::size_t>(core::checked_mul(plan.saved_floats(), sizeof(float)));
+}
+
+LnStatus recurrent_forward(LnContext* context, const void* opaque, const LnRecurrentForward* args) {
+    return guarded(context, [&] {
+        const RecurrentPack& pack = *static_cast<const RecurrentPack*>(opaque);
+        const RecurrentPlan plan(pack, args->B, args->T);
+        const Forward forward(pack, *args, plan);
+        const int want = recurrent_threads(*context, plan, pack);
+        const std::int64_t input = forward.input_floats();
+        const std::int64_t chunk = args->saved == nullptr ? plan.chunk_floats(plan.largest_tile(), plan.steps) : 0;
+        const core::Block<float> memory =
+            core::allocate_array<float>(static_cast<std::size_t>(want * (input + chunk)));
+        float* const inputs = memory.get();
+        float* const chunks = inputs + want * input;
+        run_tiles(plan, pack, want, [&](std::int64_t tile, const Share& share) {
+            forward.run_tile(tile, share, inputs + share.rank * input, chunks + share.group * chunk);
+        });
+    });
+}
+
+}  // namespace lstm_native::cpu

@@ -1,0 +1,100 @@
+// How a sequence is cut up (floor 1, CPU): the batch into tiles of rows, the time into chunks of steps, the
+// units over the threads of a tile. Tiles and chunks follow from shapes and instruction set alone, never
+// from the number of threads: the order of every sum hangs on them.
+//
+// A tile runs all its steps on its own; within it, a chunk's input projection is one product and its gates
+// stay in the cache until the steps have used them.
+#pragma once
+
+#include <cstdint>
+#include <mutex>
+
+#include "backend/backend.h"
+#include "core/thread_pool.h"
+#include "cpu/pack.h"
+
+namespace lstm_native::cpu {
+
+struct RecurrentPack {
+    const KernelTable* table = nullptr;
+    LnRecurrentConfig config{};
+    ColumnBlocks columns{};        // of the gates
+    PackedPairs kernel, recurrent;
+    core::Block<float> bias;       // [pair][2][lanes]
+
+    const PackedPairs& kernel_transposed() const;
+    const PackedPairs& recurrent_transposed() const;
+
+private:
+    mutable std::once_flag kernel_once_, recurrent_once_;
+    mutable PackedPairs kernel_transposed_, recurrent_transposed_;
+};
+
+class RecurrentPlan {
+public:
+    RecurrentPlan(const RecurrentPack& pack, std::int64_t B, std::int64_t T);
+
+    std::int64_t B, T;
+    std::int64_t lanes;
+    std::int64_t unit_blocks;      // column blocks of h and c, rounded up to whole pairs
+    std::int64_t gate_blocks;      // column blocks of the gates
+    std::int64_t input_blocks;
+    std::int64_t tiles;
+    std::int64_t steps;            // of a chunk; the last chunk may have fewer
+
+    Range tile_rows(std::int64_t tile) const { return part_of(B, tiles, tile); }
+    std::int64_t largest_tile() const { return core::ceil_div(B, tiles); }
+    std::int64_t chunks() const { return core::ceil_div(T, steps); }
+    std::int64_t chunk_steps(std::int64_t chunk) const { return std::min(steps, T - chunk * steps); }
+
+    // One chunk of one tile, in blocked rows; row s * rows + r is step s of the chunk, row r of the tile.
+    // h and c have one step more: slot s is the state that step s starts from.
+    struct Chunk {
+        float* gates;              // (S * rows, G * H)
+        float* h;                  // ((S + 1) * rows, H)
+        float* c;
+        std::int64_t gates_stride, state_stride;
+    };
+    std::int64_t chunk_floats(std::int64_t rows, std::int64_t chunk_steps) const;
+    Chunk chunk_at(float* memory, std::int64_t rows, std::int64_t chunk_steps) const;
+    // Where chunk `chunk` of tile `tile` lies in the saved memory, in floats.
+    std::int64_t saved_offset(std::int64_t tile, std::int64_t chunk) const;
+    std::int64_t saved_floats() const { return saved_offset(tiles, 0); }
+
+private:
+    std::int64_t row_floats_ = 0;  // saved floats of one row, all steps
+};
+
+// One member's share of a tile. With at least as many tiles as members, each member claims whole tiles; otherwise a
+// group of members shares the units of one tile, step by step.
+struct Share {
+    std::int64_t rank;       // of the member in the team: its own scratch memory
+    std::int64_t group;      // scratch memory that the members of a tile share
+    std::int64_t member, members;
+    Range blocks;            // of the units, whole pairs
+    core::Barrier* barrier;
+
+    void sync() const {
+        if (members > 1) barrier->wait(static_cast<int>(members));
+    }
+};
+
+// The inputs of `steps` steps from step t0 on, for the tile's rows [row, row + m), as blocked rows (steps * m, I).
+void block_inputs(const RecurrentPack& pack, const LnRecurrentForward& args, std::int64_t row, std::int64_t m,
+                  std::int64_t t0, std::int64_t steps, float* blocked);
+
+// Members that pay for this call.
+int recurrent_threads(const LnContext& context, const RecurrentPlan& plan, const RecurrentPack& pack);
+
+// Runs body(tile, share) for every tile; `want` from recurrent_threads. `group` and `rank` are below `want`.
+using TileBody = void (*)(const void* argument, std::int64_t tile, const Share& share);
+void run_tiles(const RecurrentPlan& plan, const RecurrentPack& pack, int want, TileBody body, const void* argument);
+
+template <class F>
+void run_tiles(const RecurrentPlan& plan, const RecurrentPack& pack, int want, const F& body) {
+    run_tiles(plan, pack, want, [](const void* f, std::int64_t tile, const Share& share) {
+        (*static_cast<const F*>(f))(tile, share);
+    }, &body);
+}
+
+}  // namespace lstm_native::cpu

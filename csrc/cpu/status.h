@@ -1,0 +1,33 @@
+// Exceptions stop at the backend table: they become a status and a message (floor 1, CPU).
+#pragma once
+
+#include <cstdio>
+#include <exception>
+#include <new>
+
+#include "backend/backend.h"
+
+namespace lstm_native::cpu {
+
+template <class F>
+LnStatus guarded(LnContext* context, F&& body) {
+    try {
+        body();
+        return LN_OK;
+    } catch (const std::bad_alloc&) {
+        std::snprintf(context->message, sizeof context->message, "out of memory");
+        return LN_OUT_OF_MEMORY;
+    } catch (const std::exception& error) {
+        std::snprintf(context->message, sizeof context->message, "%s", error.what());
+        return LN_RUNTIME_ERROR;
+    }
+}
+
+// Multiply-adds below which a call stays on its caller's thread: waking a sleeping worker costs about as much.
+inline constexpr double kParallelWork = 2e6;
+
+inline int threads_for(const LnContext& context, double multiply_adds) {
+    return multiply_adds < kParallelWork ? 1 : context.num_threads;
+}
+
+}  // namespace lstm_native::cpu

@@ -1,0 +1,69 @@
+#include "ops/dense.h"
+
+#include "core/error.h"
+#include "ops/context.h"
+
+namespace lstm_native::ops {
+
+using core::check;
+using core::DType;
+using core::Shape;
+using core::Tensor;
+
+DenseWeights::DenseWeights(std::shared_ptr<Variable> kernel, std::shared_ptr<Variable> bias)
+    : kernel_(std::move(kernel)), bias_(std::move(bias)), cache_({kernel_, bias_}) {
+    const Shape& shape = kernel_->tensor().shape();
+    check(shape.rank() == 2, "Dense: kernel has shape ", shape.text(), ", expected (inputs, units)");
+    check(bias_ == nullptr || bias_->tensor().shape() == Shape{shape[1]}, "Dense: bias has shape ",
+          bias_ == nullptr ? std::string() : bias_->tensor().shape().text(), ", expected (", shape[1], ",)");
+}
+
+std::shared_ptr<const void> DenseWeights::pack() {
+    const LnBackend& backend = backend_of(device());
+    return cache_.get(backend.pack_epoch(), backend.dense_release, [&] {
+        void* made = nullptr;
+        call(backend.dense_prepare, inputs(), units(), static_cast<const float*>(kernel_->tensor().data<float>()),
+             static_cast<const float*>(bias_ == nullptr ? nullptr : bias_->tensor().data<float>()), &made);
+        return made;
+    });
+}
+
+namespace {
+void check_input(const DenseWeights& weights, const Tensor& x) {
+    check(x.dtype() == DType::float32, "Dense: input has dtype ", core::name_of(x.dtype()), ", expected float32");
+    check(x.rank() >= 2 && x.shape().back() == weights.inputs(), "Dense: input has shape ", x.shape().text(),
+          ", expected (batch, ..., ", weights.inputs(), ")");
+}
+}  // namespace
+
+Tensor dense_forward(DenseWeights& weights, const Tensor& x) {
+    check_input(weights, x);
+    const Tensor y = Tensor::empty(x.shape().with_last(weights.units()), DType::float32, x.device());
+    const std::int64_t rows = x.shape().without_last().count();
+    if (y.count() == 0) return y;
+    const std::shared_ptr<const void> pack = weights.pack();
+    call(backend_of(weights.device()).dense_forward, pack.get(), rows, static_cast<const float*>(x.data<float>()),
+         y.data<float>());
+    return y;
+}
+
+DenseGradients dense_backward(DenseWeights& weights, const Tensor& x, const Tensor& d_y, bool need_d_x) {
+    check_input(weights, x);
+    check(d_y.dtype() == DType::float32 && d_y.shape() == x.shape().with_last(weights.units()),
+          "Dense: output gradient has shape ", d_y.shape().text(), ", expected ",
+          x.shape().with_last(weights.units()).text());
+    const std::int64_t rows = x.shape().without_last().count();
+    DenseGradients gradients;
+    const auto make = rows == 0 ? &Tensor::zeros : &Tensor::empty;
+    if (need_d_x) gradients.d_x = make(x.shape(), DType::float32, x.device());
+    gradients.d_kernel = make({weights.inputs(), weights.units()}, DType::float32, x.device());
+    if (weights.has_bias()) gradients.d_bias = make({weights.units()}, DType::float32, x.device());
+    if (rows == 0) return gradients;
+    const std::shared_ptr<const void> pack = weights.pack();
+    call(backend_of(weights.device()).dense_backward, pack.get(), rows, static_cast<const float*>(x.data<float>()),
+         static_cast<const float*>(d_y.data<float>()), gradients.d_x.data<float>(), gradients.d_kernel.data<float>(),
+         gradients.d_bias.data<float>());
+    return gradients;
+}
+
+}  // namespace lstm_native::ops

@@ -1,0 +1,75 @@
+// Recurrent layer over a whole sequence (floor 2): checks, the control bytes from mask and reset, outputs, the
+// backend's call.
+#pragma once
+
+#include <atomic>
+#include <memory>
+#include <string>
+
+#include "backend/backend.h"
+#include "core/tensor.h"
+#include "ops/variable.h"
+
+namespace lstm_native::ops {
+
+// The variables of one layer with their packed form, kept until one of them changes.
+class RecurrentWeights {
+public:
+    // cell "lstm": kernel (I, 4H), recurrent_kernel (H, 4H), bias (4H) or null.
+    RecurrentWeights(const std::string& cell, std::shared_ptr<Variable> kernel,
+                     std::shared_ptr<Variable> recurrent_kernel, std::shared_ptr<Variable> bias,
+                     const std::string& activation, const std::string& recurrent_activation);
+
+    std::int64_t inputs() const { return config_.I; }
+    std::int64_t units() const { return config_.H; }
+    std::int64_t gate_columns() const { return kernel_->tensor().shape()[1]; }
+    bool has_bias() const { return bias_ != nullptr; }
+    core::Device device() const { return kernel_->tensor().device(); }
+    std::shared_ptr<const void> pack();
+
+private:
+    LnRecurrentConfig config_;
+    std::shared_ptr<Variable> kernel_, recurrent_kernel_, bias_;
+    PackCache cache_;
+};
+
+// What backward needs of one forward call. Holds its inputs and the weights' pack of that moment.
+class RecurrentSaved {
+public:
+    LnRecurrentForward forward{};
+    bool return_sequences = false;
+    core::Tensor inputs, control, initial_h, initial_c;
+    core::Tensor memory;
+    std::shared_ptr<const void> pack;
+    std::atomic<bool> used{false};
+};
+
+struct RecurrentOptions {
+    bool return_sequences = false;
+    bool go_backwards = false;
+    bool zero_output_for_mask = false;
+    bool training = false;
+};
+
+struct RecurrentResult {
+    core::Tensor output;  // (B, T, H) or (B, H)
+    core::Tensor h, c;    // (B, H)
+    std::shared_ptr<RecurrentSaved> saved;  // null unless training
+};
+
+struct RecurrentGradients {
+    core::Tensor d_inputs, d_kernel, d_recurrent_kernel, d_bias, d_initial_h, d_initial_c;  // undefined where not asked for
+};
+
+// inputs (B, T, I), T >= 1; mask, reset bool (B, T) in input order; initial states (B, H). Tensors that are not
+// defined stand for None.
+RecurrentResult recurrent_forward(RecurrentWeights& weights, const core::Tensor& inputs, const core::Tensor& mask,
+                                  const core::Tensor& reset, const core::Tensor& initial_h,
+                                  const core::Tensor& initial_c, const RecurrentOptions& options);
+
+// d_output has the shape of the output. `saved` is good for one call.
+RecurrentGradients recurrent_backward(RecurrentWeights& weights, RecurrentSaved& saved, const core::Tensor& d_output,
+                                      const core::Tensor& d_h, const core::Tensor& d_c, bool need_d_inputs,
+                                      bool need_d_initial);
+
+}  // namespace lstm_native::ops

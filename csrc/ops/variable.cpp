@@ -1,0 +1,34 @@
+// Variable and PackCache (floor 2).
+#include "ops/variable.h"
+
+#include <cstring>
+
+#include "core/error.h"
+
+namespace lstm_native::ops {
+
+Variable::Variable(const core::Tensor& value) : tensor_(value.copy()) {}
+
+void Variable::assign(const core::Tensor& value) {
+    core::check(value.shape() == tensor_.shape(), "Variable.assign: value has shape ", value.shape().text(),
+                ", expected ", tensor_.shape().text());
+    core::check(value.dtype() == tensor_.dtype(), "Variable.assign: value has dtype ", core::name_of(value.dtype()),
+                ", expected ", core::name_of(tensor_.dtype()));
+    core::check(value.device() == tensor_.device(), "Variable.assign: value is on another device");
+    if (value.bytes() != 0) std::memmove(tensor_.raw(), value.raw(), value.bytes());
+    mark_written();
+}
+
+PackCache::PackCache(std::initializer_list<std::shared_ptr<const Variable>> variables) {
+    for (const auto& variable : variables) {
+        if (variable != nullptr) variables_.push_back(variable);
+    }
+}
+
+std::uint64_t PackCache::version_sum() const noexcept {
+    std::uint64_t sum = 0;
+    for (const auto& variable : variables_) sum += variable->version();
+    return sum;
+}
+
+}  // namespace lstm_native::ops

@@ -1,0 +1,74 @@
+// Variable: weight storage that counts its writes; PackCache: what was made from variables, kept until one
+// of them changes (floor 2).
+//
+// A writer writes first and raises the version after; who derives something from a variable reads the version
+// first and the values after. So a derived form may be made once too often, but is never stale. Writing a variable while
+// another thread computes with it gives that thread a mixture of old and new values, nothing worse.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <initializer_list>
+#include <memory>
+#include <mutex>
+#include <vector>
+
+#include "core/tensor.h"
+
+namespace lstm_native::ops {
+
+class Variable {
+public:
+    // Storage of its own with a copy of `value`.
+    explicit Variable(const core::Tensor& value);
+    Variable(const Variable&) = delete;
+    Variable& operator=(const Variable&) = delete;
+
+    // The storage itself. Who writes through it calls mark_written afterwards.
+    const core::Tensor& tensor() const { return tensor_; }
+    std::uint64_t version() const noexcept { return version_.load(std::memory_order_acquire); }
+    void mark_written() noexcept { version_.fetch_add(1, std::memory_order_release); }
+
+    // Copies `value` in; invalid_argument when shape, dtype or device differ.
+    void assign(const core::Tensor& value);
+
+private:
+    core::Tensor tensor_;
+    std::atomic<std::uint64_t> version_{0};
+};
+
+// One opaque pack of the given variables. Thread-safe; a reader's shared_ptr keeps its pack alive while others
+// make a new one.
+class PackCache {
+public:
+    // Null pointers are left out.
+    explicit PackCache(std::initializer_list<std::shared_ptr<const Variable>> variables);
+
+    // The pack of the current versions under `epoch` (the backend's pack_epoch()). Where there is none,
+    // `void* build()` makes it, under the lock; `release` frees it when the last holder lets go. What build
+    // throws goes to the caller; the next call builds again.
+    template <class Build>
+    std::shared_ptr<const void> get(std::uint64_t epoch, void (*release)(void*), Build&& build) {
+        const std::lock_guard<std::mutex> lock(mutex_);
+        const std::uint64_t versions = version_sum();
+        if (pack_ == nullptr || versions != versions_ || epoch != epoch_) {
+            pack_.reset();  // before the new one is made: less memory at the peak
+            pack_ = std::shared_ptr<void>(build(), release);
+            versions_ = versions;
+            epoch_ = epoch;
+        }
+        return pack_;
+    }
+
+private:
+    // Versions only grow, so equal sums mean equal versions.
+    std::uint64_t version_sum() const noexcept;
+
+    std::vector<std::shared_ptr<const Variable>> variables_;
+    std::mutex mutex_;
+    std::shared_ptr<void> pack_;
+    std::uint64_t versions_ = 0;
+    std::uint64_t epoch_ = 0;
+};
+
+}  // namespace lstm_native::ops

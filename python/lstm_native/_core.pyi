@@ -1,0 +1,229 @@
+"""Types of the native module (floor 3). Private: the public face is the package around it."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+class Tensor:
+    """Contiguous row-major array with a shape, a dtype, a device and an owner.
+
+    Holds float32, float64, int32, int64, uint8 or bool. NumPy arrays and DLPack objects on the
+    CPU come in without a copy where dtype and layout allow; `numpy()` shares memory too.
+    """
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+    @property
+    def ndim(self) -> int: ...
+    @property
+    def size(self) -> int: ...
+    @property
+    def dtype(self) -> str: ...
+    @property
+    def device(self) -> str: ...
+    def numpy(self) -> npt.NDArray[Any]: ...
+    def copy(self) -> Tensor: ...
+    def reshape(self, shape: Sequence[int]) -> Tensor: ...
+    def __len__(self) -> int: ...
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> npt.NDArray[Any]: ...
+    def __dlpack__(
+        self,
+        *,
+        stream: Any = None,
+        max_version: tuple[int, int] | None = None,
+        dl_device: tuple[int, int] | None = None,
+        copy: bool | None = None,
+    ) -> Any: ...
+    def __dlpack_device__(self) -> tuple[int, int]: ...
+
+def as_tensor(x: Any, dtype: str) -> Tensor:
+    """`x` as a tensor of `dtype`; no copy when it already is one in memory.
+
+    TypeError for object, string and complex arrays. Integers, float64, foreign-endian, strided and
+    read-only arrays are converted or copied as needed.
+    """
+
+class Variable:
+    """Weight storage that counts its writes: a new version after every `assign` and optimizer step."""
+
+    def __init__(self, value: Tensor) -> None: ...
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+    @property
+    def ndim(self) -> int: ...
+    @property
+    def size(self) -> int: ...
+    @property
+    def dtype(self) -> str: ...
+    @property
+    def device(self) -> str: ...
+    @property
+    def version(self) -> int: ...
+    def numpy(self) -> npt.NDArray[Any]:
+        """A copy."""
+    def assign(self, value: Tensor) -> None:
+        """Copies `value` in; ValueError when its shape differs."""
+
+# --- recurrent layers ---------------------------------------------------------------------------
+
+class RecurrentWeights:
+    """The variables of one recurrent layer with their packed form, kept until a variable changes.
+
+    `cell` is "lstm": kernel (I, 4U), recurrent_kernel (U, 4U), bias (4U,) or None, gates i, f, c, o.
+    """
+
+    def __init__(
+        self,
+        cell: str,
+        kernel: Variable,
+        recurrent_kernel: Variable,
+        bias: Variable | None,
+        activation: str,
+        recurrent_activation: str,
+        /,
+    ) -> None: ...
+
+class RecurrentSaved:
+    """What `recurrent_backward` needs of one forward call. Good for one backward call."""
+
+def recurrent_forward(
+    weights: RecurrentWeights,
+    inputs: Tensor,
+    mask: Tensor | None,
+    reset: Tensor | None,
+    initial_h: Tensor | None,
+    initial_c: Tensor | None,
+    return_sequences: bool,
+    go_backwards: bool,
+    zero_output_for_mask: bool,
+    training: bool,
+    /,
+) -> tuple[Tensor, Tensor, Tensor, RecurrentSaved | None]:
+    """Runs inputs (B, T, I): returns output (B, T, U) or (B, U), last h (B, U), last c (B, U), saved.
+
+    `mask` and `reset` are bool (B, T), in input order. Outputs are in processed order. `saved` is None unless `training`.
+    """
+
+def recurrent_backward(
+    weights: RecurrentWeights,
+    saved: RecurrentSaved,
+    d_output: Tensor | None,
+    d_h: Tensor | None,
+    d_c: Tensor | None,
+    need_d_inputs: bool,
+    need_d_initial: bool,
+    /,
+) -> tuple[Tensor | None, Tensor, Tensor, Tensor | None, Tensor | None, Tensor | None]:
+    """Gradients: inputs, kernel, recurrent_kernel, bias, initial_h, initial_c (None where not needed)."""
+
+# --- dense, embedding, activations --------------------------------------------------------------
+
+class DenseWeights:
+    """kernel (K, N) and bias (N,) or None, with their packed form."""
+
+    def __init__(self, kernel: Variable, bias: Variable | None, /) -> None: ...
+
+def dense_forward(weights: DenseWeights, x: Tensor, /) -> Tensor:
+    """x (..., K) -> x @ kernel + bias (..., N)."""
+
+def dense_backward(
+    weights: DenseWeights, x: Tensor, d_y: Tensor, need_d_x: bool, /
+) -> tuple[Tensor | None, Tensor, Tensor | None]:
+    """Gradients of x, kernel, bias."""
+
+def embedding_forward(table: Variable, ids: Tensor, /) -> Tensor:
+    """ids int32 (...) -> rows (..., D). ValueError names the first id outside [0, V)."""
+
+def embedding_backward(ids: Tensor, d_y: Tensor, input_dim: int, /) -> Tensor:
+    """Gradient of the table (V, D), dense."""
+
+def activation_names() -> list[str]: ...
+def activation_is_elementwise(name: str, /) -> bool: ...
+def activation_forward(name: str, x: Tensor, /) -> Tensor: ...
+def activation_backward(name: str, x: Tensor, y: Tensor, d_y: Tensor, /) -> Tensor:
+    """Gradient of x, from the input, the output and the output's gradient."""
+
+# --- losses -------------------------------------------------------------------------------------
+
+def loss(
+    name: str,
+    y_true: Tensor,
+    y_pred: Tensor,
+    row_weights: Tensor | None,
+    from_logits: bool,
+    label_smoothing: float,
+    need_gradient: bool,
+    /,
+) -> tuple[Tensor, Tensor | None]:
+    """Loss of every row (the mean over the last axis) and, on request, the gradient of y_pred.
+
+    y_pred (..., N) float32; y_true the same shape float32, or (...) int32 for
+    sparse_categorical_crossentropy. Rows are all axes but the last. The gradient is that of
+    sum(row_weights * rows); no weights means ones. Names: binary_crossentropy,
+    categorical_crossentropy, sparse_categorical_crossentropy, mean_squared_error, mean_absolute_error.
+    """
+
+# --- optimizers ---------------------------------------------------------------------------------
+
+def adam_step(
+    variables: Sequence[Variable],
+    gradients: Sequence[Tensor],
+    m: Sequence[Variable],
+    v: Sequence[Variable],
+    v_hat: Sequence[Variable] | None,
+    alpha: float,
+    beta_1: float,
+    beta_2: float,
+    epsilon: float,
+    decays: Sequence[float] | None,
+    /,
+) -> None:
+    """One Adam step on all variables: w -= w * decay; m, v updated; w -= m * alpha / (sqrt(v) + epsilon).
+
+    `alpha` holds learning rate and bias correction. With `v_hat` (amsgrad) its running maximum divides.
+    """
+
+def sgd_step(
+    variables: Sequence[Variable],
+    gradients: Sequence[Tensor],
+    velocities: Sequence[Variable] | None,
+    learning_rate: float,
+    momentum: float,
+    nesterov: bool,
+    decays: Sequence[float] | None,
+    /,
+) -> None:
+    """One SGD step as Keras: velocity = momentum * velocity - g * lr; w += velocity (nesterov: w += momentum * velocity - g * lr)."""
+
+def add_(target: Tensor, other: Tensor, /) -> None: ...
+def scale_(target: Tensor, factor: float, /) -> None: ...
+def clip_(target: Tensor, low: float, high: float, /) -> None: ...
+def multiply(a: Tensor, b: Tensor, /) -> Tensor: ...
+def squared_norm(x: Tensor, /) -> float: ...
+
+# --- random numbers: counter-based, a function of (seed, offset) alone ----------------------------
+
+def random_uniform(shape: Sequence[int], low: float, high: float, seed: int, offset: int, /) -> Tensor: ...
+def random_normal(shape: Sequence[int], mean: float, stddev: float, seed: int, offset: int, /) -> Tensor: ...
+def random_truncated_normal(shape: Sequence[int], mean: float, stddev: float, seed: int, offset: int, /) -> Tensor: ...
+def random_permutation(n: int, seed: int, offset: int, /) -> Tensor:
+    """int64 (n,)."""
+
+def dropout_mask(shape: Sequence[int], rate: float, seed: int, offset: int, /) -> Tensor:
+    """float32: 0 with probability `rate`, else 1 / (1 - rate)."""
+
+# --- machine --------------------------------------------------------------------------------------
+
+def isa() -> str: ...
+def available_isas() -> list[str]: ...
+def set_isa(name: str, /) -> None:
+    """Chooses the instruction set of later calls (for tests). ValueError when the machine lacks it."""
+
+def get_num_threads() -> int: ...
+def set_num_threads(n: int, /) -> None: ...
+def pool_threads() -> int:
+    """Worker threads that are running now (0 before the first parallel call)."""
+
+def build_info() -> dict[str, str]: ...
