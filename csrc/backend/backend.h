@@ -156,8 +156,9 @@ typedef struct LnBackend {
 
     LnStatus (*loss)(LnContext*, const LnLossArgs*);
 
-    LnStatus (*adam_step)(LnContext*, int64_t arrays, const LnAdamArray*, float alpha, float beta_1, float beta_2,
-                          float epsilon);
+    /* The betas in double precision: 1 - beta_2 keeps few digits in float. */
+    LnStatus (*adam_step)(LnContext*, int64_t arrays, const LnAdamArray*, double alpha, double beta_1, double beta_2,
+                          double epsilon);
     LnStatus (*sgd_step)(LnContext*, int64_t arrays, const LnSgdArray*, float learning_rate, float momentum,
                          int32_t nesterov);
 

@@ -1,7 +1,16 @@
 // Vector operations of AVX-512 (F, VL, BW, DQ): 16 floats. Include only in kernels_avx512.cpp.
 #pragma once
 
+// GCC 12 takes the undefined operand of its own unmasked intrinsics for a mistake (GCC bug 105593).
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wuninitialized"
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+#endif
 #include <immintrin.h>
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC diagnostic pop
+#endif
 
 #include <cstdint>
 

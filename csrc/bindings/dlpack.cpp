@@ -1,0 +1,155 @@
+// DLPack out and in (floor 3).
+#include "bindings/dlpack.h"
+
+#include <memory>
+#include <string>
+
+#include "bindings/convert.h"
+#include "core/error.h"
+
+namespace lstm_native::bindings {
+namespace {
+
+using core::DType;
+using core::Tensor;
+using dlpack::Managed;
+using dlpack::ManagedVersioned;
+
+// Name of a capsule by the kind of its structure; a consumer renames what it has taken.
+template <class M>
+inline constexpr const char* kName = "dltensor";
+template <>
+inline constexpr const char* kName<ManagedVersioned> = "dltensor_versioned";
+template <class M>
+inline constexpr const char* kUsedName = "used_dltensor";
+template <>
+inline constexpr const char* kUsedName<ManagedVersioned> = "used_dltensor_versioned";
+
+dlpack::DataType type_of(DType dtype) {
+    const auto bits = static_cast<std::uint8_t>(8 * core::size_of(dtype));
+    switch (dtype) {
+        case DType::float32:
+        case DType::float64: return {dlpack::kFloat, bits, 1};
+        case DType::int32:
+        case DType::int64: return {dlpack::kInt, bits, 1};
+        case DType::uint8: return {dlpack::kUint, bits, 1};
+        case DType::boolean: return {dlpack::kBool, bits, 1};
+    }
+    return {dlpack::kFloat, bits, 1};
+}
+
+bool find_dtype(const dlpack::DataType& type, DType* dtype) {
+    for (const DType known : {DType::float32, DType::float64, DType::int32, DType::int64, DType::uint8, DType::boolean}) {
+        const dlpack::DataType expected = type_of(known);
+        if (type.code == expected.code && type.bits == expected.bits && type.lanes == 1) {
+            *dtype = known;
+            return true;
+        }
+    }
+    return false;
+}
+
+// What an exported array needs for as long as the consumer has it.
+template <class M>
+struct Export {
+    M managed{};
+    Tensor tensor;
+    std::int64_t shape[core::kMaxRank] = {};
+    std::int64_t strides[core::kMaxRank] = {};
+};
+
+template <class M>
+py::capsule make_capsule(const Tensor& tensor, bool copied) {
+    auto exported = std::make_unique<Export<M>>();
+    exported->tensor = tensor;
+    std::int64_t stride = 1;
+    for (int axis = tensor.rank() - 1; axis >= 0; --axis) {
+        exported->shape[axis] = tensor.shape()[axis];
+        exported->strides[axis] = stride;
+        stride *= tensor.shape()[axis];
+    }
+    M& managed = exported->managed;
+    managed.context = exported.get();
+    managed.deleter = [](M* self) { delete static_cast<Export<M>*>(self->context); };
+    managed.array = {tensor.raw(),    {dlpack::kCpu, 0},  tensor.rank(), type_of(tensor.dtype()),
+                     exported->shape, exported->strides, 0};
+    if constexpr (std::is_same_v<M, ManagedVersioned>) {
+        managed.major = dlpack::kMajor;
+        managed.minor = dlpack::kMinor;
+        managed.flags = copied ? dlpack::kIsCopied : 0;
+    } else {
+        static_cast<void>(copied);
+    }
+    py::capsule capsule(&managed, kName<M>, [](PyObject* self) {
+        if (PyCapsule_IsValid(self, kName<M>) == 0) return;  // taken: the consumer deletes
+        auto* const left = static_cast<M*>(PyCapsule_GetPointer(self, kName<M>));
+        left->deleter(left);
+    });
+    static_cast<void>(exported.release());  // the capsule's now
+    return capsule;
+}
+
+bool is_row_major(const dlpack::Array& array) {
+    if (array.strides == nullptr) return true;
+    std::int64_t expected = 1;
+    for (int axis = array.rank - 1; axis >= 0; --axis) {
+        if (array.shape[axis] == 0) return true;
+        if (array.shape[axis] != 1 && array.strides[axis] != expected) return false;
+        expected *= array.shape[axis];
+    }
+    return true;
+}
+
+template <class M>
+Tensor take(const py::object& capsule) {
+    auto* const managed = static_cast<M*>(PyCapsule_GetPointer(capsule.ptr(), kName<M>));
+    if (managed == nullptr) throw py::error_already_set();
+    if constexpr (std::is_same_v<M, ManagedVersioned>) {
+        if (managed->major != dlpack::kMajor) {
+            throw py::buffer_error(core::message("the array comes as DLPack ", managed->major, ", expected ", dlpack::kMajor));
+        }
+        if ((managed->flags & dlpack::kReadOnly) != 0) return Tensor();
+    }
+    const dlpack::Array& array = managed->array;
+    DType dtype{};
+    if (!find_dtype(array.dtype, &dtype) || !is_row_major(array)) return Tensor();
+    const core::Shape shape(array.shape, array.rank);
+    auto* const data = static_cast<char*>(array.data) + array.byte_offset;
+    if (reinterpret_cast<std::uintptr_t>(data) % core::size_of(dtype) != 0) return Tensor();
+    if (PyCapsule_SetName(capsule.ptr(), kUsedName<M>) != 0) throw py::error_already_set();
+    // The producer's deleter may touch Python objects without taking the lock itself.
+    std::shared_ptr<void> owner(managed, [](void* held) {
+        if (Py_IsInitialized() == 0) return;
+        auto* const done = static_cast<M*>(held);
+        if (done->deleter == nullptr) return;
+        const py::gil_scoped_acquire acquire;
+        done->deleter(done);
+    });
+    return Tensor::wrap(data, shape, dtype, core::Device::cpu, std::move(owner));
+}
+
+}  // namespace
+
+py::capsule to_dlpack(const Tensor& tensor, bool versioned, bool copied) {
+    return versioned ? make_capsule<ManagedVersioned>(tensor, copied) : make_capsule<Managed>(tensor, copied);
+}
+
+Tensor from_dlpack(const py::handle& x) {
+    const py::tuple device = x.attr("__dlpack_device__")();
+    const int type = device[0].cast<int>();
+    if (type != dlpack::kCpu && type != dlpack::kCudaHost) {
+        core::fail("an array lies on the DLPack device (", type, ", ", device[1].cast<int>(),
+                   "), expected one in the memory of the CPU");
+    }
+    py::object capsule;
+    try {
+        capsule = x.attr("__dlpack__")(py::arg("max_version") = py::make_tuple(dlpack::kMajor, dlpack::kMinor));
+    } catch (py::error_already_set& error) {
+        if (!error.matches(PyExc_TypeError)) throw;
+        capsule = x.attr("__dlpack__")();  // a producer from before version 1.0
+    }
+    if (PyCapsule_IsValid(capsule.ptr(), kName<ManagedVersioned>) != 0) return take<ManagedVersioned>(capsule);
+    return take<Managed>(capsule);
+}
+
+}  // namespace lstm_native::bindings

@@ -1,0 +1,132 @@
+// Recurrent layers, dense, embedding and activations in Python (floor 3).
+#include <memory>
+#include <string>
+
+#include "bindings/bindings.h"
+#include "core/activation.h"
+#include "core/error.h"
+#include "ops/activation.h"
+#include "ops/dense.h"
+#include "ops/embedding.h"
+#include "ops/recurrent.h"
+
+namespace lstm_native::bindings {
+namespace {
+
+using core::Tensor;
+using ops::Variable;
+
+// Costs in operations an element, for the choice whether other Python threads may run meanwhile (see run()).
+constexpr double kActivationCost = 10.0;
+constexpr double kGatherCost = 1.0;
+
+// Operations of the products of `steps` time steps of one batch row.
+double recurrent_work(const ops::RecurrentWeights& weights, double steps) {
+    return 2.0 * steps * static_cast<double>(weights.inputs() + weights.units()) *
+           static_cast<double>(weights.gate_columns());
+}
+
+py::tuple recurrent_forward(ops::RecurrentWeights& weights, const Tensor& inputs, const Tensor* mask,
+                            const Tensor* reset, const Tensor* initial_h, const Tensor* initial_c,
+                            bool return_sequences, bool go_backwards, bool zero_output_for_mask, bool training) {
+    ops::RecurrentOptions options;
+    options.return_sequences = return_sequences;
+    options.go_backwards = go_backwards;
+    options.zero_output_for_mask = zero_output_for_mask;
+    options.training = training;
+    // Any shape may come here; wrong ones are the operation's to refuse.
+    const double steps = inputs.rank() == 3 ? static_cast<double>(inputs.shape()[0] * inputs.shape()[1]) : 0.0;
+    ops::RecurrentResult result = run(recurrent_work(weights, steps), [&] {
+        return ops::recurrent_forward(weights, inputs, optional(mask), optional(reset), optional(initial_h),
+                                      optional(initial_c), options);
+    });
+    return py::make_tuple(std::move(result.output), std::move(result.h), std::move(result.c), std::move(result.saved));
+}
+
+py::tuple recurrent_backward(ops::RecurrentWeights& weights, ops::RecurrentSaved& saved, const Tensor* d_output,
+                             const Tensor* d_h, const Tensor* d_c, bool need_d_inputs, bool need_d_initial) {
+    const double steps = static_cast<double>(saved.forward.B) * static_cast<double>(saved.forward.T);
+    ops::RecurrentGradients result = run(2.0 * recurrent_work(weights, steps), [&] {
+        return ops::recurrent_backward(weights, saved, optional(d_output), optional(d_h), optional(d_c), need_d_inputs,
+                                       need_d_initial);
+    });
+    return py::make_tuple(optional(std::move(result.d_inputs)), optional(std::move(result.d_kernel)),
+                          optional(std::move(result.d_recurrent_kernel)), optional(std::move(result.d_bias)),
+                          optional(std::move(result.d_initial_h)), optional(std::move(result.d_initial_c)));
+}
+
+double dense_work(const ops::DenseWeights& weights, const Tensor& x) {
+    return 2.0 * static_cast<double>(x.count()) * static_cast<double>(weights.units());
+}
+
+Tensor dense_forward(ops::DenseWeights& weights, const Tensor& x) {
+    return run(dense_work(weights, x), [&] { return ops::dense_forward(weights, x); });
+}
+
+py::tuple dense_backward(ops::DenseWeights& weights, const Tensor& x, const Tensor& d_y, bool need_d_x) {
+    ops::DenseGradients result = run(2.0 * dense_work(weights, x),
+                                     [&] { return ops::dense_backward(weights, x, d_y, need_d_x); });
+    return py::make_tuple(optional(std::move(result.d_x)), optional(std::move(result.d_kernel)),
+                          optional(std::move(result.d_bias)));
+}
+
+Tensor embedding_forward(const Variable& table, const Tensor& ids) {
+    const double width = table.tensor().rank() == 2 ? static_cast<double>(table.tensor().shape()[1]) : 1.0;
+    return run(kGatherCost * width * static_cast<double>(ids.count()),
+               [&] { return ops::embedding_forward(table, ids); });
+}
+
+Tensor embedding_backward(const Tensor& ids, const Tensor& d_y, std::int64_t input_dim) {
+    return run(kGatherCost * static_cast<double>(d_y.count()),
+               [&] { return ops::embedding_backward(ids, d_y, input_dim); });
+}
+
+core::Activation activation_from_name(const char* name) {
+    core::Activation activation{};
+    if (!core::find_activation(name, &activation)) core::fail("unknown activation '", name, "'");
+    return activation;
+}
+
+py::list activation_names() {
+    py::list names;
+    for (std::int32_t i = 0; i < static_cast<std::int32_t>(core::Activation::count); ++i) {
+        names.append(core::name_of(static_cast<core::Activation>(i)));
+    }
+    return names;
+}
+
+Tensor activation_forward(const char* name, const Tensor& x) {
+    const core::Activation activation = activation_from_name(name);
+    return run(kActivationCost * static_cast<double>(x.count()), [&] { return ops::activation_forward(activation, x); });
+}
+
+Tensor activation_backward(const char* name, const Tensor& x, const Tensor& y, const Tensor& d_y) {
+    const core::Activation activation = activation_from_name(name);
+    return run(kActivationCost * static_cast<double>(x.count()),
+               [&] { return ops::activation_backward(activation, x, y, d_y); });
+}
+
+}  // namespace
+
+void bind_layers(py::module_& module) {
+    using VariablePointer = std::shared_ptr<Variable>;
+
+    py::class_<ops::RecurrentWeights>(module, "RecurrentWeights")
+        .def(py::init<const std::string&, VariablePointer, VariablePointer, VariablePointer, const std::string&,
+                      const std::string&>());
+    py::class_<ops::RecurrentSaved, std::shared_ptr<ops::RecurrentSaved>>(module, "RecurrentSaved");
+    module.def("recurrent_forward", &recurrent_forward).def("recurrent_backward", &recurrent_backward);
+
+    py::class_<ops::DenseWeights>(module, "DenseWeights").def(py::init<VariablePointer, VariablePointer>());
+    module.def("dense_forward", &dense_forward).def("dense_backward", &dense_backward);
+
+    module.def("embedding_forward", &embedding_forward).def("embedding_backward", &embedding_backward);
+
+    module.def("activation_names", &activation_names)
+        .def("activation_is_elementwise",
+             [](const char* name) { return core::is_elementwise(activation_from_name(name)); })
+        .def("activation_forward", &activation_forward)
+        .def("activation_backward", &activation_backward);
+}
+
+}  // namespace lstm_native::bindings

@@ -1,0 +1,62 @@
+// Instruction sets, threads and the build, in Python (floor 3).
+#include <pybind11/stl.h>
+
+#include <string>
+
+#include "bindings/bindings.h"
+#include "core/thread_pool.h"
+#include "cpu/backend_cpu.h"
+
+#ifndef LSTM_NATIVE_VERSION
+#define LSTM_NATIVE_VERSION "unknown"
+#endif
+
+namespace lstm_native::bindings {
+namespace {
+
+#define LSTM_NATIVE_TEXT_OF(x) #x
+#define LSTM_NATIVE_TEXT(x) LSTM_NATIVE_TEXT_OF(x)
+
+const char* compiler() {
+#if defined(__clang__)
+    return "clang " __clang_version__;
+#elif defined(__GNUC__)
+    return "gcc " __VERSION__;
+#else
+    return "unknown";
+#endif
+}
+
+const char* architecture() {
+#if defined(__x86_64__)
+    return "x86_64";
+#elif defined(__aarch64__)
+    return "aarch64";
+#else
+    return "unknown";
+#endif
+}
+
+py::dict build_info() {
+    py::dict info;
+    info["version"] = LSTM_NATIVE_VERSION;
+    info["compiler"] = compiler();
+    info["architecture"] = architecture();
+    info["pybind11"] = LSTM_NATIVE_TEXT(PYBIND11_VERSION_MAJOR) "." LSTM_NATIVE_TEXT(PYBIND11_VERSION_MINOR);
+    info["cuda"] = "not built";
+    return info;
+}
+
+}  // namespace
+
+void bind_machine(py::module_& module) {
+    module.def("isa", &cpu::isa)
+        .def("available_isas", &cpu::available_isas)
+        .def("set_isa", &cpu::set_isa)
+        .def("get_num_threads", &core::num_threads)
+        .def("set_num_threads", &core::set_num_threads)
+        .def("pool_threads", &core::pool_threads)
+        .def("build_info", &build_info);
+}
+
+}  // namespace lstm_native::bindings

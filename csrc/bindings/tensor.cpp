@@ -1,0 +1,140 @@
+// Tensor, as_tensor and Variable in Python (floor 3).
+#include <memory>
+#include <string_view>
+#include <utility>
+
+#include "bindings/convert.h"
+#include "bindings/dlpack.h"
+#include "core/error.h"
+#include "ops/variable.h"
+
+namespace lstm_native::bindings {
+namespace {
+
+using core::Tensor;
+using ops::Variable;
+
+const char* device_name(core::Device device) { return device == core::Device::cpu ? "cpu" : "cuda"; }
+
+// Properties that Tensor and Variable have in common.
+template <class Class, class TensorOf>
+void bind_properties(Class& type, TensorOf tensor_of) {
+    using Self = typename Class::type;
+    type.def_property_readonly("shape", [=](const Self& self) { return shape_to_python(tensor_of(self).shape()); })
+        .def_property_readonly("ndim", [=](const Self& self) { return tensor_of(self).rank(); })
+        .def_property_readonly("size", [=](const Self& self) { return tensor_of(self).count(); })
+        .def_property_readonly("dtype", [=](const Self& self) { return core::name_of(tensor_of(self).dtype()); })
+        .def_property_readonly("device", [=](const Self& self) { return device_name(tensor_of(self).device()); });
+}
+
+py::buffer_info buffer_of(const Tensor& tensor) {
+    std::vector<py::ssize_t> shape(tensor.shape().data(), tensor.shape().data() + tensor.rank());
+    const char* format = "";
+    switch (tensor.dtype()) {
+        case core::DType::float32: format = "f"; break;
+        case core::DType::float64: format = "d"; break;
+        case core::DType::int32: format = "i"; break;
+        case core::DType::int64: format = "l"; break;
+        case core::DType::uint8: format = "B"; break;
+        case core::DType::boolean: format = "?"; break;
+    }
+    const auto item = static_cast<py::ssize_t>(core::size_of(tensor.dtype()));
+    auto strides = py::detail::c_strides(shape, item);
+    return py::buffer_info(tensor.raw(), item, format, tensor.rank(), std::move(shape), std::move(strides));
+}
+
+py::object as_numpy(const py::object& self, const py::object& dtype, const py::object& copy) {
+    py::object array = view_as_numpy(*self.cast<const Tensor*>(), self);
+    const bool never_copy = !copy.is_none() && !copy.cast<bool>();
+    const bool always_copy = !copy.is_none() && copy.cast<bool>();
+    if (!dtype.is_none() && !array.attr("dtype").cast<py::object>().equal(py::dtype::from_args(dtype))) {
+        core::check(!never_copy, "Tensor.__array__: another dtype needs a copy, and copy is False");
+        return array.attr("astype")(dtype);
+    }
+    return always_copy ? array.attr("copy")() : array;
+}
+
+py::capsule dlpack_of(const Tensor& self, const py::object& stream, const py::object& max_version,
+                      const py::object& dl_device, const py::object& copy) {
+    if (!stream.is_none()) throw py::buffer_error("Tensor.__dlpack__: stream is given, expected None for the CPU");
+    if (!dl_device.is_none() && !dl_device.equal(py::make_tuple(dlpack::kCpu, 0))) {
+        throw py::buffer_error("Tensor.__dlpack__: dl_device is another device, expected the CPU, (1, 0)");
+    }
+    const bool versioned =
+        !max_version.is_none() && max_version.cast<py::tuple>()[0].cast<int>() >= static_cast<int>(dlpack::kMajor);
+    const bool copied = !copy.is_none() && copy.cast<bool>();
+    return to_dlpack(copied ? self.copy() : self, versioned, copied);
+}
+
+}  // namespace
+
+core::Shape shape_from_python(const py::handle& extents) {
+    const auto sequence = py::reinterpret_steal<py::object>(
+        PySequence_Fast(extents.ptr(), "expected a sequence of integers as shape"));
+    if (!sequence) throw py::error_already_set();
+    const py::ssize_t rank = PySequence_Fast_GET_SIZE(sequence.ptr());
+    if (rank > core::kMaxRank) core::fail("a shape has ", rank, " axes, expected at most ", core::kMaxRank);
+    std::int64_t values[core::kMaxRank] = {};
+    for (py::ssize_t axis = 0; axis < rank; ++axis) {
+        PyObject* const item = PySequence_Fast_GET_ITEM(sequence.ptr(), axis);
+        const auto index = py::reinterpret_steal<py::object>(PyNumber_Index(item));
+        if (!index) throw py::error_already_set();
+        values[axis] = PyLong_AsLongLong(index.ptr());
+        if (values[axis] == -1 && PyErr_Occurred() != nullptr) throw py::error_already_set();
+    }
+    return core::Shape(values, static_cast<int>(rank));
+}
+
+py::tuple shape_to_python(const core::Shape& shape) {
+    py::tuple result(static_cast<std::size_t>(shape.rank()));
+    for (int axis = 0; axis < shape.rank(); ++axis) {
+        result[static_cast<std::size_t>(axis)] = py::int_(shape[axis]);
+    }
+    return result;
+}
+
+void bind_tensor(py::module_& module) {
+    py::class_<Tensor> tensor(module, "Tensor", py::buffer_protocol());
+    bind_properties(tensor, [](const Tensor& self) -> const Tensor& { return self; });
+    tensor.def_buffer([](const Tensor& self) { return buffer_of(self); })
+        .def("numpy", [](const py::object& self) { return view_as_numpy(*self.cast<const Tensor*>(), self); })
+        .def("copy", &Tensor::copy)
+        .def("reshape", [](const Tensor& self, const py::object& shape) { return self.reshape(shape_from_python(shape)); },
+             py::arg("shape"))
+        .def("__len__",
+             [](const Tensor& self) {
+                 if (self.rank() == 0) throw py::type_error("len() of a Tensor without axes");
+                 return self.shape()[0];
+             })
+        .def("__repr__",
+             [](const Tensor& self) {
+                 return core::message("Tensor(shape=", self.shape().text(), ", dtype=", core::name_of(self.dtype()), ")");
+             })
+        .def("__array__", &as_numpy, py::arg("dtype") = py::none(), py::arg("copy") = py::none())
+        .def("__dlpack__", &dlpack_of, py::kw_only(), py::arg("stream") = py::none(),
+             py::arg("max_version") = py::none(), py::arg("dl_device") = py::none(), py::arg("copy") = py::none())
+        .def("__dlpack_device__", [](const Tensor&) { return py::make_tuple(dlpack::kCpu, 0); });
+
+    module.def(
+        "as_tensor",
+        [](const py::object& x, std::string_view dtype) -> py::object {
+            const core::DType wanted = dtype_from_name(dtype);
+            // The same object where nothing is to be done.
+            if (py::isinstance<Tensor>(x) && x.cast<const Tensor*>()->dtype() == wanted) return x;
+            return py::cast(tensor_from_python(x, wanted));
+        },
+        py::arg("x"), py::arg("dtype"));
+
+    py::class_<Variable, std::shared_ptr<Variable>> variable(module, "Variable");
+    bind_properties(variable, [](const Variable& self) -> const Tensor& { return self.tensor(); });
+    variable.def(py::init<const Tensor&>(), py::arg("value"))
+        .def_property_readonly("version", &Variable::version)
+        .def("numpy", [](const Variable& self) { return copy_as_numpy(self.tensor()); })
+        .def("assign", &Variable::assign, py::arg("value"))
+        .def("__repr__", [](const Variable& self) {
+            return core::message("Variable(shape=", self.tensor().shape().text(),
+                                 ", dtype=", core::name_of(self.tensor().dtype()), ")");
+        });
+}
+
+}  // namespace lstm_native::bindings

@@ -1,0 +1,194 @@
+// Losses, optimizers, arithmetic on gradients and random numbers in Python (floor 3).
+#include <pybind11/stl.h>
+
+#include <cmath>
+#include <string>
+#include <vector>
+
+#include "bindings/bindings.h"
+#include "core/error.h"
+#include "core/random.h"
+#include "ops/loss.h"
+#include "ops/optimizer.h"
+
+namespace lstm_native::bindings {
+namespace {
+
+using core::Tensor;
+using ops::Variable;
+
+// Costs in operations an element, for the choice whether other Python threads may run meanwhile (see run()).
+constexpr double kLossCost = 10.0;
+constexpr double kStepCost = 5.0;
+constexpr double kRandomCost = 20.0;
+
+py::tuple loss(const std::string& name, const Tensor& y_true, const Tensor& y_pred, const Tensor* row_weights,
+               bool from_logits, double label_smoothing, bool need_gradient) {
+    ops::LossResult result = run(kLossCost * static_cast<double>(y_pred.count()), [&] {
+        return ops::loss(name, y_true, y_pred, row_weights, from_logits, label_smoothing, need_gradient);
+    });
+    return py::make_tuple(std::move(result.rows), optional(std::move(result.d_y_pred)));
+}
+
+// The items of a Python sequence for the length of one call. The tuple keeps them alive, whatever other
+// threads do to the sequence meanwhile.
+class Items {
+public:
+    Items(const py::object& sequence, const char* name) : name_(name) {
+        if (!sequence.is_none()) items_ = py::tuple(sequence);
+    }
+
+    std::vector<Variable*> variables() const {
+        std::vector<Variable*> result;
+        result.reserve(items_.size());
+        for (const py::handle item : items_) {
+            if (!py::isinstance<Variable>(item)) refuse(item, "Variable");
+            result.push_back(item.cast<Variable*>());
+        }
+        return result;
+    }
+
+    std::vector<Tensor> tensors() const {
+        std::vector<Tensor> result;
+        result.reserve(items_.size());
+        for (const py::handle item : items_) {
+            if (!py::isinstance<Tensor>(item)) refuse(item, "Tensor");
+            result.push_back(*item.cast<const Tensor*>());
+        }
+        return result;
+    }
+
+    std::vector<double> numbers() const { return items_.cast<std::vector<double>>(); }
+
+private:
+    [[noreturn]] void refuse(const py::handle& item, const char* expected) const {
+        throw py::type_error(core::message(name_, " holds an object of type ", Py_TYPE(item.ptr())->tp_name,
+                                           ", expected ", expected));
+    }
+
+    const char* name_;
+    py::tuple items_;
+};
+
+double step_work(const std::vector<Variable*>& variables) {
+    double count = 0.0;
+    for (const Variable* variable : variables) count += static_cast<double>(variable->tensor().count());
+    return kStepCost * count;
+}
+
+void adam_step(const py::object& variables, const py::object& gradients, const py::object& m, const py::object& v,
+               const py::object& v_hat, double alpha, double beta_1, double beta_2, double epsilon,
+               const py::object& decays) {
+    const Items variable_items(variables, "adam_step: variables"), gradient_items(gradients, "adam_step: gradients"),
+        m_items(m, "adam_step: m"), v_items(v, "adam_step: v"), v_hat_items(v_hat, "adam_step: v_hat"),
+        decay_items(decays, "adam_step: decays");
+    const std::vector<Variable*> targets = variable_items.variables();
+    const std::vector<Tensor> gradient_tensors = gradient_items.tensors();
+    const std::vector<Variable*> first = m_items.variables();
+    const std::vector<Variable*> second = v_items.variables();
+    const std::vector<Variable*> largest = v_hat_items.variables();
+    const std::vector<double> decay_numbers = decay_items.numbers();
+    run(step_work(targets), [&] {
+        ops::adam_step(targets, gradient_tensors, first, second, largest, alpha, beta_1, beta_2, epsilon,
+                       decay_numbers);
+    });
+}
+
+void sgd_step(const py::object& variables, const py::object& gradients, const py::object& velocities,
+              double learning_rate, double momentum, bool nesterov, const py::object& decays) {
+    const Items variable_items(variables, "sgd_step: variables"), gradient_items(gradients, "sgd_step: gradients"),
+        velocity_items(velocities, "sgd_step: velocities"), decay_items(decays, "sgd_step: decays");
+    const std::vector<Variable*> targets = variable_items.variables();
+    const std::vector<Tensor> gradient_tensors = gradient_items.tensors();
+    const std::vector<Variable*> velocity_variables = velocity_items.variables();
+    const std::vector<double> decay_numbers = decay_items.numbers();
+    run(step_work(targets), [&] {
+        ops::sgd_step(targets, gradient_tensors, velocity_variables, learning_rate, momentum, nesterov, decay_numbers);
+    });
+}
+
+double element_work(const Tensor& tensor) { return static_cast<double>(tensor.count()); }
+
+// --- random numbers ---
+
+template <class Fill>
+Tensor random_tensor(const py::object& shape, core::DType dtype, const Fill& fill) {
+    Tensor result = Tensor::empty(shape_from_python(shape), dtype);
+    run(kRandomCost * element_work(result), [&] { fill(result); });
+    return result;
+}
+
+void check_spread(const char* function, double mean, double stddev) {
+    if (!std::isfinite(mean)) core::fail(function, ": mean is ", mean, ", expected a finite number");
+    if (!std::isfinite(stddev) || stddev < 0.0) core::fail(function, ": stddev is ", stddev, ", expected 0 or more");
+}
+
+Tensor random_uniform(const py::object& shape, double low, double high, std::uint64_t seed, std::uint64_t offset) {
+    if (!std::isfinite(low) || !std::isfinite(high) || low > high) {
+        core::fail("random_uniform: low is ", low, ", high is ", high, ", expected finite numbers, low <= high");
+    }
+    return random_tensor(shape, core::DType::float32, [=](const Tensor& out) {
+        core::fill_uniform(out.data<float>(), out.count(), low, high, seed, offset);
+    });
+}
+
+Tensor random_normal(const py::object& shape, double mean, double stddev, std::uint64_t seed, std::uint64_t offset) {
+    check_spread("random_normal", mean, stddev);
+    return random_tensor(shape, core::DType::float32, [=](const Tensor& out) {
+        core::fill_normal(out.data<float>(), out.count(), mean, stddev, seed, offset);
+    });
+}
+
+Tensor random_truncated_normal(const py::object& shape, double mean, double stddev, std::uint64_t seed,
+                               std::uint64_t offset) {
+    check_spread("random_truncated_normal", mean, stddev);
+    return random_tensor(shape, core::DType::float32, [=](const Tensor& out) {
+        core::fill_truncated_normal(out.data<float>(), out.count(), mean, stddev, seed, offset);
+    });
+}
+
+Tensor random_permutation(std::int64_t n, std::uint64_t seed, std::uint64_t offset) {
+    if (n < 0) core::fail("random_permutation: n is ", n, ", expected 0 or more");
+    return random_tensor(py::make_tuple(n), core::DType::int64, [=](const Tensor& out) {
+        core::fill_permutation(out.data<std::int64_t>(), n, seed, offset);
+    });
+}
+
+Tensor dropout_mask(const py::object& shape, double rate, std::uint64_t seed, std::uint64_t offset) {
+    if (!(rate >= 0.0 && rate < 1.0)) core::fail("dropout_mask: rate is ", rate, ", expected 0 <= rate < 1");
+    return random_tensor(shape, core::DType::float32, [=](const Tensor& out) {
+        core::fill_dropout_mask(out.data<float>(), out.count(), rate, seed, offset);
+    });
+}
+
+}  // namespace
+
+void bind_training(py::module_& module) {
+    module.def("loss", &loss).def("adam_step", &adam_step).def("sgd_step", &sgd_step);
+
+    module
+        .def("add_",
+             [](const Tensor& target, const Tensor& other) {
+                 run(element_work(target), [&] { ops::add_(target, other); });
+             })
+        .def("scale_",
+             [](const Tensor& target, double factor) {
+                 run(element_work(target), [&] { ops::scale_(target, factor); });
+             })
+        .def("clip_",
+             [](const Tensor& target, double low, double high) {
+                 run(element_work(target), [&] { ops::clip_(target, low, high); });
+             })
+        .def("multiply",
+             [](const Tensor& a, const Tensor& b) { return run(element_work(a), [&] { return ops::multiply(a, b); }); })
+        .def("squared_norm",
+             [](const Tensor& x) { return run(element_work(x), [&] { return ops::squared_norm(x); }); });
+
+    module.def("random_uniform", &random_uniform)
+        .def("random_normal", &random_normal)
+        .def("random_truncated_normal", &random_truncated_normal)
+        .def("random_permutation", &random_permutation)
+        .def("dropout_mask", &dropout_mask);
+}
+
+}  // namespace lstm_native::bindings

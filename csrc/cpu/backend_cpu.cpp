@@ -1,0 +1,47 @@
+#include "cpu/backend_cpu.h"
+
+#include "cpu/dense.h"
+#include "cpu/elementwise.h"
+#include "cpu/kernels/isa.h"
+#include "cpu/recurrent.h"
+
+namespace lstm_native::cpu {
+
+namespace {
+
+constexpr LnBackend kBackend = {
+    LN_BACKEND_VERSION,
+    sizeof(LnBackend),
+    "cpu",
+    kernels_epoch,
+    recurrent_prepare,
+    recurrent_release,
+    recurrent_saved_bytes,
+    recurrent_forward,
+    recurrent_backward,
+    dense_prepare,
+    dense_release,
+    dense_forward,
+    dense_backward,
+    embedding_forward,
+    embedding_backward,
+    activation_forward,
+    activation_backward,
+    loss,
+    adam_step,
+    sgd_step,
+    add,
+    scale,
+    clip,
+    multiply,
+    squared_norm,
+};
+
+}  // namespace
+
+const LnBackend* backend() {
+    kernels();  // an LSTM_NATIVE_ISA that cannot be met is the caller's mistake: it is reported here, as an exception
+    return &kBackend;
+}
+
+}  // namespace lstm_native::cpu

@@ -1,0 +1,319 @@
+#include "cpu/elementwise.h"
+
+#include <algorithm>
+#include <cstring>
+#include <functional>
+#include <limits>
+#include <vector>
+
+#include "core/activation.h"
+#include "core/memory.h"
+#include "core/size.h"
+#include "core/thread_pool.h"
+#include "cpu/kernels/isa.h"
+#include "cpu/status.h"
+
+namespace lstm_native::cpu {
+
+namespace {
+
+// Elements of one task: enough to pay for claiming it, few enough to stay in the first-level caches.
+constexpr std::int64_t kChunk = 8192;
+
+// Multiply-adds an element costs about, to decide whether threads pay.
+constexpr double kSimple = 2;          // bound by memory
+constexpr double kTranscendental = 16; // exp and its like on vectors
+constexpr double kScalar = 100;        // a scalar function an element
+
+// body(begin, end) over ranges of 0 ... count. Ranges are whole chunks, so vectors fall the same way for every
+// number of threads.
+template <class F>
+void in_chunks(const LnContext& context, std::int64_t count, std::int64_t chunk, double work, F body) {
+    const int want = threads_for(context, work);
+    if (want == 1 || count <= chunk) {
+        if (count > 0) body(std::int64_t{0}, count);
+        return;
+    }
+    core::parallel_tasks(core::ceil_div(count, chunk), want, [&](std::int64_t task) {
+        body(task * chunk, std::min(count, (task + 1) * chunk));
+    });
+}
+
+template <class F>
+void elements(const LnContext& context, std::int64_t count, double cost, F body) {
+    in_chunks(context, count, kChunk, cost * static_cast<double>(count), body);
+}
+
+template <class F>
+void rows_of(const LnContext& context, std::int64_t M, std::int64_t N, double cost, F body) {
+    const std::int64_t chunk = std::max<std::int64_t>(1, kChunk / std::max<std::int64_t>(N, 1));
+    in_chunks(context, M, chunk, cost * static_cast<double>(M) * static_cast<double>(N), body);
+}
+
+double cost_of(core::Activation activation) {
+    if (!core::is_elementwise(activation)) return kTranscendental;
+    if (activation > core::Activation::softsign) return kScalar;
+    return activation == core::Activation::tanh || activation == core::Activation::sigmoid ? kTranscendental : kSimple;
+}
+
+// Projection of a row onto the simplex (Martins and Astudillo 2016): max(x - t, 0) with t such that the sum is one.
+void sparsemax_row(std::int64_t N, const float* x, float* y, float* sorted) {
+    const bool finite = std::all_of(x, x + N, [](float v) { return v - v == 0.0F; });
+    if (!finite) {  // sorting needs an order, the projection needs finite sums
+        std::fill(y, y + N, std::numeric_limits<float>::quiet_NaN());
+        return;
+    }
+    std::copy(x, x + N, sorted);
+    std::sort(sorted, sorted + N, std::greater<float>());
+    double sum = 0.0;
+    double threshold = 0.0;
+    for (std::int64_t k = 0; k < N; ++k) {
+        const double element = static_cast<double>(sorted[k]);
+        sum += element;
+        const double count = static_cast<double>(k + 1);
+        if (1.0 + count * element <= sum) break;
+        threshold = (sum - 1.0) / count;
+    }
+    for (std::int64_t j = 0; j < N; ++j) y[j] = static_cast<float>(std::max(static_cast<double>(x[j]) - threshold, 0.0));
+}
+
+void sparsemax_row_gradient(std::int64_t N, const float* y, const float* d_y, float* d_x) {
+    double sum = 0.0;
+    std::int64_t support = 0;
+    for (std::int64_t j = 0; j < N; ++j) {
+        if (y[j] > 0.0F) {
+            sum += static_cast<double>(d_y[j]);
+            ++support;
+        }
+    }
+    const double mean = support == 0 ? 0.0 : sum / static_cast<double>(support);
+    for (std::int64_t j = 0; j < N; ++j)
+        d_x[j] = y[j] > 0.0F ? static_cast<float>(static_cast<double>(d_y[j]) - mean) : y[j] * 0.0F;  // NaN stays
+}
+
+// Calls body(array, begin, count) for chunks of all arrays of a model, spread over threads as one range.
+template <class Array, class F>
+void each_array(const LnContext& context, std::int64_t arrays, const Array* array, F body) {
+    double work = 0.0;
+    for (std::int64_t a = 0; a < arrays; ++a) work += 10.0 * static_cast<double>(array[a].count);
+    const int want = threads_for(context, work);
+    if (want == 1) {
+        for (std::int64_t a = 0; a < arrays; ++a) body(array[a], std::int64_t{0}, array[a].count);
+        return;
+    }
+    std::vector<std::int64_t> first_task(static_cast<std::size_t>(arrays) + 1, 0);
+    for (std::int64_t a = 0; a < arrays; ++a) {
+        const std::size_t at = static_cast<std::size_t>(a);
+        first_task[at + 1] = first_task[at] + core::ceil_div(array[a].count, kChunk);
+    }
+    core::parallel_tasks(first_task.back(), want, [&](std::int64_t task) {
+        const auto after = std::upper_bound(first_task.begin(), first_task.end(), task);
+        const std::int64_t a = after - first_task.begin() - 1;
+        const std::int64_t begin = (task - *(after - 1)) * kChunk;
+        body(array[a], begin, std::min(kChunk, array[a].count - begin));
+    });
+}
+
+template <class T>
+T* at(T* p, std::int64_t offset) {
+    return p == nullptr ? nullptr : p + offset;
+}
+
+// Eight sums that run beside each other hide the latency of one.
+double sum_of_squares(const float* x, std::int64_t count) {
+    double sum[8] = {};
+    std::int64_t i = 0;
+    for (; i + 8 <= count; i += 8)
+        for (std::int64_t j = 0; j < 8; ++j) sum[j] += static_cast<double>(x[i + j]) * static_cast<double>(x[i + j]);
+    for (std::int64_t j = 0; i < count; ++i, ++j) sum[j] += static_cast<double>(x[i]) * static_cast<double>(x[i]);
+    return ((sum[0] + sum[4]) + (sum[2] + sum[6])) + ((sum[1] + sum[5]) + (sum[3] + sum[7]));
+}
+
+}  // namespace
+
+LnStatus embedding_forward(LnContext* context, std::int64_t M, std::int64_t D, const float* table,
+                           const std::int32_t* ids, float* rows) {
+    return guarded(context, [&] {
+        rows_of(*context, M, D, kSimple, [=](std::int64_t begin, std::int64_t end) {
+            for (std::int64_t r = begin; r < end; ++r)
+                std::memcpy(rows + r * D, table + std::int64_t{ids[r]} * D, static_cast<std::size_t>(D) * sizeof(float));
+        });
+    });
+}
+
+LnStatus embedding_backward(LnContext* context, std::int64_t M, std::int64_t D, std::int64_t V, const std::int32_t* ids,
+                            const float* d_rows, float* d_table) {
+    return guarded(context, [&] {
+        const auto scatter = kernels().elementwise.scatter_add;
+        const double work = kSimple * static_cast<double>(D) * static_cast<double>(M + V);
+        const std::int64_t want = threads_for(*context, work);
+        // A task owns some rows of the table and some of its columns (whole cache lines), and passes over all ids: so
+        // every sum is made by one thread, in row order. Columns first: they share the work evenly.
+        const std::int64_t width = core::round_up(core::ceil_div(D, std::min(want, core::ceil_div(D, 16))), 16);
+        const std::int64_t column_parts = core::ceil_div(D, width);
+        const std::int64_t row_parts = std::min(V, core::ceil_div(want, column_parts));
+        const std::int64_t height = core::ceil_div(V, row_parts);
+        core::parallel_tasks(column_parts * row_parts, static_cast<int>(want), [&](std::int64_t task) {
+            ScatterAdd args{};
+            args.M = M;
+            args.D = D;
+            args.v_begin = task / column_parts * height;
+            args.v_end = std::min(V, args.v_begin + height);
+            args.d_begin = task % column_parts * width;
+            args.d_end = std::min(D, args.d_begin + width);
+            args.ids = ids;
+            args.d_rows = d_rows;
+            args.table = d_table;
+            const std::size_t bytes = static_cast<std::size_t>(args.d_end - args.d_begin) * sizeof(float);
+            if (column_parts == 1 && args.v_begin < args.v_end) {
+                std::memset(d_table + args.v_begin * D, 0, bytes * static_cast<std::size_t>(args.v_end - args.v_begin));
+            } else {
+                for (std::int64_t v = args.v_begin; v < args.v_end; ++v) std::memset(d_table + v * D + args.d_begin, 0, bytes);
+            }
+            scatter(args);
+        });
+    });
+}
+
+LnStatus activation_forward(LnContext* context, std::int32_t activation, std::int64_t M, std::int64_t N, const float* x,
+                            float* y) {
+    return guarded(context, [&] {
+        const auto kind = static_cast<core::Activation>(activation);
+        const ElementwiseKernels& kernel = kernels().elementwise;
+        if (core::is_elementwise(kind)) {
+            elements(*context, M * N, cost_of(kind), [=](std::int64_t begin, std::int64_t end) {
+                kernel.activation(activation, end - begin, x + begin, y + begin);
+            });
+        } else if (kind == core::Activation::sparsemax) {
+            const core::Block<float> sorted = core::allocate_array<float>(static_cast<std::size_t>(N));
+            for (std::int64_t r = 0; r < M; ++r) sparsemax_row(N, x + r * N, y + r * N, sorted.get());
+        } else if (N > 0) {
+            const bool log = kind == core::Activation::log_softmax;
+            rows_of(*context, M, N, cost_of(kind), [=](std::int64_t begin, std::int64_t end) {
+                kernel.softmax(log, end - begin, N, x + begin * N, y + begin * N);
+            });
+        }
+    });
+}
+
+LnStatus activation_backward(LnContext* context, std::int32_t activation, std::int64_t M, std::int64_t N,
+                             const float* x, const float* y, const float* d_y, float* d_x) {
+    return guarded(context, [&] {
+        const auto kind = static_cast<core::Activation>(activation);
+        const ElementwiseKernels& kernel = kernels().elementwise;
+        if (core::is_elementwise(kind)) {
+            elements(*context, M * N, cost_of(kind), [=](std::int64_t begin, std::int64_t end) {
+                kernel.activation_gradient(activation, end - begin, x + begin, y + begin, d_y + begin, d_x + begin);
+            });
+        } else if (kind == core::Activation::sparsemax) {
+            for (std::int64_t r = 0; r < M; ++r) sparsemax_row_gradient(N, y + r * N, d_y + r * N, d_x + r * N);
+        } else if (N > 0) {
+            const bool log = kind == core::Activation::log_softmax;
+            rows_of(*context, M, N, cost_of(kind), [=](std::int64_t begin, std::int64_t end) {
+                kernel.softmax_gradient(log, end - begin, N, y + begin * N, d_y + begin * N, d_x + begin * N);
+            });
+        }
+    });
+}
+
+LnStatus loss(LnContext* context, const LnLossArgs* args) {
+    return guarded(context, [&] {
+        const auto kernel = kernels().elementwise.loss;
+        rows_of(*context, args->M, args->N, kTranscendental,
+                [=](std::int64_t begin, std::int64_t end) { kernel(*args, begin, end); });
+    });
+}
+
+LnStatus adam_step(LnContext* context, std::int64_t arrays, const LnAdamArray* array, double alpha, double beta_1,
+                   double beta_2, double epsilon) {
+    return guarded(context, [&] {
+        const auto kernel = kernels().elementwise.adam;
+        AdamRange base{};
+        base.alpha = static_cast<float>(alpha);
+        base.one_minus_beta_1 = static_cast<float>(1.0 - beta_1);
+        base.one_minus_beta_2 = static_cast<float>(1.0 - beta_2);
+        base.epsilon = static_cast<float>(epsilon);
+        each_array(*context, arrays, array, [&](const LnAdamArray& a, std::int64_t begin, std::int64_t count) {
+            AdamRange range = base;
+            range.variable = a.variable + begin;
+            range.gradient = a.gradient + begin;
+            range.m = a.m + begin;
+            range.v = a.v + begin;
+            range.v_hat = at(a.v_hat, begin);
+            range.decay = a.decay;
+            range.count = count;
+            kernel(range);
+        });
+    });
+}
+
+LnStatus sgd_step(LnContext* context, std::int64_t arrays, const LnSgdArray* array, float learning_rate, float momentum,
+                  std::int32_t nesterov) {
+    return guarded(context, [&] {
+        const auto kernel = kernels().elementwise.sgd;
+        each_array(*context, arrays, array, [&](const LnSgdArray& a, std::int64_t begin, std::int64_t count) {
+            SgdRange range{};
+            range.variable = a.variable + begin;
+            range.gradient = a.gradient + begin;
+            range.velocity = at(a.velocity, begin);
+            range.count = count;
+            range.learning_rate = learning_rate;
+            range.momentum = momentum;
+            range.decay = a.decay;
+            range.nesterov = nesterov != 0;
+            kernel(range);
+        });
+    });
+}
+
+LnStatus add(LnContext* context, std::int64_t count, float* target, const float* other) {
+    return guarded(context, [&] {
+        const auto kernel = kernels().elementwise.add;
+        elements(*context, count, kSimple,
+                 [=](std::int64_t begin, std::int64_t end) { kernel(end - begin, target + begin, other + begin); });
+    });
+}
+
+LnStatus scale(LnContext* context, std::int64_t count, float* target, float factor) {
+    return guarded(context, [&] {
+        const auto kernel = kernels().elementwise.scale;
+        elements(*context, count, kSimple,
+                 [=](std::int64_t begin, std::int64_t end) { kernel(end - begin, target + begin, factor); });
+    });
+}
+
+LnStatus clip(LnContext* context, std::int64_t count, float* target, float low, float high) {
+    return guarded(context, [&] {
+        const auto kernel = kernels().elementwise.clip;
+        elements(*context, count, kSimple,
+                 [=](std::int64_t begin, std::int64_t end) { kernel(end - begin, target + begin, low, high); });
+    });
+}
+
+LnStatus multiply(LnContext* context, std::int64_t count, const float* a, const float* b, float* result) {
+    return guarded(context, [&] {
+        const auto kernel = kernels().elementwise.multiply;
+        elements(*context, count, kSimple, [=](std::int64_t begin, std::int64_t end) {
+            kernel(end - begin, a + begin, b + begin, result + begin);
+        });
+    });
+}
+
+LnStatus squared_norm(LnContext* context, std::int64_t count, const float* x, double* result) {
+    return guarded(context, [&] {
+        // A sum for every chunk, then the sum of these in order: the same bits for every number of threads.
+        std::vector<double> sums(static_cast<std::size_t>(core::ceil_div(count, kChunk)), 0.0);
+        in_chunks(*context, static_cast<std::int64_t>(sums.size()), 1, kSimple * static_cast<double>(count),
+                  [&](std::int64_t begin, std::int64_t end) {
+                      for (std::int64_t chunk = begin; chunk < end; ++chunk) {
+                          const std::int64_t first = chunk * kChunk;
+                          sums[static_cast<std::size_t>(chunk)] = sum_of_squares(x + first, std::min(kChunk, count - first));
+                      }
+                  });
+        double total = 0.0;
+        for (const double sum : sums) total += sum;
+        *result = total;
+    });
+}
+
+}  // namespace lstm_native::cpu

@@ -1,0 +1,85 @@
+#include "ops/embedding.h"
+
+#include <limits>
+
+#include "core/error.h"
+#include "core/size.h"
+#include "ops/context.h"
+
+namespace lstm_native::ops {
+
+namespace {
+
+using core::DType;
+using core::Shape;
+using core::Tensor;
+
+// "(1, 4)": the index of element `flat`.
+std::string index_text(const Shape& shape, std::int64_t flat) {
+    std::int64_t index[core::kMaxRank] = {};
+    for (int axis = shape.rank() - 1; axis >= 0; --axis) {
+        index[axis] = flat % shape[axis];
+        flat /= shape[axis];
+    }
+    return Shape(index, shape.rank()).text();
+}
+
+void check_ids(const Tensor& ids, std::int64_t V) {
+    core::check(ids.defined() && ids.dtype() == DType::int32, "Embedding: ids are ",
+                ids.defined() ? core::name_of(ids.dtype()) : "missing", ", expected int32");
+    core::check(V <= std::numeric_limits<std::int32_t>::max(), "Embedding: input_dim is ", V, ", expected less than 2^31");
+    if (ids.device() != core::Device::cpu) return;  // the device's kernels look themselves
+    const std::int32_t* const id = ids.data<const std::int32_t>();
+    const std::int64_t count = ids.count();
+    const auto bound = static_cast<std::uint32_t>(V);
+    // Without an exit inside, so that the loop runs on vectors; negative ids are large unsigned numbers.
+    std::uint32_t outside = 0;
+    for (std::int64_t i = 0; i < count; ++i) outside |= static_cast<std::uint32_t>(static_cast<std::uint32_t>(id[i]) >= bound);
+    if (outside == 0) return;
+    for (std::int64_t i = 0; i < count; ++i) {
+        core::check(id[i] >= 0 && id[i] < V, "Embedding: input holds ", id[i], " at index ", index_text(ids.shape(), i),
+                    ", expected integers in [0, ", V, ") as input_dim is ", V);
+    }
+}
+
+Shape with_width(const Shape& shape, std::int64_t D) {
+    core::check(shape.rank() < core::kMaxRank, "Embedding: input has ", shape.rank(), " axes, expected at most ",
+                core::kMaxRank - 1);
+    std::int64_t extents[core::kMaxRank] = {};
+    for (int axis = 0; axis < shape.rank(); ++axis) extents[axis] = shape[axis];
+    extents[shape.rank()] = D;
+    return Shape(extents, shape.rank() + 1);
+}
+
+}  // namespace
+
+Tensor embedding_forward(const Variable& table, const Tensor& ids) {
+    const Tensor& values = table.tensor();
+    core::check(values.rank() == 2 && values.dtype() == DType::float32, "Embedding: table is ",
+                core::name_of(values.dtype()), " ", values.shape().text(), ", expected float32 (input_dim, output_dim)");
+    check_ids(ids, values.shape()[0]);
+    core::check(ids.device() == values.device(), "Embedding: table and ids are on different devices");
+    const std::int64_t D = values.shape()[1];
+    Tensor rows = Tensor::empty(with_width(ids.shape(), D), DType::float32, values.device());
+    call(backend_of(values.device()).embedding_forward, ids.count(), D, values.data<const float>(),
+         ids.data<const std::int32_t>(), rows.data<float>());
+    return rows;
+}
+
+Tensor embedding_backward(const Tensor& ids, const Tensor& d_y, std::int64_t input_dim) {
+    core::check(input_dim >= 0, "Embedding: input_dim is ", input_dim, ", expected at least 0");
+    check_ids(ids, input_dim);
+    core::check(d_y.defined() && d_y.dtype() == DType::float32, "Embedding: d_y is ",
+                d_y.defined() ? core::name_of(d_y.dtype()) : "missing", ", expected float32");
+    core::check(d_y.rank() == ids.rank() + 1 && d_y.shape().without_last() == ids.shape(), "Embedding: d_y has shape ",
+                d_y.shape().text(), ", expected that of ids, ", ids.shape().text(), ", and one axis more");
+    core::check(ids.device() == d_y.device(), "Embedding: ids and d_y are on different devices");
+    const std::int64_t D = d_y.shape().back();
+    Tensor d_table = Tensor::empty(Shape{input_dim, D}, DType::float32, d_y.device());
+    if (d_table.count() == 0) return d_table;
+    call(backend_of(d_y.device()).embedding_backward, ids.count(), D, input_dim, ids.data<const std::int32_t>(),
+         d_y.data<const float>(), d_table.data<float>());
+    return d_table;
+}
+
+}  // namespace lstm_native::ops

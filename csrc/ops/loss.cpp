@@ -1,0 +1,96 @@
+#include "ops/loss.h"
+
+#include <cstdint>
+
+#include "core/error.h"
+#include "ops/context.h"
+
+namespace lstm_native::ops {
+
+namespace {
+
+using core::DType;
+using core::Tensor;
+
+struct Name {
+    const char* name;
+    LnLoss loss;
+    bool smooths;  // takes label_smoothing
+};
+constexpr Name kNames[] = {
+    {"binary_crossentropy", LN_BINARY_CROSSENTROPY, true},
+    {"categorical_crossentropy", LN_CATEGORICAL_CROSSENTROPY, true},
+    {"sparse_categorical_crossentropy", LN_SPARSE_CATEGORICAL_CROSSENTROPY, false},
+    {"mean_squared_error", LN_MEAN_SQUARED_ERROR, false},
+    {"mean_absolute_error", LN_MEAN_ABSOLUTE_ERROR, false},
+};
+
+const Name& find(const std::string& name) {
+    std::string known;
+    for (const Name& entry : kNames) {
+        if (name == entry.name) return entry;
+        known += known.empty() ? "" : ", ";
+        known += entry.name;
+    }
+    core::fail("loss: unknown name '", name, "', expected one of: ", known);
+}
+
+void check_dtype(const std::string& name, const char* argument, const Tensor& x, DType expected) {
+    core::check(x.defined() && x.dtype() == expected, name, ": ", argument, " is ",
+                x.defined() ? core::name_of(x.dtype()) : "missing", ", expected ", core::name_of(expected));
+}
+
+void check_labels(const std::string& name, const Tensor& labels, std::int64_t N) {
+    if (labels.device() != core::Device::cpu) return;  // the device's kernels look themselves
+    const std::int32_t* const label = labels.data<const std::int32_t>();
+    for (std::int64_t i = 0; i < labels.count(); ++i) {
+        core::check(label[i] >= 0 && label[i] < N, name, ": y_true holds class ", label[i], " in row ", i,
+                    ", expected classes in [0, ", N, ") as y_pred has ", N, " columns");
+    }
+}
+
+}  // namespace
+
+LossResult loss(const std::string& name, const Tensor& y_true, const Tensor& y_pred, const Tensor* row_weights,
+                bool from_logits, double smoothing, bool need_gradient) {
+    const Name& entry = find(name);
+    const bool sparse = entry.loss == LN_SPARSE_CATEGORICAL_CROSSENTROPY;
+    check_dtype(name, "y_pred", y_pred, DType::float32);
+    check_dtype(name, "y_true", y_true, sparse ? DType::int32 : DType::float32);
+    core::check(y_pred.rank() > 0 && y_pred.shape().back() > 0, name, ": y_pred has shape ", y_pred.shape().text(),
+                ", expected (..., columns) with at least one column");
+    const core::Shape row_shape = y_pred.shape().without_last();
+    const core::Shape& expected = sparse ? row_shape : y_pred.shape();
+    core::check(y_true.shape() == expected, name, ": y_true has shape ", y_true.shape().text(), ", expected ",
+                expected.text(), " as y_pred has shape ", y_pred.shape().text());
+    core::check(smoothing >= 0.0 && smoothing <= 1.0, name, ": label_smoothing is ", smoothing, ", expected 0 to 1");
+    core::check(entry.smooths || smoothing == 0.0, name, ": label_smoothing is ", smoothing, ", expected 0: this loss has none");
+    core::check(y_true.device() == y_pred.device(), name, ": y_true and y_pred are on different devices");
+    const std::int64_t N = y_pred.shape().back();
+    if (row_weights != nullptr) {
+        check_dtype(name, "row_weights", *row_weights, DType::float32);
+        core::check(row_weights->count() == y_pred.count() / N, name, ": row_weights have shape ",
+                    row_weights->shape().text(), ", expected one number a row, ", row_shape.text());
+        core::check(row_weights->device() == y_pred.device(), name, ": row_weights and y_pred are on different devices");
+    }
+    if (sparse) check_labels(name, y_true, N);
+
+    LossResult result;
+    result.rows = Tensor::empty(row_shape, DType::float32, y_pred.device());
+    if (need_gradient) result.d_y_pred = Tensor::empty(y_pred.shape(), DType::float32, y_pred.device());
+    LnLossArgs args{};
+    args.loss = entry.loss;
+    args.from_logits = from_logits ? 1 : 0;
+    args.label_smoothing = static_cast<float>(smoothing);
+    args.M = y_pred.count() / N;
+    args.N = N;
+    args.y_true = y_true.raw();
+    args.y_pred = y_pred.data<const float>();
+    args.row_weights = row_weights == nullptr ? nullptr : row_weights->data<const float>();
+    args.rows = result.rows.data<float>();
+    args.d_y_pred = need_gradient ? result.d_y_pred.data<float>() : nullptr;
+    call(backend_of(y_pred.device()).loss, &args);
+    return result;
+}
+
+}  // namespace lstm_native::ops

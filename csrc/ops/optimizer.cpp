@@ -1,0 +1,148 @@
+#include "ops/optimizer.h"
+
+#include <cstddef>
+#include <cstdint>
+
+#include "core/error.h"
+#include "ops/context.h"
+
+namespace lstm_native::ops {
+
+namespace {
+
+using core::DType;
+using core::Tensor;
+
+void check_float(const char* function, const char* argument, const Tensor& x) {
+    core::check(x.defined() && x.dtype() == DType::float32, function, ": ", argument, " is ",
+                x.defined() ? core::name_of(x.dtype()) : "missing", ", expected float32");
+}
+
+void check_length(const char* function, const char* argument, std::size_t seen, std::size_t expected) {
+    core::check(seen == expected, function, ": ", argument, " has ", seen, " entries, expected ", expected,
+                ", one for every variable");
+}
+
+void check_like(const char* function, const char* argument, std::size_t i, const Tensor& x, const Tensor& variable) {
+    core::check(x.defined() && x.dtype() == DType::float32 && x.shape() == variable.shape() && x.device() == variable.device(),
+                function, ": ", argument, "[", i, "] is ", x.defined() ? core::name_of(x.dtype()) : "missing", " ",
+                x.shape().text(), ", expected float32 ", variable.shape().text(), " as the variable, on its device");
+}
+
+void check_slots(const char* function, const char* argument, const std::vector<Variable*>& variables,
+                 const std::vector<Variable*>& slots) {
+    check_length(function, argument, slots.size(), variables.size());
+    for (std::size_t i = 0; i < slots.size(); ++i) {
+        core::check(slots[i] != nullptr, function, ": ", argument, "[", i, "] is missing");
+        check_like(function, argument, i, slots[i]->tensor(), variables[i]->tensor());
+    }
+}
+
+// Variables, gradients and decays of either rule.
+void check_step(const char* function, const std::vector<Variable*>& variables, const std::vector<Tensor>& gradients,
+                const std::vector<double>& decays) {
+    check_length(function, "gradients", gradients.size(), variables.size());
+    for (std::size_t i = 0; i < variables.size(); ++i) {
+        core::check(variables[i] != nullptr, function, ": variables[", i, "] is missing");
+        const Tensor& variable = variables[i]->tensor();
+        check_float(function, "variable", variable);
+        core::check(variable.device() == variables[0]->tensor().device(), function, ": the variables are on different devices");
+        check_like(function, "gradients", i, gradients[i], variable);
+    }
+    if (!decays.empty()) check_length(function, "decays", decays.size(), variables.size());
+}
+
+float* floats(const std::vector<Variable*>& variables, std::size_t i) {
+    return variables.empty() ? nullptr : variables[i]->tensor().data<float>();
+}
+
+float decay_of(const std::vector<double>& decays, std::size_t i) {
+    return decays.empty() ? 0.0F : static_cast<float>(decays[i]);
+}
+
+void mark_written(const std::vector<Variable*>& variables) {
+    for (Variable* variable : variables) variable->mark_written();
+}
+
+void check_pair(const char* function, const char* first, const Tensor& a, const char* second, const Tensor& b) {
+    check_float(function, first, a);
+    check_float(function, second, b);
+    core::check(a.shape() == b.shape(), function, ": ", second, " has shape ", b.shape().text(), ", expected ",
+                a.shape().text(), " as ", first);
+    core::check(a.device() == b.device(), function, ": ", first, " and ", second, " are on different devices");
+}
+
+}  // namespace
+
+void adam_step(const std::vector<Variable*>& variables, const std::vector<Tensor>& gradients,
+               const std::vector<Variable*>& m, const std::vector<Variable*>& v, const std::vector<Variable*>& v_hat,
+               double alpha, double beta_1, double beta_2, double epsilon, const std::vector<double>& decays) {
+    constexpr const char* kFunction = "adam_step";
+    check_step(kFunction, variables, gradients, decays);
+    check_slots(kFunction, "m", variables, m);
+    check_slots(kFunction, "v", variables, v);
+    if (!v_hat.empty()) check_slots(kFunction, "v_hat", variables, v_hat);
+    if (variables.empty()) return;
+    std::vector<LnAdamArray> arrays(variables.size());
+    for (std::size_t i = 0; i < variables.size(); ++i) {
+        arrays[i] = {floats(variables, i), gradients[i].data<const float>(), floats(m, i), floats(v, i),
+                     floats(v_hat, i),     decay_of(decays, i),              gradients[i].count()};
+    }
+    call(backend_of(variables[0]->tensor().device()).adam_step, static_cast<std::int64_t>(arrays.size()), arrays.data(),
+         alpha, beta_1, beta_2, epsilon);
+    mark_written(variables);
+    mark_written(m);
+    mark_written(v);
+    mark_written(v_hat);
+}
+
+void sgd_step(const std::vector<Variable*>& variables, const std::vector<Tensor>& gradients,
+              const std::vector<Variable*>& velocities, double learning_rate, double momentum, bool nesterov,
+              const std::vector<double>& decays) {
+    constexpr const char* kFunction = "sgd_step";
+    check_step(kFunction, variables, gradients, decays);
+    if (!velocities.empty()) check_slots(kFunction, "velocities", variables, velocities);
+    if (variables.empty()) return;
+    std::vector<LnSgdArray> arrays(variables.size());
+    for (std::size_t i = 0; i < variables.size(); ++i) {
+        arrays[i] = {floats(variables, i), gradients[i].data<const float>(), floats(velocities, i), decay_of(decays, i),
+                     gradients[i].count()};
+    }
+    call(backend_of(variables[0]->tensor().device()).sgd_step, static_cast<std::int64_t>(arrays.size()), arrays.data(),
+         static_cast<float>(learning_rate), static_cast<float>(momentum), std::int32_t{nesterov});
+    mark_written(variables);
+    mark_written(velocities);
+}
+
+void add_(const Tensor& target, const Tensor& other) {
+    check_pair("add_", "target", target, "other", other);
+    call(backend_of(target.device()).add, target.count(), target.data<float>(), other.data<const float>());
+}
+
+void scale_(const Tensor& target, double factor) {
+    check_float("scale_", "target", target);
+    call(backend_of(target.device()).scale, target.count(), target.data<float>(), static_cast<float>(factor));
+}
+
+void clip_(const Tensor& target, double low, double high) {
+    check_float("clip_", "target", target);
+    core::check(low <= high, "clip_: low is ", low, " and high is ", high, ", expected low <= high");
+    call(backend_of(target.device()).clip, target.count(), target.data<float>(), static_cast<float>(low),
+         static_cast<float>(high));
+}
+
+Tensor multiply(const Tensor& a, const Tensor& b) {
+    check_pair("multiply", "a", a, "b", b);
+    Tensor result = Tensor::empty(a.shape(), DType::float32, a.device());
+    call(backend_of(a.device()).multiply, a.count(), a.data<const float>(), b.data<const float>(), result.data<float>());
+    return result;
+}
+
+double squared_norm(const Tensor& x) {
+    check_float("squared_norm", "x", x);
+    double result = 0.0;
+    call(backend_of(x.device()).squared_norm, x.count(), x.data<const float>(), &result);
+    return result;
+}
+
+}  // namespace lstm_native::ops
