@@ -1,0 +1,472 @@
+"""Initial values of weights, under the Keras names. Floor 4."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from lstm_native import _core, random_state
+from lstm_native.errors import unknown_name
+
+# Standard deviation of a standard normal cut at two standard deviations:
+# sqrt(1 - 4 phi(2) / (2 Phi(2) - 1)). Dividing by it gives the asked variance after the cut.
+_TRUNCATED_STDDEV = 0.87962566103423978
+
+Array = npt.NDArray[Any]
+
+
+class Initializer:
+    """Base class: an object that is called with a shape and gives the values.
+
+    Subclasses define `__call__(shape, dtype=None)` and, to be saved, `get_config`.
+    """
+
+    def __call__(self, shape: Sequence[int], dtype: Any = None) -> Array:
+        """Values of `shape` as a NumPy array of `dtype` (float32 when None)."""
+        raise NotImplementedError(f"{type(self).__name__} does not define __call__(shape, dtype=None)")
+
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments."""
+        return {}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Initializer:
+        """An initializer from `get_config()`."""
+        return cls(**config)
+
+    def clone(self) -> Initializer:
+        """A new initializer with the same arguments."""
+        return type(self).from_config(self.get_config())
+
+
+class Zeros(Initializer):
+    """All zeros."""
+
+    def __call__(self, shape: Sequence[int], dtype: Any = None) -> Array:
+        """Zeros of `shape`."""
+        return np.zeros(_check_shape(self, shape), _dtype(dtype))
+
+
+class Ones(Initializer):
+    """All ones."""
+
+    def __call__(self, shape: Sequence[int], dtype: Any = None) -> Array:
+        """Ones of `shape`."""
+        return np.ones(_check_shape(self, shape), _dtype(dtype))
+
+
+class Constant(Initializer):
+    """One value everywhere.
+
+    Args:
+        value: The number (default 0.0).
+    """
+
+    def __init__(self, value: float = 0.0) -> None:
+        self.value = value
+
+    def __call__(self, shape: Sequence[int], dtype: Any = None) -> Array:
+        """`value` in every element of `shape`."""
+        return np.full(_check_shape(self, shape), self.value, _dtype(dtype))
+
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments."""
+        return {"value": self.value}
+
+
+class Identity(Initializer):
+    """The identity matrix times `gain`; the shape must have two axes.
+
+    Args:
+        gain: Factor (default 1.0).
+    """
+
+    def __init__(self, gain: float = 1.0) -> None:
+        self.gain = gain
+
+    def __call__(self, shape: Sequence[int], dtype: Any = None) -> Array:
+        """`gain` on the diagonal of a matrix of `shape`, zero elsewhere.
+
+        Raises:
+            ValueError: `shape` has not two axes.
+        """
+        dims = _check_shape(self, shape)
+        if len(dims) != 2:
+            raise ValueError(f"Identity: shape is {dims}, expected a matrix (two axes)")
+        values = np.eye(dims[0], dims[1]) * self.gain
+        return values.astype(_dtype(dtype))
+
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments."""
+        return {"gain": self.gain}
+
+
+class RandomInitializer(Initializer):
+    """Base of the random ones: one object gives the same values at each call of equal shape.
+
+    Args:
+        seed: Integer, or None for a fresh seed (see `utils.set_random_seed`).
+
+    Raises:
+        ValueError: `seed` is neither an integer nor None.
+    """
+
+    def __init__(self, seed: int | None = None) -> None:
+        self._given_seed = seed
+        if seed is None:
+            self.seed = random_state.next_seed()
+        else:
+            self.seed = random_state.check_seed(type(self).__name__, seed)
+
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments; a fresh seed is not written down."""
+        return {"seed": self._given_seed}
+
+
+class RandomUniform(RandomInitializer):
+    """Uniform in [minval, maxval).
+
+    Args:
+        minval: Lower end (default -0.05).
+        maxval: Upper end (default 0.05).
+        seed: Integer or None.
+    """
+
+    def __init__(self, minval: float = -0.05, maxval: float = 0.05, seed: int | None = None) -> None:
+        self.minval = minval
+        self.maxval = maxval
+        super().__init__(seed)
+
+    def __call__(self, shape: Sequence[int], dtype: Any = None) -> Array:
+        """Random values of `shape`."""
+        dims = _check_shape(self, shape)
+        return _cast(_core.random_uniform(dims, self.minval, self.maxval, self.seed, 0), dtype)
+
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments."""
+        return {"minval": self.minval, "maxval": self.maxval, **super().get_config()}
+
+
+class RandomNormal(RandomInitializer):
+    """Normal distribution.
+
+    Args:
+        mean: Mean (default 0.0).
+        stddev: Standard deviation (default 0.05).
+        seed: Integer or None.
+    """
+
+    def __init__(self, mean: float = 0.0, stddev: float = 0.05, seed: int | None = None) -> None:
+        self.mean = mean
+        self.stddev = stddev
+        super().__init__(seed)
+
+    def __call__(self, shape: Sequence[int], dtype: Any = None) -> Array:
+        """Random values of `shape`."""
+        dims = _check_shape(self, shape)
+        return _cast(_core.random_normal(dims, self.mean, self.stddev, self.seed, 0), dtype)
+
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments."""
+        return {"mean": self.mean, "stddev": self.stddev, **super().get_config()}
+
+
+class TruncatedNormal(RandomNormal):
+    """Normal distribution without the values beyond two standard deviations, which are drawn again.
+
+    Args:
+        mean: Mean (default 0.0).
+        stddev: Standard deviation before the cut (default 0.05).
+        seed: Integer or None.
+    """
+
+    def __call__(self, shape: Sequence[int], dtype: Any = None) -> Array:
+        """Random values of `shape`."""
+        dims = _check_shape(self, shape)
+        return _cast(_core.random_truncated_normal(dims, self.mean, self.stddev, self.seed, 0), dtype)
+
+
+class VarianceScaling(RandomInitializer):
+    """Random values whose variance is `scale` divided by the fan.
+
+    The fans of a matrix (rows, columns) are rows and columns; leading axes of a longer shape count
+    as a receptive field and multiply both.
+
+    Args:
+        scale: Positive factor (default 1.0).
+        mode: "fan_in", "fan_out" or "fan_avg" (default "fan_in").
+        distribution: "truncated_normal" ("normal" is the same), "untruncated_normal" or "uniform".
+        seed: Integer or None.
+
+    Raises:
+        ValueError: An argument outside what is listed.
+    """
+
+    def __init__(
+        self,
+        scale: float = 1.0,
+        mode: str = "fan_in",
+        distribution: str = "truncated_normal",
+        seed: int | None = None,
+    ) -> None:
+        name = type(self).__name__
+        if not scale > 0:
+            raise ValueError(f"{name}: scale is {scale!r}, expected a positive number")
+        if mode not in ("fan_in", "fan_out", "fan_avg"):
+            raise unknown_name("VarianceScaling mode", mode, ("fan_in", "fan_out", "fan_avg"))
+        kinds = ("truncated_normal", "untruncated_normal", "uniform")
+        kind = str(distribution).lower()
+        kind = "truncated_normal" if kind == "normal" else kind
+        if kind not in kinds:
+            raise unknown_name("VarianceScaling distribution", distribution, (*kinds, "normal"))
+        self.scale = scale
+        self.mode = mode
+        self.distribution = kind
+        super().__init__(seed)
+
+    def __call__(self, shape: Sequence[int], dtype: Any = None) -> Array:
+        """Random values of `shape`."""
+        dims = _check_shape(self, shape)
+        fan_in, fan_out = _fans(dims)
+        fan = {"fan_in": fan_in, "fan_out": fan_out, "fan_avg": (fan_in + fan_out) / 2.0}[self.mode]
+        variance = self.scale / max(1.0, fan)
+        if self.distribution == "uniform":
+            limit = math.sqrt(3.0 * variance)
+            return _cast(_core.random_uniform(dims, -limit, limit, self.seed, 0), dtype)
+        stddev = math.sqrt(variance)
+        if self.distribution == "untruncated_normal":
+            return _cast(_core.random_normal(dims, 0.0, stddev, self.seed, 0), dtype)
+        stddev /= _TRUNCATED_STDDEV
+        return _cast(_core.random_truncated_normal(dims, 0.0, stddev, self.seed, 0), dtype)
+
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments."""
+        config = {"scale": self.scale, "mode": self.mode, "distribution": self.distribution}
+        return {**config, **super().get_config()}
+
+
+class _NamedScaling(VarianceScaling):
+    """A `VarianceScaling` with fixed arguments: its configuration is the seed alone."""
+
+    _scale = 1.0
+    _mode = "fan_in"
+    _distribution = "truncated_normal"
+
+    def __init__(self, seed: int | None = None) -> None:
+        super().__init__(self._scale, self._mode, self._distribution, seed)
+
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments."""
+        return {"seed": self._given_seed}
+
+
+class GlorotUniform(_NamedScaling):
+    """Uniform within sqrt(6 / (fan_in + fan_out)).
+
+    Args:
+        seed: Integer or None.
+    """
+
+    _mode = "fan_avg"
+    _distribution = "uniform"
+
+
+class GlorotNormal(_NamedScaling):
+    """Truncated normal with variance 2 / (fan_in + fan_out).
+
+    Args:
+        seed: Integer or None.
+    """
+
+    _mode = "fan_avg"
+
+
+class HeUniform(_NamedScaling):
+    """Uniform within sqrt(6 / fan_in).
+
+    Args:
+        seed: Integer or None.
+    """
+
+    _scale = 2.0
+    _distribution = "uniform"
+
+
+class HeNormal(_NamedScaling):
+    """Truncated normal with variance 2 / fan_in.
+
+    Args:
+        seed: Integer or None.
+    """
+
+    _scale = 2.0
+
+
+class LecunUniform(_NamedScaling):
+    """Uniform within sqrt(3 / fan_in).
+
+    Args:
+        seed: Integer or None.
+    """
+
+    _distribution = "uniform"
+
+
+class LecunNormal(_NamedScaling):
+    """Truncated normal with variance 1 / fan_in.
+
+    Args:
+        seed: Integer or None.
+    """
+
+
+class Orthogonal(RandomInitializer):
+    """A random matrix with orthonormal rows or columns (whichever are fewer), times `gain`.
+
+    Axes before the last are flattened into rows.
+
+    Args:
+        gain: Factor (default 1.0).
+        seed: Integer or None.
+    """
+
+    def __init__(self, gain: float = 1.0, seed: int | None = None) -> None:
+        self.gain = gain
+        super().__init__(seed)
+
+    def __call__(self, shape: Sequence[int], dtype: Any = None) -> Array:
+        """Random values of `shape`.
+
+        Raises:
+            ValueError: `shape` has fewer than two axes.
+        """
+        dims = _check_shape(self, shape)
+        if len(dims) < 2:
+            raise ValueError(f"Orthogonal: shape is {dims}, expected at least two axes")
+        rows, columns = math.prod(dims[:-1]), dims[-1]
+        tall = (max(rows, columns), min(rows, columns))
+        normal = _core.random_normal(tall, 0.0, 1.0, self.seed, 0).numpy()
+        q, r = np.linalg.qr(normal.astype(np.float64))
+        # The signs that QR leaves open are fixed, which makes the distribution uniform (Haar).
+        q *= np.where(np.diagonal(r) < 0, -1.0, 1.0)
+        q = q if rows >= columns else q.T
+        return np.ascontiguousarray((self.gain * q).reshape(dims), dtype=_dtype(dtype))
+
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments."""
+        return {"gain": self.gain, **super().get_config()}
+
+
+def _check_shape(owner: Initializer, shape: Sequence[int]) -> tuple[int, ...]:
+    try:
+        dims = tuple(int(dim) for dim in shape)
+    except TypeError:
+        dims = (-1,)
+    if any(dim < 0 for dim in dims):
+        raise ValueError(
+            f"{type(owner).__name__}: shape is {shape!r}, expected a sequence of sizes that are not negative"
+        )
+    return dims
+
+
+def _dtype(dtype: Any) -> np.dtype[Any]:
+    return np.dtype(np.float32 if dtype is None else dtype)
+
+
+def _cast(values: _core.Tensor, dtype: Any) -> Array:
+    return values.numpy().astype(_dtype(dtype), copy=False)
+
+
+def _fans(shape: tuple[int, ...]) -> tuple[float, float]:
+    if len(shape) < 2:
+        size = float(shape[0]) if shape else 1.0
+        return size, size
+    field = math.prod(shape[:-2])
+    return float(field * shape[-2]), float(field * shape[-1])
+
+
+_CLASSES: dict[str, type[Initializer]] = {
+    "zeros": Zeros,
+    "ones": Ones,
+    "constant": Constant,
+    "identity": Identity,
+    "random_uniform": RandomUniform,
+    "random_normal": RandomNormal,
+    "truncated_normal": TruncatedNormal,
+    "variance_scaling": VarianceScaling,
+    "glorot_uniform": GlorotUniform,
+    "glorot_normal": GlorotNormal,
+    "he_uniform": HeUniform,
+    "he_normal": HeNormal,
+    "lecun_uniform": LecunUniform,
+    "lecun_normal": LecunNormal,
+    "orthogonal": Orthogonal,
+}
+_NAMES: dict[str, type[Initializer]] = {
+    **_CLASSES,
+    **{cls.__name__: cls for cls in _CLASSES.values()},
+    "zero": Zeros,
+    "one": Ones,
+    "uniform": RandomUniform,
+    "normal": RandomNormal,
+    "IdentityInitializer": Identity,
+    "OrthogonalInitializer": Orthogonal,
+}
+
+
+def get(identifier: Any) -> Callable[..., Array] | None:
+    """The initializer that `identifier` stands for.
+
+    Args:
+        identifier: A name ("glorot_uniform", "GlorotUniform", "uniform", ...), an `Initializer`, its
+            class, a configuration `{"class_name": ..., "config": {...}}`, an array of values, any
+            callable `(shape, dtype=None) -> array`, or None.
+
+    Returns:
+        A callable `(shape, dtype=None) -> array`; None for None.
+
+    Raises:
+        ValueError: Unknown name, or something that is none of these.
+    """
+    if identifier is None or isinstance(identifier, Initializer):
+        return identifier
+    config: dict[str, Any] = {}
+    if isinstance(identifier, dict):
+        if "class_name" not in identifier:
+            raise ValueError(f"initializer: configuration {identifier!r} has no 'class_name'")
+        config = dict(identifier.get("config") or {})
+        identifier = identifier["class_name"]
+    if isinstance(identifier, str):
+        if identifier not in _NAMES:
+            raise unknown_name("initializer", identifier, _NAMES)
+        return _NAMES[identifier].from_config(config)
+    if isinstance(identifier, type) and issubclass(identifier, Initializer):
+        return identifier()
+    if isinstance(identifier, (np.ndarray, np.generic, _core.Tensor)):
+        return _Given(np.array(identifier))
+    if callable(identifier):
+        function: Callable[..., Array] = identifier
+        return function
+    raise ValueError(f"initializer: cannot interpret {identifier!r}, expected a name, an object or an array")
+
+
+class _Given(Initializer):
+    """Values that the caller brought as an array."""
+
+    def __init__(self, values: Array) -> None:
+        self.values = values
+
+    def __call__(self, shape: Sequence[int], dtype: Any = None) -> Array:
+        dims = _check_shape(self, shape)
+        if dims != self.values.shape:
+            raise ValueError(
+                f"initializer: the array given has shape {self.values.shape}, the weight needs {dims}"
+            )
+        return self.values.astype(_dtype(dtype))
+
+    def get_config(self) -> dict[str, Any]:
+        return {"values": self.values}

@@ -1,0 +1,144 @@
+"""Losses under the Keras names, as classes, as functions and by name. Floor 4."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from lstm_native.errors import unknown_name
+from lstm_native.losses.base import Array, Loss, Shape
+from lstm_native.losses.builtin import (
+    BinaryCrossentropy,
+    CategoricalCrossentropy,
+    MeanAbsoluteError,
+    MeanSquaredError,
+    SparseCategoricalCrossentropy,
+)
+from lstm_native.naming import snake_case
+
+__all__ = [
+    "BinaryCrossentropy",
+    "CategoricalCrossentropy",
+    "Loss",
+    "MeanAbsoluteError",
+    "MeanSquaredError",
+    "SparseCategoricalCrossentropy",
+    "binary_crossentropy",
+    "categorical_crossentropy",
+    "get",
+    "mean_absolute_error",
+    "mean_squared_error",
+    "sparse_categorical_crossentropy",
+]
+
+
+class _FunctionLoss(Loss):
+    """A function (y_true, y_pred) -> values of the user's; it has no gradient."""
+
+    def __init__(self, function: Callable[[Any, Any], Any]) -> None:
+        super().__init__(getattr(function, "__name__", None) or snake_case(type(function).__name__))
+        self.function = function
+
+    def prepare(self, y_true: Any, y_pred_shape: Shape) -> Array:
+        """Labels as they are, (n,) against (n, 1) aside: what fits is the function's affair."""
+        labels = np.asarray(y_true)
+        if labels.ndim == len(tuple(y_pred_shape)) - 1 and tuple(y_pred_shape)[-1] == 1:
+            return labels[..., None]
+        return labels
+
+    def call(self, y_true: Array, y_pred: Array) -> Array:
+        """One value per row."""
+        rows = np.asarray(self.function(y_true, y_pred), dtype=np.float32)
+        # A value per element is as good as one per row.
+        return rows.mean(axis=-1) if rows.shape == y_pred.shape else rows
+
+
+def mean_squared_error(y_true: Any, y_pred: Any) -> Array:
+    """Mean of squared differences over the last axis, a value per row."""
+    return _per_row(MeanSquaredError(reduction=None), y_true, y_pred)
+
+
+def mean_absolute_error(y_true: Any, y_pred: Any) -> Array:
+    """Mean of absolute differences over the last axis, a value per row."""
+    return _per_row(MeanAbsoluteError(reduction=None), y_true, y_pred)
+
+
+def binary_crossentropy(
+    y_true: Any, y_pred: Any, from_logits: bool = False, label_smoothing: float = 0.0, axis: int = -1
+) -> Array:
+    """Cross-entropy of yes-or-no labels, a value per row. See `BinaryCrossentropy`."""
+    return _per_row(BinaryCrossentropy(from_logits, label_smoothing, axis, None), y_true, y_pred)
+
+
+def categorical_crossentropy(
+    y_true: Any, y_pred: Any, from_logits: bool = False, label_smoothing: float = 0.0, axis: int = -1
+) -> Array:
+    """Cross-entropy of one-hot labels, a value per row. See `CategoricalCrossentropy`."""
+    return _per_row(CategoricalCrossentropy(from_logits, label_smoothing, axis, None), y_true, y_pred)
+
+
+def sparse_categorical_crossentropy(
+    y_true: Any, y_pred: Any, from_logits: bool = False, ignore_class: int | None = None, axis: int = -1
+) -> Array:
+    """Cross-entropy of class numbers, a value per row. See `SparseCategoricalCrossentropy`."""
+    return _per_row(SparseCategoricalCrossentropy(from_logits, ignore_class, None, axis), y_true, y_pred)
+
+
+_FUNCTIONS: dict[Callable[..., Any], type[Loss]] = {
+    mean_squared_error: MeanSquaredError,
+    mean_absolute_error: MeanAbsoluteError,
+    binary_crossentropy: BinaryCrossentropy,
+    categorical_crossentropy: CategoricalCrossentropy,
+    sparse_categorical_crossentropy: SparseCategoricalCrossentropy,
+}
+_NAMES: dict[str, type[Loss]] = {
+    **{function.__name__: cls for function, cls in _FUNCTIONS.items()},
+    **{cls.__name__: cls for cls in _FUNCTIONS.values()},
+    "bce": BinaryCrossentropy,
+    "BCE": BinaryCrossentropy,
+    "mse": MeanSquaredError,
+    "MSE": MeanSquaredError,
+    "mae": MeanAbsoluteError,
+    "MAE": MeanAbsoluteError,
+}
+
+
+def get(identifier: Any) -> Loss:
+    """The loss that `identifier` stands for.
+
+    Args:
+        identifier: A name ("binary_crossentropy", "mse", ...), a `Loss`, its class, a configuration
+            `{"class_name": ..., "config": {...}}`, a function of this module, or any function
+            (y_true, y_pred) -> values (such a one has no gradient: evaluate only).
+
+    Returns:
+        A `Loss`.
+
+    Raises:
+        ValueError: Unknown name, or something that is none of these.
+    """
+    if isinstance(identifier, Loss):
+        return identifier
+    config: dict[str, Any] = {}
+    if isinstance(identifier, dict):
+        if "class_name" not in identifier:
+            raise ValueError(f"loss: configuration {identifier!r} has no 'class_name'")
+        config = dict(identifier.get("config") or {})
+        identifier = identifier["class_name"]
+    if isinstance(identifier, str):
+        if identifier not in _NAMES:
+            raise unknown_name("loss", identifier, _NAMES)
+        return _NAMES[identifier](**config)
+    if isinstance(identifier, type) and issubclass(identifier, Loss):
+        return identifier()
+    if callable(identifier):
+        known = _FUNCTIONS.get(identifier)
+        return known() if known is not None else _FunctionLoss(identifier)
+    raise ValueError(f"loss: cannot interpret {identifier!r}, expected a name, a Loss or a function")
+
+
+def _per_row(loss: Loss, y_true: Any, y_pred: Any) -> Array:
+    rows: Array = loss(y_true, y_pred)
+    return rows

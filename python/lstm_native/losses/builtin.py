@@ -1,0 +1,280 @@
+"""The built-in losses, under the Keras names; their mathematics is native. Floor 4."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from lstm_native import _core
+from lstm_native.losses.base import Array, Loss, Shape
+
+
+class _NativeLoss(Loss):
+    """A loss that the native module computes, known there by `_native`."""
+
+    _native = ""
+    from_logits = False
+    label_smoothing = 0.0
+
+    def call(self, y_true: Array, y_pred: Array) -> Array:
+        """One value per row."""
+        return self._rows_and_gradient(y_true, _core.as_tensor(y_pred, "float32"), None, False, None)[0]
+
+    def _rows_and_gradient(
+        self,
+        y_true: Array,
+        y_pred: _core.Tensor,
+        row_weights: _core.Tensor | None,
+        need_gradient: bool,
+        from_logits: bool | None,
+    ) -> tuple[Array, _core.Tensor | None]:
+        rows, gradient = _core.loss(
+            self._native,
+            _core.as_tensor(y_true, "float32"),
+            y_pred,
+            row_weights,
+            self.from_logits if from_logits is None else from_logits,
+            self.label_smoothing,
+            need_gradient,
+        )
+        return rows.numpy(), gradient
+
+
+class MeanSquaredError(_NativeLoss):
+    """Mean of squared differences over the last axis.
+
+    Args:
+        reduction, name, dtype: See `Loss`.
+    """
+
+    _native = "mean_squared_error"
+
+    def __init__(
+        self,
+        reduction: str | None = "sum_over_batch_size",
+        name: str | None = "mean_squared_error",
+        dtype: Any = None,
+    ) -> None:
+        super().__init__(name, reduction, dtype)
+
+
+class MeanAbsoluteError(_NativeLoss):
+    """Mean of absolute differences over the last axis.
+
+    Args:
+        reduction, name, dtype: See `Loss`.
+    """
+
+    _native = "mean_absolute_error"
+
+    def __init__(
+        self,
+        reduction: str | None = "sum_over_batch_size",
+        name: str | None = "mean_absolute_error",
+        dtype: Any = None,
+    ) -> None:
+        super().__init__(name, reduction, dtype)
+
+
+class _Crossentropy(_NativeLoss):
+    """What the three cross-entropies share."""
+
+    _activation = ""
+
+    def __init__(
+        self,
+        from_logits: bool,
+        label_smoothing: float,
+        axis: int,
+        reduction: str | None,
+        name: str | None,
+        dtype: Any,
+    ) -> None:
+        super().__init__(name, reduction, dtype)
+        if not 0.0 <= label_smoothing <= 1.0:
+            raise ValueError(f"loss {self.name!r}: label_smoothing is {label_smoothing!r}, expected 0 to 1")
+        if isinstance(axis, bool) or not isinstance(axis, int):
+            raise ValueError(f"loss {self.name!r}: axis is {axis!r}, expected an integer")
+        self.from_logits = bool(from_logits)
+        self.label_smoothing = float(label_smoothing)
+        self.axis = axis
+        self.logits_activation = None if self.from_logits else self._activation
+
+    def prepare(self, y_true: Any, y_pred_shape: Shape) -> Array:
+        """See `Loss.prepare`."""
+        self._check_axis(len(tuple(y_pred_shape)))
+        return super().prepare(y_true, y_pred_shape)
+
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments."""
+        config = super().get_config()
+        return {
+            **config,
+            "from_logits": self.from_logits,
+            "label_smoothing": self.label_smoothing,
+            "axis": self.axis,
+        }
+
+    def _check_axis(self, rank: int) -> None:
+        if self.axis not in (-1, rank - 1):
+            raise ValueError(
+                f"loss {self.name!r}: axis is {self.axis}, only the last axis of the predictions is supported"
+            )
+
+
+class BinaryCrossentropy(_Crossentropy):
+    """Cross-entropy of yes-or-no labels: the mean over the last axis.
+
+    Computed from probabilities it clips them to [1e-7, 1 - 1e-7]; computed from logits it is exact.
+
+    Args:
+        from_logits: Whether predictions are logits rather than probabilities (default False).
+        label_smoothing: Pulls labels towards 0.5: 0 none, 1 entirely (default 0.0).
+        axis: The last axis; no other one is supported.
+        reduction, name, dtype: See `Loss`.
+    """
+
+    _native = "binary_crossentropy"
+    _activation = "sigmoid"
+
+    def __init__(
+        self,
+        from_logits: bool = False,
+        label_smoothing: float = 0.0,
+        axis: int = -1,
+        reduction: str | None = "sum_over_batch_size",
+        name: str | None = "binary_crossentropy",
+        dtype: Any = None,
+    ) -> None:
+        super().__init__(from_logits, label_smoothing, axis, reduction, name, dtype)
+
+
+class CategoricalCrossentropy(_Crossentropy):
+    """Cross-entropy of labels that are a distribution over classes, usually one-hot.
+
+    Args:
+        from_logits: Whether predictions are logits rather than probabilities (default False).
+        label_smoothing: Share of every label that is spread evenly over the classes (default 0.0).
+        axis: The last axis, that of the classes; no other one is supported.
+        reduction, name, dtype: See `Loss`.
+    """
+
+    _native = "categorical_crossentropy"
+    _activation = "softmax"
+
+    def __init__(
+        self,
+        from_logits: bool = False,
+        label_smoothing: float = 0.0,
+        axis: int = -1,
+        reduction: str | None = "sum_over_batch_size",
+        name: str | None = "categorical_crossentropy",
+        dtype: Any = None,
+    ) -> None:
+        super().__init__(from_logits, label_smoothing, axis, reduction, name, dtype)
+
+
+class SparseCategoricalCrossentropy(_Crossentropy):
+    """Cross-entropy of labels that are class numbers.
+
+    Args:
+        from_logits: Whether predictions are logits rather than probabilities (default False).
+        ignore_class: A label whose rows do not count (default None).
+        reduction, name: See `Loss`.
+        axis: The last axis, that of the classes; no other one is supported.
+        dtype: See `Loss`.
+    """
+
+    _native = "sparse_categorical_crossentropy"
+    _activation = "softmax"
+
+    def __init__(
+        self,
+        from_logits: bool = False,
+        ignore_class: int | None = None,
+        reduction: str | None = "sum_over_batch_size",
+        axis: int = -1,
+        name: str | None = "sparse_categorical_crossentropy",
+        dtype: Any = None,
+    ) -> None:
+        super().__init__(from_logits, 0.0, axis, reduction, name, dtype)
+        self.ignore_class = ignore_class
+
+    def prepare(self, y_true: Any, y_pred_shape: Shape) -> Array:
+        """Class numbers as int32, in the shape of the rows.
+
+        Args:
+            y_true: Whole numbers in [0, classes) (or `ignore_class`): (n, ...) or (n, ..., 1).
+            y_pred_shape: Shape of the predictions; None stands for any size.
+
+        Returns:
+            int32 array of the predictions' shape without its last axis.
+
+        Raises:
+            ValueError: Labels that do not fit, are not whole, or lie outside [0, classes).
+            TypeError: Labels that are no numbers.
+        """
+        want = tuple(y_pred_shape)
+        self._check_axis(len(want))
+        given = np.asarray(y_true)
+        if given.ndim == len(want) and given.ndim and given.shape[-1] == 1:
+            given = given[..., 0]
+        self._check_shape(given.shape, want[:-1], y_true)
+        if given.dtype.kind not in "biuf":
+            raise TypeError(f"loss {self.name!r}: labels have dtype {given.dtype}, expected whole numbers")
+        classes = want[-1]
+        ok = np.ones(given.shape, np.bool_) if given.dtype.kind != "f" else given == np.floor(given)
+        ok &= given >= 0
+        if classes is not None:
+            ok &= given < classes
+        if self.ignore_class is not None:
+            ok |= given == self.ignore_class
+        if not ok.all():
+            raise ValueError(
+                f"loss {self.name!r}: label {given[~ok].flat[0]} found, predictions have {classes} classes, "
+                f"so whole numbers in [0, {classes}) are expected"
+            )
+        return np.asarray(given, dtype=np.int32, order="C")
+
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments."""
+        config = super().get_config()
+        del config["label_smoothing"]
+        return {**config, "ignore_class": self.ignore_class}
+
+    def _rows_and_gradient(
+        self,
+        y_true: Array,
+        y_pred: _core.Tensor,
+        row_weights: _core.Tensor | None,
+        need_gradient: bool,
+        from_logits: bool | None,
+    ) -> tuple[Array, _core.Tensor | None]:
+        ignored = None
+        if self.ignore_class is not None:
+            ignored = y_true == self.ignore_class
+            # Their rows get weight zero; the native loss only needs a class that exists.
+            y_true = np.where(ignored, np.int32(0), y_true)
+        rows, gradient = _core.loss(
+            self._native,
+            _core.as_tensor(y_true, "int32"),
+            y_pred,
+            row_weights,
+            self.from_logits if from_logits is None else from_logits,
+            0.0,
+            need_gradient,
+        )
+        values = rows.numpy()
+        return (values if ignored is None else np.where(ignored, np.float32(0), values)), gradient
+
+    def _valid_rows(self, y_true: Array, mask: Array | None) -> Array | None:
+        if self.ignore_class is None:
+            return mask
+        valid: Array = y_true != self.ignore_class
+        if mask is not None:
+            valid &= self._spread(np.asarray(mask, np.bool_), valid.shape, "mask")
+        return valid
+
+    def _label_shape(self, want: Shape) -> str:
+        return f"{tuple(want)} or {(*want, 1)}"

@@ -1,0 +1,47 @@
+"""Optimizers under the Keras names, and by name. Floor 4."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lstm_native.errors import unknown_name
+from lstm_native.optimizers import schedules
+from lstm_native.optimizers.adam import Adam
+from lstm_native.optimizers.base import Optimizer
+from lstm_native.optimizers.sgd import SGD
+
+__all__ = ["SGD", "Adam", "Optimizer", "get", "schedules"]
+
+_CLASSES: dict[str, type[Optimizer]] = {"adam": Adam, "sgd": SGD}
+
+
+def get(identifier: Any) -> Optimizer:
+    """The optimizer that `identifier` stands for.
+
+    Args:
+        identifier: A name ("adam", "sgd", in any case), an `Optimizer`, its class, or a configuration
+            `{"class_name": ..., "config": {...}}`.
+
+    Returns:
+        An `Optimizer`.
+
+    Raises:
+        ValueError: Unknown name, or something that is none of these.
+    """
+    if isinstance(identifier, Optimizer):
+        return identifier
+    config: dict[str, Any] = {}
+    if isinstance(identifier, dict):
+        if "class_name" not in identifier:
+            raise ValueError(f"optimizer: configuration {identifier!r} has no 'class_name'")
+        config = dict(identifier.get("config") or {})
+        identifier = identifier["class_name"]
+    if isinstance(identifier, str):
+        found = _CLASSES.get(identifier.lower())
+        if found is None:
+            raise unknown_name("optimizer", identifier, _CLASSES)
+        return found.from_config(config)
+    if isinstance(identifier, type) and issubclass(identifier, Optimizer):
+        # Optimizer itself needs a learning rate; the rules have defaults for everything.
+        return identifier.from_config({})
+    raise ValueError(f"optimizer: cannot interpret {identifier!r}, expected a name or an Optimizer")

@@ -1,0 +1,89 @@
+"""Adam, as Keras computes it. Floor 4."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from lstm_native import _core
+from lstm_native.optimizers.base import LearningRate, Optimizer
+from lstm_native.variable import Variable
+
+
+class Adam(Optimizer):
+    """Adam (Kingma and Ba, 2014): steps scaled by running means of gradients and of their squares.
+
+    `w -= m * alpha / (sqrt(v) + epsilon)` with the bias correction inside `alpha`, so that `epsilon`
+    is the "epsilon hat" of the paper.
+
+    Args:
+        learning_rate: Number, schedule or function (default 0.001).
+        beta_1: Decay of the mean of gradients, in [0, 1) (default 0.9).
+        beta_2: Decay of the mean of squares, in [0, 1) (default 0.999).
+        epsilon: Keeps the divisor from zero (default 1e-7).
+        amsgrad: Divides by the largest mean of squares so far (default False).
+        weight_decay, clipnorm, clipvalue, global_clipnorm: See `Optimizer` (default None).
+        name: Default "adam".
+
+    Raises:
+        ValueError: A value outside its range.
+    """
+
+    def __init__(
+        self,
+        learning_rate: LearningRate = 0.001,
+        beta_1: float = 0.9,
+        beta_2: float = 0.999,
+        epsilon: float = 1e-7,
+        amsgrad: bool = False,
+        weight_decay: float | None = None,
+        clipnorm: float | None = None,
+        clipvalue: float | None = None,
+        global_clipnorm: float | None = None,
+        name: str | None = "adam",
+    ) -> None:
+        super().__init__(learning_rate, weight_decay, clipnorm, clipvalue, global_clipnorm, name)
+        for argument, value in (("beta_1", beta_1), ("beta_2", beta_2)):
+            if not 0 <= value < 1:
+                raise ValueError(f"{self.name}: {argument} is {value!r}, expected a number in [0, 1)")
+        self.beta_1 = beta_1
+        self.beta_2 = beta_2
+        self.epsilon = epsilon
+        self.amsgrad = bool(amsgrad)
+
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments."""
+        return {
+            **super().get_config(),
+            "beta_1": self.beta_1,
+            "beta_2": self.beta_2,
+            "epsilon": self.epsilon,
+            "amsgrad": self.amsgrad,
+        }
+
+    def _slot_groups(self) -> tuple[tuple[str, ...], ...]:
+        moments = ("momentum", "velocity")
+        return (moments, ("velocity_hat",)) if self.amsgrad else (moments,)
+
+    def _update(
+        self,
+        variables: list[_core.Variable],
+        gradients: list[_core.Tensor],
+        slots: list[list[Variable]],
+        learning_rate: float,
+        decays: list[float] | None,
+    ) -> None:
+        step = int(self._iterations) + 1
+        alpha = learning_rate * math.sqrt(1 - self.beta_2**step) / (1 - self.beta_1**step)
+        _core.adam_step(
+            variables,
+            gradients,
+            slots[0],
+            slots[1],
+            slots[2] if self.amsgrad else None,
+            alpha,
+            self.beta_1,
+            self.beta_2,
+            self.epsilon,
+            decays,
+        )

@@ -1,0 +1,418 @@
+"""Base class of optimizers: slots, learning rate, clipping, weight decay. Floor 4."""
+
+from __future__ import annotations
+
+import math
+import re
+import warnings
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from lstm_native import _core
+from lstm_native.naming import snake_case
+from lstm_native.optimizers.schedules import LearningRateSchedule
+from lstm_native.variable import Variable
+
+LearningRate = float | LearningRateSchedule | Callable[[], float]
+
+
+class Scalar(np.lib.mixins.NDArrayOperatorsMixin):
+    """A number with a name that an optimizer keeps beside its slots; computes like a NumPy scalar.
+
+    Attributes:
+        name, path: What it is called.
+        dtype: "float32" or "int64".
+        trainable: Always False.
+    """
+
+    shape: tuple[int, ...] = ()
+    trainable = False
+
+    def __init__(self, name: str, dtype: str, value: float) -> None:
+        self.name = self.path = name
+        self.dtype = dtype
+        self._type = np.dtype(dtype).type
+        self.assign(value)
+
+    def assign(self, value: Any) -> None:
+        """Sets the number, rounded to `dtype`.
+
+        Raises:
+            ValueError: `value` is no single number.
+        """
+        given = np.asarray(value)
+        if given.size != 1 or given.dtype.kind not in "biuf":
+            raise ValueError(f"{self.name}: value is {value!r}, expected a single number")
+        # Kept as a Python number: reading it is what happens at every step.
+        self._value: float = self._type(given.reshape(())).item()
+
+    @property
+    def value(self) -> Any:
+        """The number as a NumPy scalar."""
+        return self._type(self._value)
+
+    def numpy(self) -> Any:
+        """The number as a NumPy scalar."""
+        return self._type(self._value)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> npt.NDArray[Any]:
+        return np.asarray(self._value, dtype=self._type if dtype is None else dtype)
+
+    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:
+        plain = (x.value if isinstance(x, Scalar) else x for x in inputs)
+        return getattr(ufunc, method)(*plain, **kwargs)
+
+    # Equality compares numbers, so this is no key of a dictionary.
+    __hash__ = None  # type: ignore[assignment]
+
+    def __float__(self) -> float:
+        return float(self._value)
+
+    def __int__(self) -> int:
+        return int(self._value)
+
+    def __index__(self) -> int:
+        return self._type(self._value).__index__()  # type: ignore[no-any-return]
+
+    def __bool__(self) -> bool:
+        return bool(self._value)
+
+    def __format__(self, spec: str) -> str:
+        return format(self._value, spec)
+
+    def __repr__(self) -> str:
+        return f"<{self.name} = {self._value}>"
+
+
+class Optimizer:
+    """Base class of optimizers; `Adam` and `SGD` are ones.
+
+    Args:
+        learning_rate: A number, a `schedules.LearningRateSchedule`, or a function without arguments.
+        weight_decay: Before each step weights shrink by `weight_decay * learning_rate * weight`.
+        clipnorm: Largest norm of each gradient by itself.
+        clipvalue: Largest magnitude of each element of a gradient.
+        global_clipnorm: Largest norm of all gradients together.
+        name: Name; the class's name in snake case when None.
+
+    Raises:
+        ValueError: More than one of the three clips, or a learning rate that is none of these.
+    """
+
+    def __init__(
+        self,
+        learning_rate: LearningRate,
+        weight_decay: float | None = None,
+        clipnorm: float | None = None,
+        clipvalue: float | None = None,
+        global_clipnorm: float | None = None,
+        name: str | None = None,
+    ) -> None:
+        self.name = name or snake_case(type(self).__name__)
+        clips = {"clipnorm": clipnorm, "clipvalue": clipvalue, "global_clipnorm": global_clipnorm}
+        given = [f"{key}={value}" for key, value in clips.items() if value is not None]
+        if len(given) > 1:
+            raise ValueError(f"{self.name}: got {' and '.join(given)}, only one of them can be set")
+        for key, value in {**clips, "weight_decay": weight_decay}.items():
+            if value is not None and not value >= 0:
+                raise ValueError(f"{self.name}: {key} is {value!r}, expected a number that is not negative")
+        self.weight_decay = weight_decay
+        self.clipnorm = clipnorm
+        self.clipvalue = clipvalue
+        self.global_clipnorm = global_clipnorm
+        self.built = False
+        self._iterations = Scalar("iteration", "int64", 0)
+        self._rate: Scalar | LearningRateSchedule | Callable[[], float]
+        if callable(learning_rate):
+            self._rate = learning_rate
+        else:
+            self._rate = Scalar("learning_rate", "float32", self._check_rate(learning_rate))
+        self._trainable: list[_core.Variable] = []
+        self._index: dict[int, int] = {}
+        self._slots: list[list[Variable]] = []
+        self._excluded: set[int] = set()
+        self._excluded_names: re.Pattern[str] | None = None
+        self._decay_mask: list[bool] = []
+
+    @property
+    def iterations(self) -> Scalar:
+        """Number of steps taken."""
+        return self._iterations
+
+    @property
+    def learning_rate(self) -> Any:
+        """The learning rate of the next step; may be set between steps.
+
+        Raises:
+            TypeError: Set to a number on an optimizer that was made with a schedule.
+        """
+        rate = self._rate
+        return rate if isinstance(rate, Scalar) else self._current_rate()
+
+    @learning_rate.setter
+    def learning_rate(self, value: Any) -> None:
+        if isinstance(value, Scalar):
+            value = float(value)
+        if callable(value):
+            self._rate = value
+        elif isinstance(self._rate, LearningRateSchedule):
+            raise TypeError(
+                f"{self.name}: learning_rate follows the schedule {type(self._rate).__name__}, "
+                "make the optimizer with a number to be able to set it"
+            )
+        elif isinstance(self._rate, Scalar):
+            self._rate.assign(self._check_rate(value))
+        else:
+            self._rate = Scalar("learning_rate", "float32", self._check_rate(value))
+
+    @property
+    def variables(self) -> list[Any]:
+        """Everything that continues a training: step number, learning rate, slots."""
+        rate = [self._rate] if isinstance(self._rate, Scalar) else []
+        slots: list[Any] = []
+        start = 0
+        # The order of Keras: the slots of one group stand together weight by weight.
+        for group in self._slot_groups() if self.built else ():
+            for of_one_weight in zip(*self._slots[start : start + len(group)], strict=True):
+                slots.extend(of_one_weight)
+            start += len(group)
+        return [self._iterations, *rate, *slots]
+
+    def build(self, variables: Iterable[_core.Variable]) -> None:
+        """Makes the slots (moments and the like) for `variables`; does nothing when built already."""
+        if self.built:
+            return
+        trainable = list(variables)
+        self._slots = [
+            [_zeros_like(variable, i, name) for i, variable in enumerate(trainable)]
+            for group in self._slot_groups()
+            for name in group
+        ]
+        self._trainable = trainable
+        self._index = {id(variable): i for i, variable in enumerate(trainable)}
+        self._decay_mask = [self._decays(variable) for variable in trainable]
+        self.built = True
+
+    def apply_gradients(self, grads_and_vars: Iterable[tuple[Any, _core.Variable]]) -> Scalar:
+        """Takes one step.
+
+        Args:
+            grads_and_vars: Pairs of a gradient (array-like or None) and its variable.
+
+        Returns:
+            The number of steps taken.
+
+        Raises:
+            ValueError: No gradients at all, a shape that differs, or a variable that the optimizer was
+                not built with; nothing has changed then.
+        """
+        pairs = list(grads_and_vars)
+        self.apply([gradient for gradient, _ in pairs], [variable for _, variable in pairs])
+        return self._iterations
+
+    def apply(
+        self, grads: Sequence[Any], trainable_variables: Sequence[_core.Variable] | None = None
+    ) -> None:
+        """Takes one step; the gradients stay as they are.
+
+        Args:
+            grads: Gradients in the order of the variables, array-like; None leaves its variable alone.
+            trainable_variables: The variables; None takes those that the optimizer was built with.
+
+        Raises:
+            ValueError: As `apply_gradients`.
+        """
+        if len(grads) == 0:
+            return
+        if trainable_variables is None:
+            if not self.built:
+                raise ValueError(f"{self.name}: apply() without variables needs build(variables) before")
+            trainable_variables = self._trainable
+        variables = list(trainable_variables)
+        if len(grads) != len(variables):
+            raise ValueError(f"{self.name}: {len(grads)} gradients for {len(variables)} variables")
+        chosen = [(g, v) for g, v in zip(grads, variables, strict=True) if g is not None]
+        if not chosen:
+            raise ValueError(f"{self.name}: no gradients provided for any variable")
+        if self.built:
+            self._check_known(variables)
+        tensors = []
+        for gradient, variable in chosen:
+            tensor = _core.as_tensor(gradient, "float32")
+            if tensor.shape != variable.shape:
+                raise ValueError(
+                    f"{self.name}: gradient of {_name(variable)} has shape {tensor.shape}, "
+                    f"expected {variable.shape}"
+                )
+            # Clipping works in place, and these numbers are the caller's.
+            tensors.append(tensor.copy() if self._clips() else tensor)
+        if len(chosen) < len(variables):
+            missing = ", ".join(_name(v) for g, v in zip(grads, variables, strict=True) if g is None)
+            warnings.warn(f"{self.name}: no gradients for {missing}", UserWarning, stacklevel=2)
+        if not self.built:
+            self.build(variables)
+        self.step(tensors, [variable for _, variable in chosen])
+
+    def step(self, gradients: list[_core.Tensor], variables: list[_core.Variable]) -> None:
+        """One step of training: `apply` without its checks; gradients are clipped in place.
+
+        Args:
+            gradients: float32, in the shapes of `variables`.
+            variables: Variables that the optimizer was built with.
+        """
+        if variables == self._trainable:
+            slots, decay_mask = self._slots, self._decay_mask
+        else:
+            order = [self._index[id(variable)] for variable in variables]
+            slots = [[slot[i] for i in order] for slot in self._slots]
+            decay_mask = [self._decay_mask[i] for i in order]
+        if self._clips():
+            self._clip(gradients)
+        rate = self._current_rate()
+        decays = None
+        if self.weight_decay:
+            shrink = self.weight_decay * rate
+            decays = [shrink if decay else 0.0 for decay in decay_mask]
+        self._update(variables, gradients, slots, rate, decays)
+        self._iterations._value += 1
+
+    def set_weights(self, weights: Sequence[Any]) -> None:
+        """Sets `variables` from arrays in that order.
+
+        Raises:
+            ValueError: Not built yet, or another number of arrays or shape; nothing has changed then.
+        """
+        if not self.built:
+            raise ValueError(f"{self.name}: set_weights() needs build(variables) before")
+        own = self.variables
+        if len(weights) != len(own):
+            raise ValueError(
+                f"{self.name}: {len(weights)} arrays given, the optimizer has {len(own)} variables"
+            )
+        for variable, weight in zip(own, weights, strict=True):
+            if np.shape(weight) != variable.shape:
+                raise ValueError(
+                    f"{self.name}: {variable.path} has shape {variable.shape}, "
+                    f"the array given {np.shape(weight)}"
+                )
+        for variable, weight in zip(own, weights, strict=True):
+            variable.assign(weight)
+
+    def exclude_from_weight_decay(
+        self, var_list: Iterable[_core.Variable] | None = None, var_names: Iterable[str] | None = None
+    ) -> None:
+        """Keeps weight decay away from some variables; to be called before the optimizer is built.
+
+        Args:
+            var_list: Variables themselves.
+            var_names: Patterns; a variable is left out when one is found in its name ("bias").
+
+        Raises:
+            ValueError: The optimizer is built already.
+        """
+        if self.built:
+            raise ValueError(f"{self.name}: exclude_from_weight_decay() must come before the first step")
+        names = sorted(set(var_names or ()))
+        self._excluded_names = re.compile("|".join(names)) if names else None
+        self._excluded = {id(variable) for variable in var_list or ()}
+
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments."""
+        rate: Any = self._rate
+        if isinstance(rate, Scalar):
+            rate = float(rate)
+        elif isinstance(rate, LearningRateSchedule):
+            rate = {"class_name": type(rate).__name__, "config": rate.get_config()}
+        return {
+            "name": self.name,
+            "learning_rate": rate,
+            "weight_decay": self.weight_decay,
+            "clipnorm": self.clipnorm,
+            "clipvalue": self.clipvalue,
+            "global_clipnorm": self.global_clipnorm,
+        }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Optimizer:
+        """An optimizer from `get_config()`; it starts at step 0."""
+        return cls(**config)
+
+    def _slot_groups(self) -> tuple[tuple[str, ...], ...]:
+        """Names of what is kept per variable, in the groups that `variables` lists one after another."""
+        return ()
+
+    def _update(
+        self,
+        variables: list[_core.Variable],
+        gradients: list[_core.Tensor],
+        slots: list[list[Variable]],
+        learning_rate: float,
+        decays: list[float] | None,
+    ) -> None:
+        """The rule itself: changes `variables` and `slots`, all or nothing."""
+        raise NotImplementedError(f"{type(self).__name__} does not define _update()")
+
+    def _current_rate(self) -> float:
+        rate = self._rate
+        if isinstance(rate, Scalar):
+            return rate._value
+        if isinstance(rate, LearningRateSchedule):
+            return float(rate(int(self._iterations)))
+        return float(rate())
+
+    def _check_rate(self, value: Any) -> float:
+        if isinstance(value, (bool, str)) or np.ndim(value) or not hasattr(value, "__float__"):
+            raise ValueError(
+                f"{self.name}: learning_rate is {value!r}, expected a number, a LearningRateSchedule "
+                "or a function"
+            )
+        return float(value)
+
+    def _check_known(self, variables: Sequence[_core.Variable]) -> None:
+        for variable in variables:
+            if id(variable) not in self._index:
+                raise ValueError(
+                    f"{self.name}: {_name(variable)} is none of the variables that this optimizer was built "
+                    "with; make a new optimizer for another model"
+                )
+
+    def _decays(self, variable: _core.Variable) -> bool:
+        if id(variable) in self._excluded:
+            return False
+        return self._excluded_names is None or self._excluded_names.search(_name(variable)) is None
+
+    def _clips(self) -> bool:
+        return bool(self.clipnorm or self.clipvalue or self.global_clipnorm)
+
+    def _clip(self, gradients: list[_core.Tensor]) -> None:
+        if self.clipvalue:
+            for gradient in gradients:
+                _core.clip_(gradient, -self.clipvalue, self.clipvalue)
+        elif self.clipnorm:
+            for gradient in gradients:
+                _shrink([gradient], _core.squared_norm(gradient), self.clipnorm)
+        elif self.global_clipnorm:
+            total = math.fsum(_core.squared_norm(gradient) for gradient in gradients)
+            # As in Keras a norm that is not finite makes every gradient NaN, rather than zero.
+            _shrink(gradients, total if math.isfinite(total) else math.nan, self.global_clipnorm)
+
+
+def _shrink(gradients: list[_core.Tensor], squared_norm: float, limit: float) -> None:
+    norm = math.sqrt(squared_norm)
+    if norm <= limit:
+        return
+    for gradient in gradients:
+        _core.scale_(gradient, limit / norm)
+
+
+def _zeros_like(variable: _core.Variable, index: int, slot: str) -> Variable:
+    path = getattr(variable, "path", None) or f"variable_{index}"
+    name = f"{path.replace('/', '_')}_{slot}"
+    return Variable(np.zeros(variable.shape, np.float32), name, trainable=False)
+
+
+def _name(variable: _core.Variable) -> str:
+    return str(getattr(variable, "path", None) or f"a variable of shape {variable.shape}")

@@ -1,0 +1,62 @@
+"""Gradient descent with momentum, as Keras computes it. Floor 4."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lstm_native import _core
+from lstm_native.optimizers.base import LearningRate, Optimizer
+from lstm_native.variable import Variable
+
+
+class SGD(Optimizer):
+    """Gradient descent: `velocity = momentum * velocity - learning_rate * g; w += velocity`.
+
+    Without momentum `w -= learning_rate * g`; with `nesterov` the step is
+    `w += momentum * velocity - learning_rate * g`.
+
+    Args:
+        learning_rate: Number, schedule or function (default 0.01).
+        momentum: In [0, 1] (default 0.0).
+        nesterov: Whether to look ahead along the velocity (default False).
+        weight_decay, clipnorm, clipvalue, global_clipnorm: See `Optimizer` (default None).
+        name: Default "SGD".
+
+    Raises:
+        ValueError: A value outside its range.
+    """
+
+    def __init__(
+        self,
+        learning_rate: LearningRate = 0.01,
+        momentum: float = 0.0,
+        nesterov: bool = False,
+        weight_decay: float | None = None,
+        clipnorm: float | None = None,
+        clipvalue: float | None = None,
+        global_clipnorm: float | None = None,
+        name: str | None = "SGD",
+    ) -> None:
+        super().__init__(learning_rate, weight_decay, clipnorm, clipvalue, global_clipnorm, name)
+        if isinstance(momentum, bool) or not 0 <= momentum <= 1:
+            raise ValueError(f"{self.name}: momentum is {momentum!r}, expected a number in [0, 1]")
+        self.momentum = momentum
+        self.nesterov = bool(nesterov)
+
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments."""
+        return {**super().get_config(), "momentum": self.momentum, "nesterov": self.nesterov}
+
+    def _slot_groups(self) -> tuple[tuple[str, ...], ...]:
+        return (("momentum",),) if self.momentum else ()
+
+    def _update(
+        self,
+        variables: list[_core.Variable],
+        gradients: list[_core.Tensor],
+        slots: list[list[Variable]],
+        learning_rate: float,
+        decays: list[float] | None,
+    ) -> None:
+        velocities = slots[0] if slots else None
+        _core.sgd_step(variables, gradients, velocities, learning_rate, self.momentum, self.nesterov, decays)

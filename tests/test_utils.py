@@ -1,0 +1,63 @@
+"""pad_sequences and to_categorical."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from lstm_native.utils import pad_sequences, to_categorical
+
+SEQUENCES = [[1], [2, 3], [], [4, 5, 6]]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ({}, [[0, 0, 1], [0, 2, 3], [0, 0, 0], [4, 5, 6]]),
+        ({"padding": "post"}, [[1, 0, 0], [2, 3, 0], [0, 0, 0], [4, 5, 6]]),
+        ({"maxlen": 2}, [[0, 1], [2, 3], [0, 0], [5, 6]]),
+        ({"maxlen": 2, "truncating": "post"}, [[0, 1], [2, 3], [0, 0], [4, 5]]),
+        ({"maxlen": 4, "value": -1}, [[-1, -1, -1, 1], [-1, -1, 2, 3], [-1] * 4, [-1, 4, 5, 6]]),
+        ({"maxlen": 0}, [[], [], [], []]),
+    ],
+)
+def test_pad_sequences(arguments: dict[str, Any], expected: Any) -> None:
+    padded = pad_sequences(SEQUENCES, **arguments)
+    assert padded.dtype == np.int32
+    assert padded.tolist() == expected
+
+
+def test_pad_sequences_of_features() -> None:
+    padded = pad_sequences([np.ones((1, 2)), np.zeros((0, 2)), 2 * np.ones((3, 2))], dtype="float32")
+    assert padded.shape == (3, 3, 2)
+    assert padded[0].tolist() == [[0, 0], [0, 0], [1, 1]]
+    assert pad_sequences([]).shape == (0, 0)
+
+
+def test_pad_sequences_errors() -> None:
+    with pytest.raises(ValueError, match="sequence 1 is 3"):
+        pad_sequences([[1], 3])
+    with pytest.raises(ValueError, match="padding"):
+        pad_sequences(SEQUENCES, padding="left")
+    with pytest.raises(ValueError, match="truncating"):
+        pad_sequences(SEQUENCES, truncating="left")
+    with pytest.raises(ValueError, match="maxlen"):
+        pad_sequences(SEQUENCES, maxlen=-1)
+    with pytest.raises(ValueError, match=r"sequence 1 has shape \(3,\)"):
+        pad_sequences([np.ones((2, 2)), np.ones((2, 3))])
+    with pytest.raises(ValueError, match="expected a list"):
+        pad_sequences(iter([[1]]))  # type: ignore[arg-type]
+
+
+def test_to_categorical() -> None:
+    assert to_categorical([0, 2, 1]).tolist() == np.eye(3)[[0, 2, 1]].tolist()
+    assert to_categorical([[0], [1]], num_classes=4).shape == (2, 4)
+    assert to_categorical([[0, 1], [1, 0]]).shape == (2, 2, 2)
+    assert to_categorical([], 3).shape == (0, 3)
+    for bad in ([0, 3], [-1, 0]):
+        with pytest.raises(ValueError, match="classes lie in"):
+            to_categorical(bad, 3)
+    with pytest.raises(ValueError, match="empty"):
+        to_categorical([])
