@@ -75,11 +75,15 @@ double value(double x);
 template <Activation A>
 double derivative(double x);
 
-#define LSTM_NATIVE_ACTIVATION(name, f, df)                       \
-    template <>                                                   \
-    double value<Activation::name>(double x) { return f; }       \
-    template <>                                                   \
-    double derivative<Activation::name>([[maybe_unused]] double x) { return df; }
+#define LSTM_NATIVE_ACTIVATION(name, f, df)                          \
+    template <>                                                      \
+    double value<Activation::name>(double x) {                       \
+        return f;                                                    \
+    }                                                                \
+    template <>                                                      \
+    double derivative<Activation::name>([[maybe_unused]] double x) { \
+        return df;                                                   \
+    }
 
 LSTM_NATIVE_ACTIVATION(linear, x, 1.0)
 LSTM_NATIVE_ACTIVATION(tanh, std::tanh(x), 1.0 / (std::cosh(x) * std::cosh(x)))
@@ -91,21 +95,38 @@ LSTM_NATIVE_ACTIVATION(leaky_relu, x < 0.0 ? kLeakySlope * x : x, x > 0.0 ? 1.0 
 LSTM_NATIVE_ACTIVATION(relu6, relu6(x), x > 0.0 && x < 6.0 ? 1.0 : 0.0)
 LSTM_NATIVE_ACTIVATION(elu, x < 0.0 ? std::expm1(x) : x, x < 0.0 ? std::exp(x) : 1.0)
 LSTM_NATIVE_ACTIVATION(celu, x < 0.0 ? std::expm1(x) : x, x < 0.0 ? std::exp(x) : 1.0)
-LSTM_NATIVE_ACTIVATION(selu, kSeluScale * (x < 0.0 ? kSeluAlpha * std::expm1(x) : x),
-                       kSeluScale * (x < 0.0 ? kSeluAlpha * std::exp(x) : 1.0))
+LSTM_NATIVE_ACTIVATION(selu, kSeluScale*(x < 0.0 ? kSeluAlpha * std::expm1(x) : x),
+                       kSeluScale*(x < 0.0 ? kSeluAlpha * std::exp(x) : 1.0))
 LSTM_NATIVE_ACTIVATION(softplus, softplus(x), logistic(x))
-LSTM_NATIVE_ACTIVATION(squareplus, squareplus(x), squareplus(x) / std::sqrt(x * x + kSquareplusB))
-LSTM_NATIVE_ACTIVATION(soft_shrink, x > kShrink ? x - kShrink : x < -kShrink ? x + kShrink : 0.0 * x,
+LSTM_NATIVE_ACTIVATION(squareplus, squareplus(x),
+                       x > 0.0 ? 0.5 + 0.5 / std::sqrt(1.0 + kSquareplusB / (x * x))
+                               : squareplus(x) / std::sqrt(x * x + kSquareplusB))
+LSTM_NATIVE_ACTIVATION(soft_shrink,
+                       x > kShrink    ? x - kShrink
+                       : x < -kShrink ? x + kShrink
+                                      : 0.0 * x,
                        std::fabs(x) > kShrink ? 1.0 : 0.0)
-LSTM_NATIVE_ACTIVATION(sparse_plus, x <= -1.0 ? 0.0 : x < 1.0 ? 0.25 * (x + 1.0) * (x + 1.0) : x,
-                       x <= -1.0 ? 0.0 : x < 1.0 ? 0.5 * (x + 1.0) : 1.0)
+LSTM_NATIVE_ACTIVATION(sparse_plus,
+                       x <= -1.0 ? 0.0
+                       : x < 1.0 ? 0.25 * (x + 1.0) * (x + 1.0)
+                                 : x,
+                       x <= -1.0 ? 0.0
+                       : x < 1.0 ? 0.5 * (x + 1.0)
+                                 : 1.0)
 LSTM_NATIVE_ACTIVATION(silu, times(x, logistic(x)), logistic(x) + times(x, logistic(x) * logistic(-x)))
 LSTM_NATIVE_ACTIVATION(gelu, times(x, normal_distribution(x)), normal_distribution(x) + times(x, normal_density(x)))
 LSTM_NATIVE_ACTIVATION(tanh_shrink, x - std::tanh(x), std::tanh(x) * std::tanh(x))
 LSTM_NATIVE_ACTIVATION(threshold, x <= 0.0 ? 0.0 : x, x > 0.0 ? 1.0 : 0.0)
-LSTM_NATIVE_ACTIVATION(sparse_sigmoid, x <= -1.0 ? 0.0 : x >= 1.0 ? 1.0 : 0.5 * (x + 1.0), std::fabs(x) < 1.0 ? 0.5 : 0.0)
+LSTM_NATIVE_ACTIVATION(sparse_sigmoid,
+                       x <= -1.0  ? 0.0
+                       : x >= 1.0 ? 1.0
+                                  : 0.5 * (x + 1.0),
+                       std::fabs(x) < 1.0 ? 0.5 : 0.0)
 LSTM_NATIVE_ACTIVATION(exponential, std::exp(x), std::exp(x))
-LSTM_NATIVE_ACTIVATION(hard_silu, times(x, relu6(x + 3.0) / 6.0), x <= -3.0 ? 0.0 : x >= 3.0 ? 1.0 : (2.0 * x + 3.0) / 6.0)
+LSTM_NATIVE_ACTIVATION(hard_silu, times(x, relu6(x + 3.0) / 6.0),
+                       x <= -3.0  ? 0.0
+                       : x >= 3.0 ? 1.0
+                                  : (2.0 * x + 3.0) / 6.0)
 LSTM_NATIVE_ACTIVATION(hard_tanh, x < -1.0 ? -1.0 : x > 1.0 ? 1.0 : x, std::fabs(x) < 1.0 ? 1.0 : 0.0)
 LSTM_NATIVE_ACTIVATION(hard_shrink, std::fabs(x) <= kShrink ? 0.0 : x, std::fabs(x) > kShrink ? 1.0 : 0.0)
 LSTM_NATIVE_ACTIVATION(mish, times(x, std::tanh(softplus(x))), [x] {
@@ -144,36 +165,63 @@ bool is_elementwise(Activation activation) { return activation < Activation::sof
 
 ScalarActivation scalar_activation(Activation activation) {
     switch (activation) {
-        case Activation::linear: return scalar<Activation::linear>();
-        case Activation::tanh: return scalar<Activation::tanh>();
-        case Activation::sigmoid: return scalar<Activation::sigmoid>();
-        case Activation::hard_sigmoid: return scalar<Activation::hard_sigmoid>();
-        case Activation::relu: return scalar<Activation::relu>();
-        case Activation::softsign: return scalar<Activation::softsign>();
-        case Activation::leaky_relu: return scalar<Activation::leaky_relu>();
-        case Activation::relu6: return scalar<Activation::relu6>();
-        case Activation::elu: return scalar<Activation::elu>();
-        case Activation::celu: return scalar<Activation::celu>();
-        case Activation::selu: return scalar<Activation::selu>();
-        case Activation::softplus: return scalar<Activation::softplus>();
-        case Activation::squareplus: return scalar<Activation::squareplus>();
-        case Activation::soft_shrink: return scalar<Activation::soft_shrink>();
-        case Activation::sparse_plus: return scalar<Activation::sparse_plus>();
-        case Activation::silu: return scalar<Activation::silu>();
-        case Activation::gelu: return scalar<Activation::gelu>();
-        case Activation::tanh_shrink: return scalar<Activation::tanh_shrink>();
-        case Activation::threshold: return scalar<Activation::threshold>();
-        case Activation::sparse_sigmoid: return scalar<Activation::sparse_sigmoid>();
-        case Activation::exponential: return scalar<Activation::exponential>();
-        case Activation::hard_silu: return scalar<Activation::hard_silu>();
-        case Activation::hard_tanh: return scalar<Activation::hard_tanh>();
-        case Activation::hard_shrink: return scalar<Activation::hard_shrink>();
-        case Activation::mish: return scalar<Activation::mish>();
-        case Activation::log_sigmoid: return scalar<Activation::log_sigmoid>();
+        case Activation::linear:
+            return scalar<Activation::linear>();
+        case Activation::tanh:
+            return scalar<Activation::tanh>();
+        case Activation::sigmoid:
+            return scalar<Activation::sigmoid>();
+        case Activation::hard_sigmoid:
+            return scalar<Activation::hard_sigmoid>();
+        case Activation::relu:
+            return scalar<Activation::relu>();
+        case Activation::softsign:
+            return scalar<Activation::softsign>();
+        case Activation::leaky_relu:
+            return scalar<Activation::leaky_relu>();
+        case Activation::relu6:
+            return scalar<Activation::relu6>();
+        case Activation::elu:
+            return scalar<Activation::elu>();
+        case Activation::celu:
+            return scalar<Activation::celu>();
+        case Activation::selu:
+            return scalar<Activation::selu>();
+        case Activation::softplus:
+            return scalar<Activation::softplus>();
+        case Activation::squareplus:
+            return scalar<Activation::squareplus>();
+        case Activation::soft_shrink:
+            return scalar<Activation::soft_shrink>();
+        case Activation::sparse_plus:
+            return scalar<Activation::sparse_plus>();
+        case Activation::silu:
+            return scalar<Activation::silu>();
+        case Activation::gelu:
+            return scalar<Activation::gelu>();
+        case Activation::tanh_shrink:
+            return scalar<Activation::tanh_shrink>();
+        case Activation::threshold:
+            return scalar<Activation::threshold>();
+        case Activation::sparse_sigmoid:
+            return scalar<Activation::sparse_sigmoid>();
+        case Activation::exponential:
+            return scalar<Activation::exponential>();
+        case Activation::hard_silu:
+            return scalar<Activation::hard_silu>();
+        case Activation::hard_tanh:
+            return scalar<Activation::hard_tanh>();
+        case Activation::hard_shrink:
+            return scalar<Activation::hard_shrink>();
+        case Activation::mish:
+            return scalar<Activation::mish>();
+        case Activation::log_sigmoid:
+            return scalar<Activation::log_sigmoid>();
         case Activation::softmax:
         case Activation::log_softmax:
         case Activation::sparsemax:
-        case Activation::count: break;
+        case Activation::count:
+            break;
     }
     return {nullptr, nullptr};
 }

@@ -21,9 +21,9 @@ namespace {
 constexpr std::int64_t kChunk = 8192;
 
 // Multiply-adds an element costs about, to decide whether threads pay.
-constexpr double kSimple = 2;          // bound by memory
-constexpr double kTranscendental = 16; // exp and its like on vectors
-constexpr double kScalar = 100;        // a scalar function an element
+constexpr double kSimple = 2;           // bound by memory
+constexpr double kTranscendental = 16;  // exp and its like on vectors
+constexpr double kScalar = 100;         // a scalar function an element
 
 // body(begin, end) over ranges of 0 ... count. Ranges are whole chunks, so vectors fall the same way for every
 // number of threads.
@@ -34,9 +34,8 @@ void in_chunks(const LnContext& context, std::int64_t count, std::int64_t chunk,
         if (count > 0) body(std::int64_t{0}, count);
         return;
     }
-    core::parallel_tasks(core::ceil_div(count, chunk), want, [&](std::int64_t task) {
-        body(task * chunk, std::min(count, (task + 1) * chunk));
-    });
+    core::parallel_tasks(core::ceil_div(count, chunk), want,
+                         [&](std::int64_t task) { body(task * chunk, std::min(count, (task + 1) * chunk)); });
 }
 
 template <class F>
@@ -58,8 +57,8 @@ double cost_of(core::Activation activation) {
 
 // Projection of a row onto the simplex (Martins and Astudillo 2016): max(x - t, 0) with t such that the sum is one.
 void sparsemax_row(std::int64_t N, const float* x, float* y, float* sorted) {
-    const bool finite = std::all_of(x, x + N, [](float v) { return v - v == 0.0F; });
-    if (!finite) {  // sorting needs an order, the projection needs finite sums
+    constexpr float kInfinity = std::numeric_limits<float>::infinity();
+    if (!std::all_of(x, x + N, [](float v) { return v < kInfinity; })) {  // NaN has no order, infinity no projection
         std::fill(y, y + N, std::numeric_limits<float>::quiet_NaN());
         return;
     }
@@ -74,7 +73,8 @@ void sparsemax_row(std::int64_t N, const float* x, float* y, float* sorted) {
         if (1.0 + count * element <= sum) break;
         threshold = (sum - 1.0) / count;
     }
-    for (std::int64_t j = 0; j < N; ++j) y[j] = static_cast<float>(std::max(static_cast<double>(x[j]) - threshold, 0.0));
+    for (std::int64_t j = 0; j < N; ++j)
+        y[j] = static_cast<float>(std::max(static_cast<double>(x[j]) - threshold, 0.0));
 }
 
 void sparsemax_row_gradient(std::int64_t N, const float* y, const float* d_y, float* d_x) {
@@ -136,7 +136,8 @@ LnStatus embedding_forward(LnContext* context, std::int64_t M, std::int64_t D, c
     return guarded(context, [&] {
         rows_of(*context, M, D, kSimple, [=](std::int64_t begin, std::int64_t end) {
             for (std::int64_t r = begin; r < end; ++r)
-                std::memcpy(rows + r * D, table + std::int64_t{ids[r]} * D, static_cast<std::size_t>(D) * sizeof(float));
+                std::memcpy(rows + r * D, table + std::int64_t{ids[r]} * D,
+                            static_cast<std::size_t>(D) * sizeof(float));
         });
     });
 }
@@ -168,7 +169,8 @@ LnStatus embedding_backward(LnContext* context, std::int64_t M, std::int64_t D, 
             if (column_parts == 1 && args.v_begin < args.v_end) {
                 std::memset(d_table + args.v_begin * D, 0, bytes * static_cast<std::size_t>(args.v_end - args.v_begin));
             } else {
-                for (std::int64_t v = args.v_begin; v < args.v_end; ++v) std::memset(d_table + v * D + args.d_begin, 0, bytes);
+                for (std::int64_t v = args.v_begin; v < args.v_end; ++v)
+                    std::memset(d_table + v * D + args.d_begin, 0, bytes);
             }
             scatter(args);
         });
@@ -307,7 +309,8 @@ LnStatus squared_norm(LnContext* context, std::int64_t count, const float* x, do
                   [&](std::int64_t begin, std::int64_t end) {
                       for (std::int64_t chunk = begin; chunk < end; ++chunk) {
                           const std::int64_t first = chunk * kChunk;
-                          sums[static_cast<std::size_t>(chunk)] = sum_of_squares(x + first, std::min(kChunk, count - first));
+                          sums[static_cast<std::size_t>(chunk)] =
+                              sum_of_squares(x + first, std::min(kChunk, count - first));
                       }
                   });
         double total = 0.0;

@@ -27,14 +27,16 @@ std::string index_text(const Shape& shape, std::int64_t flat) {
 void check_ids(const Tensor& ids, std::int64_t V) {
     core::check(ids.defined() && ids.dtype() == DType::int32, "Embedding: ids are ",
                 ids.defined() ? core::name_of(ids.dtype()) : "missing", ", expected int32");
-    core::check(V <= std::numeric_limits<std::int32_t>::max(), "Embedding: input_dim is ", V, ", expected less than 2^31");
+    core::check(V <= std::numeric_limits<std::int32_t>::max(), "Embedding: input_dim is ", V,
+                ", expected less than 2^31");
     if (ids.device() != core::Device::cpu) return;  // the device's kernels look themselves
     const std::int32_t* const id = ids.data<const std::int32_t>();
     const std::int64_t count = ids.count();
     const auto bound = static_cast<std::uint32_t>(V);
     // Without an exit inside, so that the loop runs on vectors; negative ids are large unsigned numbers.
     std::uint32_t outside = 0;
-    for (std::int64_t i = 0; i < count; ++i) outside |= static_cast<std::uint32_t>(static_cast<std::uint32_t>(id[i]) >= bound);
+    for (std::int64_t i = 0; i < count; ++i)
+        outside |= static_cast<std::uint32_t>(static_cast<std::uint32_t>(id[i]) >= bound);
     if (outside == 0) return;
     for (std::int64_t i = 0; i < count; ++i) {
         core::check(id[i] >= 0 && id[i] < V, "Embedding: input holds ", id[i], " at index ", index_text(ids.shape(), i),
@@ -56,7 +58,8 @@ Shape with_width(const Shape& shape, std::int64_t D) {
 Tensor embedding_forward(const Variable& table, const Tensor& ids) {
     const Tensor& values = table.tensor();
     core::check(values.rank() == 2 && values.dtype() == DType::float32, "Embedding: table is ",
-                core::name_of(values.dtype()), " ", values.shape().text(), ", expected float32 (input_dim, output_dim)");
+                core::name_of(values.dtype()), " ", values.shape().text(),
+                ", expected float32 (input_dim, output_dim)");
     check_ids(ids, values.shape()[0]);
     core::check(ids.device() == values.device(), "Embedding: table and ids are on different devices");
     const std::int64_t D = values.shape()[1];

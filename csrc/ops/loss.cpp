@@ -64,14 +64,16 @@ LossResult loss(const std::string& name, const Tensor& y_true, const Tensor& y_p
     core::check(y_true.shape() == expected, name, ": y_true has shape ", y_true.shape().text(), ", expected ",
                 expected.text(), " as y_pred has shape ", y_pred.shape().text());
     core::check(smoothing >= 0.0 && smoothing <= 1.0, name, ": label_smoothing is ", smoothing, ", expected 0 to 1");
-    core::check(entry.smooths || smoothing == 0.0, name, ": label_smoothing is ", smoothing, ", expected 0: this loss has none");
+    core::check(entry.smooths || smoothing == 0.0, name, ": label_smoothing is ", smoothing,
+                ", expected 0: this loss has none");
     core::check(y_true.device() == y_pred.device(), name, ": y_true and y_pred are on different devices");
     const std::int64_t N = y_pred.shape().back();
     if (row_weights != nullptr) {
         check_dtype(name, "row_weights", *row_weights, DType::float32);
         core::check(row_weights->count() == y_pred.count() / N, name, ": row_weights have shape ",
                     row_weights->shape().text(), ", expected one number a row, ", row_shape.text());
-        core::check(row_weights->device() == y_pred.device(), name, ": row_weights and y_pred are on different devices");
+        core::check(row_weights->device() == y_pred.device(), name,
+                    ": row_weights and y_pred are on different devices");
     }
     if (sparse) check_labels(name, y_true, N);
 

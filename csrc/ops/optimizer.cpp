@@ -24,9 +24,10 @@ void check_length(const char* function, const char* argument, std::size_t seen, 
 }
 
 void check_like(const char* function, const char* argument, std::size_t i, const Tensor& x, const Tensor& variable) {
-    core::check(x.defined() && x.dtype() == DType::float32 && x.shape() == variable.shape() && x.device() == variable.device(),
-                function, ": ", argument, "[", i, "] is ", x.defined() ? core::name_of(x.dtype()) : "missing", " ",
-                x.shape().text(), ", expected float32 ", variable.shape().text(), " as the variable, on its device");
+    core::check(
+        x.defined() && x.dtype() == DType::float32 && x.shape() == variable.shape() && x.device() == variable.device(),
+        function, ": ", argument, "[", i, "] is ", x.defined() ? core::name_of(x.dtype()) : "missing", " ",
+        x.shape().text(), ", expected float32 ", variable.shape().text(), " as the variable, on its device");
 }
 
 void check_slots(const char* function, const char* argument, const std::vector<Variable*>& variables,
@@ -46,7 +47,8 @@ void check_step(const char* function, const std::vector<Variable*>& variables, c
         core::check(variables[i] != nullptr, function, ": variables[", i, "] is missing");
         const Tensor& variable = variables[i]->tensor();
         check_float(function, "variable", variable);
-        core::check(variable.device() == variables[0]->tensor().device(), function, ": the variables are on different devices");
+        core::check(variable.device() == variables[0]->tensor().device(), function,
+                    ": the variables are on different devices");
         check_like(function, "gradients", i, gradients[i], variable);
     }
     if (!decays.empty()) check_length(function, "decays", decays.size(), variables.size());
@@ -85,8 +87,10 @@ void adam_step(const std::vector<Variable*>& variables, const std::vector<Tensor
     if (variables.empty()) return;
     std::vector<LnAdamArray> arrays(variables.size());
     for (std::size_t i = 0; i < variables.size(); ++i) {
-        arrays[i] = {floats(variables, i), gradients[i].data<const float>(), floats(m, i), floats(v, i),
-                     floats(v_hat, i),     decay_of(decays, i),              gradients[i].count()};
+        arrays[i] = {floats(variables, i), gradients[i].data<const float>(),
+                     floats(m, i),         floats(v, i),
+                     floats(v_hat, i),     decay_of(decays, i),
+                     gradients[i].count()};
     }
     call(backend_of(variables[0]->tensor().device()).adam_step, static_cast<std::int64_t>(arrays.size()), arrays.data(),
          alpha, beta_1, beta_2, epsilon);
@@ -134,7 +138,8 @@ void clip_(const Tensor& target, double low, double high) {
 Tensor multiply(const Tensor& a, const Tensor& b) {
     check_pair("multiply", "a", a, "b", b);
     Tensor result = Tensor::empty(a.shape(), DType::float32, a.device());
-    call(backend_of(a.device()).multiply, a.count(), a.data<const float>(), b.data<const float>(), result.data<float>());
+    call(backend_of(a.device()).multiply, a.count(), a.data<const float>(), b.data<const float>(),
+         result.data<float>());
     return result;
 }
 

@@ -9,15 +9,16 @@
 
 namespace lstm_native::ops {
 
-// One Adam step: w -= w * decay; m += (g - m)(1 - beta_1); v += (g^2 - v)(1 - beta_2); w -= m * alpha / (sqrt(v) + epsilon).
-// `v_hat` is empty, or (amsgrad) its running maximum takes the place of v in the last formula. `decays` is empty
-// (none) or has one number a variable.
+// One Adam step: w -= w * decay; m += (g - m)(1 - beta_1); v += (g^2 - v)(1 - beta_2); w -= m * alpha / (sqrt(v) +
+// epsilon). `v_hat` is empty, or (amsgrad) its running maximum takes the place of v in the last formula. `decays` is
+// empty (none) or has one number a variable.
 void adam_step(const std::vector<Variable*>& variables, const std::vector<core::Tensor>& gradients,
                const std::vector<Variable*>& m, const std::vector<Variable*>& v, const std::vector<Variable*>& v_hat,
                double alpha, double beta_1, double beta_2, double epsilon, const std::vector<double>& decays);
 
 // One step of gradient descent: w -= w * decay; without `velocities` (empty) w -= g * learning_rate, else
-// velocity = momentum * velocity - g * learning_rate and w += velocity (nesterov: momentum * velocity - g * learning_rate).
+// velocity = momentum * velocity - g * learning_rate and w += velocity (nesterov: momentum * velocity - g *
+// learning_rate).
 void sgd_step(const std::vector<Variable*>& variables, const std::vector<core::Tensor>& gradients,
               const std::vector<Variable*>& velocities, double learning_rate, double momentum, bool nesterov,
               const std::vector<double>& decays);

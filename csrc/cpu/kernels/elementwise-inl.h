@@ -14,7 +14,9 @@ namespace {
 
 inline void activation(std::int32_t kind, std::int64_t count, const float* x, float* y) {
     const auto activation = static_cast<core::Activation>(kind);
-    for_each_vector(count, [=](std::int64_t i, std::int64_t n) { store_part(y + i, n, activate(activation, load_part(x + i, n))); });
+    for_each_vector(count, [=](std::int64_t i, std::int64_t n) {
+        store_part(y + i, n, activate(activation, load_part(x + i, n)));
+    });
 }
 
 inline void activation_gradient(std::int32_t kind, std::int64_t count, const float* x, const float* y, const float* d_y,
@@ -41,10 +43,12 @@ inline void softmax(bool log, std::int64_t M, std::int64_t N, const float* x, fl
         const Vec top = Vec::set(row_max(N, x));
         if (log) {
             const Vec shift = top + Vec::set(__builtin_logf(sum_exp(N, x, top, nullptr)));
-            for_each_vector(N, [=](std::int64_t i, std::int64_t n) { store_part(y + i, n, load_part(x + i, n) - shift); });
+            for_each_vector(N,
+                            [=](std::int64_t i, std::int64_t n) { store_part(y + i, n, load_part(x + i, n) - shift); });
         } else {
             const Vec sum = Vec::set(sum_exp(N, x, top, y));
-            for_each_vector(N, [=](std::int64_t i, std::int64_t n) { store_part(y + i, n, load_part(y + i, n) / sum); });
+            for_each_vector(N,
+                            [=](std::int64_t i, std::int64_t n) { store_part(y + i, n, load_part(y + i, n) / sum); });
         }
     }
 }
@@ -58,8 +62,8 @@ inline void softmax_gradient(bool log, std::int64_t M, std::int64_t N, const flo
                 store_part(d_x + i, n, Vec::fnma(probability, sum, load_part(d_y + i, n)));
             });
         } else {
-            const Vec dot = Vec::set(
-                sum_row(N, [=](std::int64_t i, std::int64_t n) { return load_part(y + i, n) * load_part(d_y + i, n); }));
+            const Vec dot = Vec::set(sum_row(
+                N, [=](std::int64_t i, std::int64_t n) { return load_part(y + i, n) * load_part(d_y + i, n); }));
             for_each_vector(N, [=](std::int64_t i, std::int64_t n) {
                 store_part(d_x + i, n, load_part(y + i, n) * (load_part(d_y + i, n) - dot));
             });
@@ -131,12 +135,14 @@ inline void add(std::int64_t count, float* target, const float* other) {
 
 inline void scale(std::int64_t count, float* target, float factor) {
     const Vec f = Vec::set(factor);
-    for_each_vector(count, [=](std::int64_t i, std::int64_t n) { store_part(target + i, n, load_part(target + i, n) * f); });
+    for_each_vector(count,
+                    [=](std::int64_t i, std::int64_t n) { store_part(target + i, n, load_part(target + i, n) * f); });
 }
 
 inline void clip(std::int64_t count, float* target, float low, float high) {
-    for_each_vector(count,
-                    [=](std::int64_t i, std::int64_t n) { store_part(target + i, n, clamp(load_part(target + i, n), low, high)); });
+    for_each_vector(count, [=](std::int64_t i, std::int64_t n) {
+        store_part(target + i, n, clamp(load_part(target + i, n), low, high));
+    });
 }
 
 inline void multiply(std::int64_t count, const float* a, const float* b, float* result) {
@@ -146,8 +152,8 @@ inline void multiply(std::int64_t count, const float* a, const float* b, float* 
 }
 
 constexpr ElementwiseKernels kElementwise = {
-    activation, activation_gradient, softmax, softmax_gradient, loss,     scatter_add,
-    adam,       sgd,                 add,     scale,            clip, multiply,
+    activation, activation_gradient, softmax, softmax_gradient, loss, scatter_add, adam, sgd, add, scale, clip,
+    multiply,
 };
 
 }  // namespace

@@ -41,8 +41,8 @@ struct ScatterAdd {
 struct ElementwiseKernels {
     // `kind` is a number of core/activation.h. y may be x; d_x may be d_y.
     void (*activation)(std::int32_t kind, std::int64_t count, const float* x, float* y);
-    void (*activation_gradient)(std::int32_t kind, std::int64_t count, const float* x, const float* y,
-                                const float* d_y, float* d_x);
+    void (*activation_gradient)(std::int32_t kind, std::int64_t count, const float* x, const float* y, const float* d_y,
+                                float* d_x);
     // softmax or log_softmax of M rows of N columns.
     void (*softmax)(bool log, std::int64_t M, std::int64_t N, const float* x, float* y);
     void (*softmax_gradient)(bool log, std::int64_t M, std::int64_t N, const float* y, const float* d_y, float* d_x);

@@ -91,12 +91,15 @@ inline void elementwise_loss(const LnLossArgs& args, std::int64_t begin, std::in
         const float* const y = targets + r * args.N;
         float* const d = args.d_y_pred == nullptr ? nullptr : args.d_y_pred + r * args.N;
         const Vec factor = Vec::set(row_weight(args, r) / columns);
-        args.rows[r] = sum_row(args.N, [=](std::int64_t i, std::int64_t n) {
-            const Vec prediction = load_part(p + i, n);
-            const Vec target = load_part(y + i, n);
-            if (d != nullptr) store_part(d + i, n, element.derivative(prediction, target) * factor);
-            return element.value(prediction, target);
-        }) / columns;
+        args.rows[r] = sum_row(args.N,
+                               [=](std::int64_t i, std::int64_t n) {
+                                   const Vec prediction = load_part(p + i, n);
+                                   const Vec target = load_part(y + i, n);
+                                   if (d != nullptr)
+                                       store_part(d + i, n, element.derivative(prediction, target) * factor);
+                                   return element.value(prediction, target);
+                               }) /
+                       columns;
     }
 }
 
@@ -116,9 +119,8 @@ inline float categorical_row(const LnLossArgs& args, const float* p, const float
                 store_part(d + i, n, (load_part(d + i, n) * ratio - target(i, n)) * w);
             });
         }
-        return sum_row(N, [=](std::int64_t i, std::int64_t n) {
-            return target(i, n) * (log_sum - (load_part(p + i, n) - top));
-        });
+        return sum_row(
+            N, [=](std::int64_t i, std::int64_t n) { return target(i, n) * (log_sum - (load_part(p + i, n) - top)); });
     }
     const Vec sum = Vec::set(sum_row(N, [=](std::int64_t i, std::int64_t n) { return load_part(p + i, n); }));
     if (d != nullptr) {
@@ -146,7 +148,8 @@ inline float sparse_row(const LnLossArgs& args, const float* p, std::int64_t lab
             const float own = d[label] / sum;
             const Vec total = Vec::set(sum);
             const Vec w = Vec::set(weight);
-            for_each_vector(N, [=](std::int64_t i, std::int64_t n) { store_part(d + i, n, load_part(d + i, n) / total * w); });
+            for_each_vector(
+                N, [=](std::int64_t i, std::int64_t n) { store_part(d + i, n, load_part(d + i, n) / total * w); });
             d[label] = (own - 1.0F) * weight;
         }
         return __builtin_logf(sum) - (p[label] - top);
@@ -165,11 +168,15 @@ inline float sparse_row(const LnLossArgs& args, const float* p, std::int64_t lab
 inline void loss(const LnLossArgs& args, std::int64_t begin, std::int64_t end) {
     switch (args.loss) {
         case LN_BINARY_CROSSENTROPY:
-            if (args.from_logits != 0) return elementwise_loss(args, begin, end, BinaryFromLogits{args.label_smoothing});
+            if (args.from_logits != 0)
+                return elementwise_loss(args, begin, end, BinaryFromLogits{args.label_smoothing});
             return elementwise_loss(args, begin, end, BinaryFromProbabilities{args.label_smoothing});
-        case LN_MEAN_SQUARED_ERROR: return elementwise_loss(args, begin, end, SquaredError{});
-        case LN_MEAN_ABSOLUTE_ERROR: return elementwise_loss(args, begin, end, AbsoluteError{});
-        default: break;
+        case LN_MEAN_SQUARED_ERROR:
+            return elementwise_loss(args, begin, end, SquaredError{});
+        case LN_MEAN_ABSOLUTE_ERROR:
+            return elementwise_loss(args, begin, end, AbsoluteError{});
+        default:
+            break;
     }
     const Vec keep = Vec::set(1.0F - args.label_smoothing);
     const Vec add = Vec::set(args.label_smoothing / static_cast<float>(args.N));
@@ -177,9 +184,10 @@ inline void loss(const LnLossArgs& args, std::int64_t begin, std::int64_t end) {
         const float* const p = args.y_pred + r * args.N;
         float* const d = args.d_y_pred == nullptr ? nullptr : args.d_y_pred + r * args.N;
         const float weight = row_weight(args, r);
-        args.rows[r] = args.loss == LN_SPARSE_CATEGORICAL_CROSSENTROPY
-                           ? sparse_row(args, p, static_cast<const std::int32_t*>(args.y_true)[r], weight, d)
-                           : categorical_row(args, p, static_cast<const float*>(args.y_true) + r * args.N, keep, add, weight, d);
+        args.rows[r] =
+            args.loss == LN_SPARSE_CATEGORICAL_CROSSENTROPY
+                ? sparse_row(args, p, static_cast<const std::int32_t*>(args.y_true)[r], weight, d)
+                : categorical_row(args, p, static_cast<const float*>(args.y_true) + r * args.N, keep, add, weight, d);
     }
 }
 
