@@ -19,6 +19,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
+
 from lstm_native.layers import LSTM, Dense, Dropout, Embedding
 from lstm_native.models import Sequential
 from lstm_native.optimizers import Adam

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+
 from lstm_native.layers import LSTM, Dense, Embedding
 from lstm_native.models import Sequential
 
