@@ -1,0 +1,61 @@
+"""LSTM networks with Keras names on a native core: NumPy arrays in, NumPy arrays out."""
+
+from __future__ import annotations
+
+from lstm_native import (
+    activations,
+    callbacks,
+    initializers,
+    layers,
+    losses,
+    metrics,
+    models,
+    optimizers,
+    utils,
+)
+from lstm_native.config import get_num_threads, set_num_threads, show_config
+from lstm_native.layers import (
+    LSTM,
+    Activation,
+    Dense,
+    Dropout,
+    Embedding,
+    Input,
+    InputLayer,
+    Layer,
+    Masking,
+)
+from lstm_native.models import Sequential
+from lstm_native.optimizers import SGD, Adam
+from lstm_native.variable import Variable
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "LSTM",
+    "SGD",
+    "Activation",
+    "Adam",
+    "Dense",
+    "Dropout",
+    "Embedding",
+    "Input",
+    "InputLayer",
+    "Layer",
+    "Masking",
+    "Sequential",
+    "Variable",
+    "__version__",
+    "activations",
+    "callbacks",
+    "get_num_threads",
+    "initializers",
+    "layers",
+    "losses",
+    "metrics",
+    "models",
+    "optimizers",
+    "set_num_threads",
+    "show_config",
+    "utils",
+]

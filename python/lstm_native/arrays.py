@@ -1,0 +1,83 @@
+"""What comes in at the public edge: any array-like becomes a numeric NumPy array or one clear error."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from lstm_native import _core
+
+Shape = tuple[int | None, ...]
+
+
+def to_numpy(x: Any, label: str, argument: str) -> npt.NDArray[Any]:
+    """`x` as a NumPy array of numbers, without a copy where possible.
+
+    Args:
+        x: array, nested list, native tensor or anything with `__array__` or `__dlpack__`.
+        label: who asks, for the message of an error.
+        argument: name of the argument, for the message of an error.
+
+    Raises:
+        TypeError: objects, strings, complex numbers.
+        ValueError: nested lists of unequal lengths.
+    """
+    if not isinstance(x, np.ndarray):
+        if isinstance(x, _core.Tensor):
+            x = x.numpy()
+        elif hasattr(x, "__dlpack__") and not hasattr(x, "__array__"):
+            x = np.from_dlpack(x)
+        else:
+            try:
+                x = np.asarray(x)
+            except ValueError:
+                raise ValueError(
+                    f"{label}: {argument} is a nested list of unequal lengths, expected a rectangular array"
+                ) from None
+    if x.dtype.kind not in "fiub":
+        raise TypeError(f"{label}: {argument} has dtype {x.dtype}, expected numbers")
+    return x  # type: ignore[no-any-return]
+
+
+def to_float32(x: Any, label: str, argument: str) -> _core.Tensor:
+    """`x` as a float32 tensor; shares memory with a float32 array."""
+    if type(x) is _core.Tensor and x.dtype == "float32":
+        return x
+    return _core.as_tensor(to_numpy(x, label, argument), "float32")
+
+
+def to_step_flags(x: Any, shape: Shape, label: str, argument: str) -> _core.Tensor | None:
+    """A mask or reset argument as a bool tensor of shape (batch, time); None stays None."""
+    if x is None:
+        return None
+    flags = to_numpy(x, label, argument)
+    if flags.shape != shape[:2]:
+        raise ValueError(
+            f"{label}: {argument} has shape {flags.shape}, expected (batch, time) = {tuple(shape[:2])}"
+        )
+    return _core.as_tensor(flags if flags.dtype == np.bool_ else flags != 0, "bool")
+
+
+def to_shape(value: Any, label: str, argument: str) -> Shape:
+    """A tuple of positive sizes (None where unknown).
+
+    Raises:
+        ValueError: a negative or fractional size.
+    """
+    try:
+        sizes = tuple(value)
+        whole = [s if s is None else int(s) for s in sizes]
+    except (TypeError, ValueError):
+        raise ValueError(f"{label}: {argument} is {value!r}, expected a tuple of sizes") from None
+    if any(s is not None and (s < 0 or s != given) for s, given in zip(whole, sizes, strict=True)):
+        raise ValueError(f"{label}: {argument} is {value!r}, expected sizes that are not negative, or None")
+    return tuple(whole)
+
+
+def positive_int(value: Any, label: str, argument: str) -> int:
+    """`value` as an int of at least 1; bools and fractions are refused."""
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
+        raise ValueError(f"{label}: {argument} is {value!r}, expected a positive integer")
+    return int(value)

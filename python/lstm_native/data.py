@@ -1,0 +1,210 @@
+"""Batches for fit, evaluate and predict: from arrays, or from generators and other iterables."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Sized
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from lstm_native import _core, random_state
+from lstm_native.arrays import to_numpy
+
+Array = npt.NDArray[Any]
+
+
+class Batch(NamedTuple):
+    """One batch, checked and converted."""
+
+    x: _core.Tensor
+    y: Array | None
+    sample_weight: Array | None
+
+
+class ArrayData:
+    """Batches of whole arrays, cut without copies unless they are shuffled.
+
+    Args:
+        data: the arrays, checked and converted.
+        batch_size: rows of a batch; the last one may have fewer.
+        shuffle: True for a new order in every epoch, "batch" to shuffle within the batches only.
+        seed: of the shuffling.
+    """
+
+    def __init__(self, data: Batch, batch_size: int, shuffle: bool | str = False, seed: int = 0) -> None:
+        self._x = data.x.numpy()
+        self._dtype = data.x.dtype
+        self._y = data.y
+        self._weight = data.sample_weight
+        self._rows = len(self._x)
+        self._batch_size = batch_size
+        self._shuffle = shuffle
+        self._seed = seed
+        self.num_batches: int | None = -(-self._rows // batch_size)
+
+    def epoch(self, number: int) -> Iterator[Batch]:
+        """The batches of epoch `number`."""
+        x, y, weight, dtype = self._x, self._y, self._weight, self._dtype
+        order = self._order(number) if self._shuffle else None
+        as_tensor = _core.as_tensor
+        for start in range(0, self._rows, self._batch_size):
+            stop = start + self._batch_size
+            rows: Any = slice(start, stop)
+            if order is not None:
+                rows = order[start:stop]
+                if len(rows) == 1:  # one row is a view, wherever it lies
+                    row = int(rows[0])
+                    rows = slice(row, row + 1)
+            yield Batch(
+                as_tensor(x[rows], dtype),
+                None if y is None else y[rows],
+                None if weight is None else weight[rows],
+            )
+
+    def _order(self, number: int) -> Array:
+        seed = random_state.mix(self._seed, number)
+        if self._shuffle != "batch":
+            return _core.random_permutation(self._rows, seed, 0).numpy()
+        order = np.arange(self._rows)
+        for start in range(0, self._rows, self._batch_size):
+            size = min(self._batch_size, self._rows - start)
+            part = _core.random_permutation(size, random_state.mix(seed, start), 0).numpy()
+            order[start : start + size] = start + part
+        return order
+
+
+class IterableData:
+    """Batches that a generator or another iterable makes.
+
+    Args:
+        batches: yields `x`, `(x,)`, `(x, y)` or `(x, y, sample_weight)`.
+        prepare: checks and converts one batch.
+        where: who asks, for messages.
+    """
+
+    def __init__(self, batches: Iterable[Any], prepare: Callable[[Any, Any, Any], Batch], where: str) -> None:
+        self._batches = batches
+        self._prepare = prepare
+        self._where = where
+        self.num_batches: int | None = len(batches) if isinstance(batches, Sized) else None
+
+    def epoch(self, number: int) -> Iterator[Batch]:
+        """The batches of one pass over the iterable; an exhausted generator has none."""
+        for item in self._batches:
+            yield self._prepare(*unpack(item, self._where))
+
+
+class Epochs:
+    """The batches of every epoch, `steps` of them where the caller fixed a number.
+
+    With `steps` an epoch goes on where the one before stopped.
+    """
+
+    def __init__(self, data: ArrayData | IterableData, steps: int | None, where: str) -> None:
+        self._data = data
+        self._where = where
+        self._steps = steps
+        self._running: Iterator[Batch] | None = None
+        self._taken = 0
+        self.num_batches = steps if steps is not None else data.num_batches
+
+    def epoch(self, number: int) -> Iterator[Batch]:
+        """The batches of epoch `number`.
+
+        Raises:
+            ValueError: the data has no batch at all.
+        """
+        if self._steps is None:
+            count = 0
+            for batch in self._data.epoch(number):
+                count += 1
+                yield batch
+            if count == 0:
+                self._ran_out(number)
+            return
+        for _ in range(self._steps):
+            if self._running is None:
+                self._running = self._data.epoch(number)
+                self._taken = 0
+            following = next(self._running, None)
+            if following is None:
+                self._running = None
+                self._ran_out(number)
+                return
+            self._taken += 1
+            yield following
+        if self._taken == self._data.num_batches:
+            self._running = None
+
+    def _ran_out(self, number: int) -> None:
+        if number == 0 and self._taken == 0:
+            raise ValueError(f"{self._where}: the data has no batches, expected at least one")
+        warnings.warn(
+            f"{self._where}: the data ended in epoch {number + 1}; it must hold enough batches for "
+            "every epoch and step that was asked for",
+            UserWarning,
+            stacklevel=3,
+        )
+
+
+def is_iterable_of_batches(x: Any) -> bool:
+    """Whether `x` yields batches, rather than being an array or a nested list."""
+    if (
+        hasattr(x, "__array__")
+        or hasattr(x, "__dlpack__")
+        or isinstance(x, list | tuple | str | bytes | dict)
+    ):
+        return False
+    return hasattr(x, "__iter__") or hasattr(x, "__next__")
+
+
+def unpack(item: Any, where: str) -> tuple[Any, Any, Any]:
+    """`item` as (x, y, sample_weight), None for what is not there."""
+    if not isinstance(item, tuple | list):
+        return item, None, None
+    if not 1 <= len(item) <= 3:
+        raise ValueError(
+            f"{where}: a batch has {len(item)} parts, expected x, (x, y) or (x, y, sample_weight)"
+        )
+    x, y, weight = (*item, None, None)[:3]
+    return x, y, weight
+
+
+def split_validation(
+    arrays: tuple[Any, Any, Any], fraction: float
+) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+    """Splits (x, y, sample_weight) into training rows and the last `fraction` of the rows.
+
+    Raises:
+        ValueError: a fraction outside [0, 1), or one that leaves either part empty.
+    """
+    if not 0 <= fraction < 1:
+        raise ValueError(f"fit: validation_split is {fraction!r}, expected a number in [0, 1)")
+    if is_iterable_of_batches(arrays[0]):
+        raise ValueError("fit: validation_split needs arrays; pass validation_data beside a generator")
+    converted = [
+        None if a is None else to_numpy(a, "fit", name)
+        for a, name in zip(arrays, ("x", "y", "sample_weight"), strict=True)
+    ]
+    rows = len(converted[0]) if converted[0] is not None else 0
+    split = int(np.floor(rows * (1 - fraction)))
+    if split in (0, rows):
+        raise ValueError(f"fit: validation_split={fraction} of {rows} rows leaves one part without rows")
+    return (
+        tuple(None if a is None else a[:split] for a in converted),
+        tuple(None if a is None else a[split:] for a in converted),
+    )
+
+
+def class_weights_of(y: Array, class_weight: dict[int, float]) -> Array:
+    """A weight (rows,) for every row of the labels `y`; classes that are not listed have weight 1."""
+    labels = y
+    if labels.ndim > 1:
+        labels = labels[..., 0] if labels.shape[-1] == 1 else labels.argmax(axis=-1)
+    if labels.ndim != 1:
+        raise ValueError(f"class_weight: labels have shape {y.shape}, expected one label a row")
+    classes, positions = np.unique(np.round(labels).astype(np.int64), return_inverse=True)
+    weights = np.array([class_weight.get(int(c), 1.0) for c in classes], np.float32)
+    return np.asarray(weights[positions.reshape(-1)])

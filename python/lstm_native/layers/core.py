@@ -1,0 +1,446 @@
+"""The layers around the recurrent ones: Input, Embedding, Dense, Activation, Dropout, Masking."""
+
+from __future__ import annotations
+
+import threading
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from lstm_native import _core, activations, random_state
+from lstm_native.arrays import Shape, positive_int, to_numpy, to_shape
+from lstm_native.layers.base import Context, Layer, Tensor, get_initializer, require_backward
+
+
+class InputLayer(Layer):
+    """Says the shape of a model's inputs, so that the model builds before it sees data.
+
+    Args:
+        shape: shape of one input, without the batch axis; None where it may vary.
+        batch_size: number of rows, when it is fixed.
+        dtype: accepted as Keras has it; the first real layer decides what it takes.
+        batch_shape: shape with the batch axis, instead of `shape` and `batch_size`.
+        name: name of the layer.
+    """
+
+    def __init__(
+        self,
+        shape: Sequence[int | None] | None = None,
+        batch_size: int | None = None,
+        dtype: str | None = None,
+        batch_shape: Sequence[int | None] | None = None,
+        name: str | None = None,
+    ) -> None:
+        if (shape is None) == (batch_shape is None):
+            raise ValueError("Input: pass either shape or batch_shape")
+        if batch_shape is not None and batch_size is not None:
+            raise ValueError("Input: batch_size is part of batch_shape, pass one of them")
+        super().__init__(name=name)
+        if batch_shape is None:
+            assert shape is not None
+            batch_shape = (batch_size, *to_shape(shape, "Input", "shape"))
+        self.batch_shape: Shape = to_shape(batch_shape, "Input", "batch_shape")
+        self.dtype = dtype or "float32"
+        self.built = True
+
+    def check_input_shape(self, shape: Shape) -> None:
+        if len(shape) != len(self.batch_shape) or any(
+            a is not None and b is not None and a != b for a, b in zip(shape, self.batch_shape, strict=True)
+        ):
+            raise self.error(f"input has shape {shape}, expected {self.batch_shape}")
+
+    def forward(self, inputs: Tensor, ctx: Context, mask: Tensor | None = None) -> Tensor:
+        self.check_input_shape(inputs.shape)
+        return inputs
+
+    def backward(self, d_outputs: Tensor, ctx: Context, need_d_inputs: bool = True) -> Tensor:
+        return d_outputs
+
+
+def Input(
+    shape: Sequence[int | None] | None = None,
+    batch_size: int | None = None,
+    dtype: str | None = None,
+    batch_shape: Sequence[int | None] | None = None,
+    name: str | None = None,
+) -> InputLayer:
+    """The shape of a model's inputs, as first item of a `Sequential`. Arguments as `InputLayer`."""
+    return InputLayer(shape, batch_size, dtype, batch_shape, name)
+
+
+class Embedding(Layer):
+    """A trained vector for every id: ids (batch, time) to (batch, time, output_dim).
+
+    Args:
+        input_dim: number of ids; they run from 0 to input_dim - 1.
+        output_dim: length of a vector.
+        embeddings_initializer: start values; uniform in [-0.05, 0.05] by default.
+        mask_zero: id 0 is padding; later layers skip those time steps.
+        weights: the table (input_dim, output_dim) to start from.
+
+    Raises:
+        ValueError: at the call, for ids that are not whole or outside [0, input_dim).
+    """
+
+    neutral_arguments: ClassVar[dict[str, Any]] = {
+        "embeddings_regularizer": None,
+        "embeddings_constraint": None,
+        "lora_rank": None,
+        "lora_alpha": None,
+        "quantization_config": None,
+    }
+    input_dtype: ClassVar[str] = "int32"
+
+    def __init__(
+        self,
+        input_dim: int,
+        output_dim: int,
+        embeddings_initializer: Any = "uniform",
+        *,
+        mask_zero: bool = False,
+        weights: Any = None,
+        **kwargs: Any,
+    ) -> None:
+        input_dim = positive_int(input_dim, "Embedding", "input_dim")
+        output_dim = positive_int(output_dim, "Embedding", "output_dim")
+        largest = int(np.iinfo(np.int32).max)  # ids are int32
+        if input_dim > largest:
+            raise ValueError(f"Embedding: input_dim is {input_dim}, expected at most {largest}")
+        input_length = kwargs.pop("input_length", None)
+        super().__init__(**kwargs)
+        if input_length is not None:
+            warnings.warn("Embedding: argument input_length is not needed any more", stacklevel=2)
+        self.input_dim = input_dim
+        self.output_dim = output_dim
+        self.embeddings_initializer = get_initializer(embeddings_initializer, "uniform")
+        self.mask_zero = bool(mask_zero)
+        if weights is not None:
+            self.build((None, None))
+            one_array = np.ndim(weights) == 2
+            self.set_weights([weights] if one_array else weights)
+
+    def create_weights(self, input_shape: Shape) -> None:
+        self.embeddings = self.add_weight(
+            "embeddings", (self.input_dim, self.output_dim), self.embeddings_initializer
+        )
+
+    def check_input_shape(self, shape: Shape) -> None:
+        if not shape:
+            raise self.error("input is a single number, expected an array of ids (batch, time)")
+        if len(shape) > 1 and shape[1] == 0:
+            raise self.error(f"input has shape {shape}, expected at least one time step")
+
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
+        return (*input_shape, self.output_dim)
+
+    def compute_mask(self, inputs: Any, previous_mask: Any = None) -> Any:
+        if not self.mask_zero:
+            return None
+        return _step_flags(inputs, lambda ids: ids != 0)
+
+    def as_input(self, inputs: Any) -> Tensor:
+        if type(inputs) is Tensor and inputs.dtype == "int32":
+            return inputs
+        given = to_numpy(inputs, self.label(), "input")
+        if given.dtype == np.int32:
+            return _core.as_tensor(given, "int32")
+        with np.errstate(invalid="ignore"):
+            ids = given.astype(np.int32)
+        changed = ids != given
+        if changed.any():
+            where = tuple(int(i) for i in np.argwhere(changed)[0])
+            if given.dtype.kind == "f" and not float(given[where]).is_integer():
+                raise self.error(f"input[{_index(where)}] is {given[where]}, expected whole numbers")
+            raise self._bad_id(given[where], where)
+        return _core.as_tensor(ids, "int32")
+
+    def check_values(self, inputs: Tensor) -> None:
+        ids = inputs.numpy()
+        if ids.size and (ids.min() < 0 or ids.max() >= self.input_dim):
+            where = tuple(int(i) for i in np.argwhere((ids < 0) | (ids >= self.input_dim))[0])
+            raise self._bad_id(ids[where], where)
+
+    def _bad_id(self, value: Any, where: tuple[int, ...]) -> ValueError:
+        return self.error(
+            f"input[{_index(where)}] is {int(value)}, expected an index in [0, {self.input_dim}) (input_dim)"
+        )
+
+    def forward(self, inputs: Tensor, ctx: Context, mask: Tensor | None = None) -> Tensor:
+        ids = self.as_input(inputs)
+        self.check_input_shape(ids.shape)
+        try:
+            outputs = _core.embedding_forward(self.embeddings, ids)
+        except ValueError:
+            self.check_values(ids)  # says which layer and where
+            raise
+        if ctx.record:
+            ctx.save(self, ids)
+        return outputs
+
+    def backward(self, d_outputs: Tensor, ctx: Context, need_d_inputs: bool = True) -> None:
+        ids = ctx.take(self)
+        ctx.add_gradient(self.embeddings, _core.embedding_backward(ids, d_outputs, self.input_dim))
+
+
+def _step_flags(inputs: Any, flags_of: Callable[[npt.NDArray[Any]], npt.NDArray[Any]]) -> Any:
+    """A mask of the kind that `inputs` are: tensor or array."""
+    if isinstance(inputs, Tensor):
+        return _core.as_tensor(flags_of(inputs.numpy()), "bool")
+    return flags_of(np.asarray(inputs))
+
+
+def _index(where: tuple[int, ...]) -> str:
+    return ", ".join(map(str, where))
+
+
+class ActivationAtEnd(Layer):
+    """A layer that ends in an activation, which training may fuse with the loss.
+
+    `forward` is `activate(forward_logits(x))`, and so backwards.
+    """
+
+    activation: activations.Activation
+    _activation_name: str | None  # None for a Python callable
+
+    def _set_activation(self, activation: Any) -> None:
+        self.activation = activations.get(activation)
+        self._activation_name = activations.native_name(self.activation)
+
+    @property
+    def output_activation(self) -> str | None:
+        """Name of the last activation; None for a Python callable."""
+        return self._activation_name
+
+    def check_can_train(self) -> None:
+        require_backward(self, "activation", self.activation)
+
+    def forward_logits(self, inputs: Tensor, ctx: Context) -> Tensor:
+        """Outputs before the activation."""
+        raise NotImplementedError
+
+    def backward_logits(self, d_logits: Tensor, ctx: Context, need_d_inputs: bool = True) -> Tensor | None:
+        """Gradient of the inputs from that of `forward_logits`."""
+        raise NotImplementedError
+
+    def activate(self, logits: Tensor) -> Tensor:
+        """Outputs from the logits."""
+        name = self._activation_name
+        if name is None:
+            outputs = np.asarray(self.activation(logits.numpy()), dtype=np.float32)
+            if outputs.shape != logits.shape:
+                raise self.error(
+                    f"activation {activations.name_of(self.activation)} turned shape {logits.shape} "
+                    f"into {outputs.shape}"
+                )
+            return _core.as_tensor(outputs, "float32")
+        return logits if name == "linear" else _core.activation_forward(name, logits)
+
+    def forward(self, inputs: Tensor, ctx: Context, mask: Tensor | None = None) -> Tensor:
+        if ctx.record:
+            self.check_can_train()
+        logits = self.forward_logits(inputs, ctx)
+        outputs = self.activate(logits)
+        if ctx.record and self._activation_name != "linear":
+            ctx.save(self, (logits, outputs))
+        return outputs
+
+    def backward(self, d_outputs: Tensor, ctx: Context, need_d_inputs: bool = True) -> Tensor | None:
+        name = self._activation_name
+        if name is not None and name != "linear":
+            logits, outputs = ctx.take(self)
+            d_outputs = _core.activation_backward(name, logits, outputs, d_outputs)
+        return self.backward_logits(d_outputs, ctx, need_d_inputs)
+
+
+class Dense(ActivationAtEnd):
+    """`activation(x @ kernel + bias)` over the last axis.
+
+    Args:
+        units: size of the last axis of the outputs.
+        activation: name, callable or None (linear).
+        use_bias: whether there is a bias.
+        kernel_initializer: start values of the kernel (features, units).
+        bias_initializer: start values of the bias (units,).
+    """
+
+    neutral_arguments: ClassVar[dict[str, Any]] = {
+        "kernel_regularizer": None,
+        "bias_regularizer": None,
+        "kernel_constraint": None,
+        "bias_constraint": None,
+        "lora_rank": None,
+        "lora_alpha": None,
+        "quantization_config": None,
+    }
+
+    def __init__(
+        self,
+        units: int,
+        activation: Any = None,
+        use_bias: bool = True,
+        kernel_initializer: Any = "glorot_uniform",
+        bias_initializer: Any = "zeros",
+        **kwargs: Any,
+    ) -> None:
+        units = positive_int(units, "Dense", "units")
+        super().__init__(**kwargs)
+        self.units = units
+        self.use_bias = bool(use_bias)
+        self.kernel_initializer = get_initializer(kernel_initializer, "glorot_uniform")
+        self.bias_initializer = get_initializer(bias_initializer, "zeros")
+        self._set_activation(activation)
+
+    def create_weights(self, input_shape: Shape) -> None:
+        features = input_shape[-1]
+        assert features is not None
+        self._features = features
+        self.kernel = self.add_weight("kernel", (features, self.units), self.kernel_initializer)
+        self.bias = self.add_weight("bias", (self.units,), self.bias_initializer) if self.use_bias else None
+        self._packed = _core.DenseWeights(self.kernel, self.bias)
+
+    def check_input_shape(self, shape: Shape) -> None:
+        if len(shape) < 2 or not shape[-1]:
+            raise self.error(f"input has shape {shape}, expected (batch, ..., features)")
+        if self.built and shape[-1] != self._features:
+            raise self.error(f"input has shape {shape}, expected {self._features} features in the last axis")
+
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
+        return (*input_shape[:-1], self.units)
+
+    def forward_logits(self, inputs: Tensor, ctx: Context) -> Tensor:
+        self.check_input_shape(inputs.shape)
+        if ctx.record:
+            ctx.save(self, inputs)
+        return _core.dense_forward(self._packed, inputs)
+
+    def backward_logits(self, d_logits: Tensor, ctx: Context, need_d_inputs: bool = True) -> Tensor | None:
+        inputs = ctx.take(self)
+        d_inputs, d_kernel, d_bias = _core.dense_backward(self._packed, inputs, d_logits, need_d_inputs)
+        ctx.add_gradient(self.kernel, d_kernel)
+        if self.bias is not None and d_bias is not None:
+            ctx.add_gradient(self.bias, d_bias)
+        return d_inputs
+
+
+class Activation(ActivationAtEnd):
+    """Applies an activation to its inputs.
+
+    Args:
+        activation: name, callable or None (linear).
+    """
+
+    def __init__(self, activation: Any, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self._set_activation(activation)
+        self.built = True
+
+    def forward_logits(self, inputs: Tensor, ctx: Context) -> Tensor:
+        return inputs
+
+    def backward_logits(self, d_logits: Tensor, ctx: Context, need_d_inputs: bool = True) -> Tensor:
+        return d_logits
+
+
+class Dropout(Layer):
+    """In training, sets a fraction of the inputs to zero and scales the rest up by 1 / (1 - rate).
+
+    Args:
+        rate: fraction that is dropped, in [0, 1].
+        noise_shape: shape of the random mask, broadcast to the inputs; None or a size of None means theirs.
+        seed: the masks are a function of the seed and of the number of calls; drawn at random by default.
+    """
+
+    def __init__(
+        self,
+        rate: float,
+        noise_shape: Sequence[int | None] | None = None,
+        seed: int | None = None,
+        **kwargs: Any,
+    ) -> None:
+        if isinstance(rate, bool) or not 0 <= rate <= 1:
+            raise ValueError(f"Dropout: rate is {rate!r}, expected a number between 0 and 1")
+        super().__init__(**kwargs)
+        self.rate = float(rate)
+        self.noise_shape = None if noise_shape is None else to_shape(noise_shape, "Dropout", "noise_shape")
+        self.seed = seed
+        self._stream = random_state.next_seed() if seed is None else random_state.check_seed("Dropout", seed)
+        self._drawn = 0
+        self._draw_lock = threading.Lock()
+        self.built = True
+
+    def check_input_shape(self, shape: Shape) -> None:
+        if self.noise_shape is None:
+            return
+        if len(shape) != len(self.noise_shape) or any(
+            n not in (None, 1) and size is not None and n != size
+            for n, size in zip(self.noise_shape, shape, strict=True)
+        ):
+            raise self.error(f"input has shape {shape}, which noise_shape {self.noise_shape} does not fit")
+
+    def _mask(self, shape: tuple[int, ...]) -> Tensor:
+        noise_shape = shape
+        if self.noise_shape is not None:
+            noise_shape = tuple(
+                size if n is None else n for n, size in zip(self.noise_shape, shape, strict=True)
+            )
+        with self._draw_lock:
+            offset = self._drawn
+            self._drawn += int(np.prod(noise_shape))
+        if self.rate == 1.0:
+            return _core.as_tensor(np.zeros(shape, np.float32), "float32")
+        mask = _core.dropout_mask(noise_shape, self.rate, self._stream, offset)
+        if noise_shape == shape:
+            return mask
+        return _core.as_tensor(np.ascontiguousarray(np.broadcast_to(mask.numpy(), shape)), "float32")
+
+    def forward(self, inputs: Tensor, ctx: Context, mask: Tensor | None = None) -> Tensor:
+        if not ctx.training or self.rate == 0.0:
+            if ctx.record:
+                ctx.save(self, None)
+            return inputs
+        self.check_input_shape(inputs.shape)
+        noise = self._mask(inputs.shape)
+        if ctx.record:
+            ctx.save(self, noise)
+        return _core.multiply(inputs, noise)
+
+    def backward(self, d_outputs: Tensor, ctx: Context, need_d_inputs: bool = True) -> Tensor:
+        noise = ctx.take(self)
+        return d_outputs if noise is None else _core.multiply(d_outputs, noise)
+
+
+class Masking(Layer):
+    """Marks time steps whose features all equal `mask_value`, for later layers to skip, and zeroes them.
+
+    Args:
+        mask_value: the value that means "no data".
+    """
+
+    def __init__(self, mask_value: float = 0.0, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.mask_value = float(mask_value)
+        self.built = True
+
+    def check_input_shape(self, shape: Shape) -> None:
+        if len(shape) != 3:
+            raise self.error(f"input has shape {shape}, expected (batch, time, features)")
+
+    def _valid(self, inputs: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        return np.asarray((inputs != np.float32(self.mask_value)).any(axis=-1))
+
+    def compute_mask(self, inputs: Any, previous_mask: Any = None) -> Any:
+        return _step_flags(inputs, self._valid)
+
+    def forward(self, inputs: Tensor, ctx: Context, mask: Tensor | None = None) -> Tensor:
+        self.check_input_shape(inputs.shape)
+        valid = self._valid(inputs.numpy())[..., None]
+        if ctx.record:
+            ctx.save(self, valid)
+        return _core.as_tensor(np.where(valid, inputs.numpy(), np.float32(0)), "float32")
+
+    def backward(self, d_outputs: Tensor, ctx: Context, need_d_inputs: bool = True) -> Tensor:
+        valid = ctx.take(self)
+        return _core.as_tensor(np.where(valid, d_outputs.numpy(), np.float32(0)), "float32")

@@ -1,0 +1,334 @@
+"""LSTM over whole sequences: the Keras constructor and call arguments around the native recurrence."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from lstm_native import _core, activations
+from lstm_native.arrays import Shape, positive_int, to_float32, to_step_flags
+from lstm_native.layers.base import Context, Layer, Tensor, get_initializer, require_backward
+
+
+class LSTM(Layer):
+    """Long short-term memory layer: (batch, time, features) to (batch, units).
+
+    Weights, gates in the order i, f, c, o: kernel (features, 4 * units), recurrent_kernel
+    (units, 4 * units), bias (4 * units,).
+
+    Args:
+        units: number of units.
+        activation: of the candidate and of the cell's output. A name, None (linear) or a callable.
+        recurrent_activation: of the three gates.
+        use_bias: whether there is a bias.
+        kernel_initializer: start values of the kernel.
+        recurrent_initializer: start values of the recurrent kernel.
+        bias_initializer: start values of the bias, except where `unit_forget_bias` sets ones.
+        unit_forget_bias: the forget gate's bias starts at one.
+        return_sequences: outputs of all time steps, (batch, time, units), instead of the last.
+        return_state: calls return (outputs, h, c), with the last states (batch, units).
+        go_backwards: run from the last time step to the first; outputs stay in that order.
+        stateful: row i of a call continues from the last state of row i of the call before.
+        unroll: accepted as Keras has it; results are the same.
+        zero_output_for_mask: the output of a masked step is zero instead of the output before it.
+        use_cudnn: "auto" or False, accepted as Keras has it.
+
+    An activation that is a Python callable, or mixes the units of a row (softmax), runs step by step in
+    Python and forward only.
+    """
+
+    neutral_arguments: ClassVar[dict[str, Any]] = {
+        "kernel_regularizer": None,
+        "recurrent_regularizer": None,
+        "bias_regularizer": None,
+        "kernel_constraint": None,
+        "recurrent_constraint": None,
+        "bias_constraint": None,
+        "dropout": 0.0,
+        "recurrent_dropout": 0.0,
+    }
+
+    def __init__(
+        self,
+        units: int,
+        activation: Any = "tanh",
+        recurrent_activation: Any = "sigmoid",
+        use_bias: bool = True,
+        kernel_initializer: Any = "glorot_uniform",
+        recurrent_initializer: Any = "orthogonal",
+        bias_initializer: Any = "zeros",
+        unit_forget_bias: bool = True,
+        *,
+        return_sequences: bool = False,
+        return_state: bool = False,
+        go_backwards: bool = False,
+        stateful: bool = False,
+        unroll: bool = False,
+        zero_output_for_mask: bool = False,
+        use_cudnn: bool | str = "auto",
+        **kwargs: Any,
+    ) -> None:
+        units = positive_int(units, "LSTM", "units")
+        if use_cudnn not in ("auto", False):
+            raise ValueError(f"LSTM: use_cudnn is {use_cudnn!r}, expected 'auto' or False")
+        kwargs.pop("implementation", None)  # how Keras computes, not what
+        kwargs.pop("seed", None)  # of dropout, which is zero
+        super().__init__(**kwargs)
+        self.units = units
+        self.activation = activations.get(activation)
+        self.recurrent_activation = activations.get(recurrent_activation)
+        self.use_bias = bool(use_bias)
+        self.kernel_initializer = get_initializer(kernel_initializer, "glorot_uniform")
+        self.recurrent_initializer = get_initializer(recurrent_initializer, "orthogonal")
+        self.bias_initializer = get_initializer(bias_initializer, "zeros")
+        self.unit_forget_bias = bool(unit_forget_bias)
+        self.return_sequences = bool(return_sequences)
+        self.return_state = bool(return_state)
+        self.go_backwards = bool(go_backwards)
+        self.stateful = bool(stateful)
+        self.unroll = bool(unroll)
+        self.zero_output_for_mask = bool(zero_output_for_mask)
+        self._states: tuple[Tensor, ...] | None = None
+        self._native = all(
+            name is not None and _core.activation_is_elementwise(name)
+            for name in map(activations.native_name, (self.activation, self.recurrent_activation))
+        )
+
+    def create_weights(self, input_shape: Shape) -> None:
+        features = input_shape[-1]
+        assert features is not None
+        units = self.units
+        self._features = features
+        self.kernel = self.add_weight("kernel", (features, 4 * units), self.kernel_initializer)
+        self.recurrent_kernel = self.add_weight(
+            "recurrent_kernel", (units, 4 * units), self.recurrent_initializer
+        )
+        bias_initializer = self._initial_bias if self.unit_forget_bias else self.bias_initializer
+        self.bias = self.add_weight("bias", (4 * units,), bias_initializer) if self.use_bias else None
+        if self._native:
+            self._packed = _core.RecurrentWeights(
+                "lstm",
+                self.kernel,
+                self.recurrent_kernel,
+                self.bias,
+                activations.native_name(self.activation) or "",
+                activations.native_name(self.recurrent_activation) or "",
+            )
+
+    def _initial_bias(self, shape: tuple[int, ...], dtype: Any = None) -> npt.NDArray[np.float32]:
+        units = self.units
+        ones = np.ones(units, np.float32)
+        return np.concatenate([self.bias_initializer((units,)), ones, self.bias_initializer((2 * units,))])
+
+    def check_input_shape(self, shape: Shape) -> None:
+        if len(shape) != 3 or not shape[2]:
+            raise self.error(f"input has shape {shape}, expected (batch, time, features)")
+        if shape[1] == 0:
+            raise self.error(f"input has shape {shape}, expected at least one time step")
+        if self.built and shape[2] != self._features:
+            raise self.error(f"input has shape {shape}, expected {self._features} features in the last axis")
+
+    def compute_output_shape(self, input_shape: Shape) -> Any:
+        batch, time = input_shape[:2]
+        outputs: Shape = (batch, time, self.units) if self.return_sequences else (batch, self.units)
+        return (outputs, (batch, self.units), (batch, self.units)) if self.return_state else outputs
+
+    def compute_mask(self, inputs: Any, previous_mask: Any = None) -> Any:
+        """Mask of the outputs: that of the inputs with `return_sequences`, else None."""
+        return previous_mask if self.return_sequences else None
+
+    def check_can_train(self) -> None:
+        for argument in ("activation", "recurrent_activation"):
+            activation = getattr(self, argument)
+            require_backward(self, argument, activation)
+            if not _core.activation_is_elementwise(activations.native_name(activation) or ""):
+                name = activations.name_of(activation)
+                raise self.error(f"{argument} is {name}, which works forward only in a recurrent layer")
+
+    # --- state ------------------------------------------------------------------------------------
+
+    @property
+    def states(self) -> list[npt.NDArray[np.float32]] | None:
+        """Copies of the states [h, c] that the next call of a stateful layer starts from; None when zero."""
+        states = self._states
+        return None if states is None else [s.numpy().copy() for s in states]
+
+    def set_states(self, states: tuple[Tensor, ...]) -> None:
+        self._states = states
+
+    def reset_state(self) -> None:
+        """Sets the state of a stateful layer to zero; the next call may have another batch size."""
+        self._states = None
+
+    def reset_states(self) -> None:
+        """Older name of `reset_state`."""
+        self.reset_state()
+
+    def _start(self, batch: int, ctx: Context) -> tuple[Tensor | None, Tensor | None]:
+        """The states that a stateful layer starts from."""
+        states = ctx.states.get(self, self._states)
+        if states is None:
+            return None, None
+        if states[0].shape[0] != batch:
+            raise self.error(
+                f"input has {batch} rows, but the state of this stateful layer has {states[0].shape[0]}: "
+                "keep the batch size or call reset_state()"
+            )
+        return states[0], states[1]
+
+    # --- calls ------------------------------------------------------------------------------------
+
+    def __call__(
+        self,
+        inputs: Any,
+        initial_state: Any = None,
+        mask: Any = None,
+        training: bool = False,
+        reset: Any = None,
+    ) -> Any:
+        """Outputs for `inputs`, as NumPy arrays; the first call builds the layer.
+
+        Args:
+            inputs: (batch, time, features).
+            initial_state: [h, c], each (batch, units); zeros by default, or the kept state if stateful.
+            mask: bool (batch, time); False steps are skipped, the state is carried over them.
+            training: behave as in training.
+            reset: bool (batch, time); before a True step the state is set back to its start.
+
+        Returns:
+            (batch, units), or (batch, time, units) with `return_sequences`; with `return_state` the
+            tuple (outputs, h, c).
+        """
+        x = self.as_input(inputs)
+        if not self.built:
+            self.build(x.shape)
+        self.check_input_shape(x.shape)
+        label = self.label()
+        return self._call(
+            x,
+            Context(bool(training)),
+            to_step_flags(mask, x.shape, label, "mask"),
+            initial_state=self._initial_state(initial_state, x.shape[0]),
+            reset=to_step_flags(reset, x.shape, label, "reset"),
+        )
+
+    def _initial_state(self, given: Any, batch: int) -> tuple[Tensor, Tensor] | None:
+        if given is None:
+            return None
+        expected = (batch, self.units)
+        if not isinstance(given, list | tuple) or len(given) != 2:
+            raise self.error(f"initial_state is a {type(given).__name__}, expected [h, c], each {expected}")
+        h, c = (to_float32(s, self.label(), "initial_state") for s in given)
+        for name, state in (("h", h), ("c", c)):
+            if state.shape != expected:
+                raise self.error(f"initial_state {name} has shape {state.shape}, expected {expected}")
+        return h, c
+
+    def forward(
+        self,
+        inputs: Tensor,
+        ctx: Context,
+        mask: Tensor | None = None,
+        initial_state: tuple[Tensor, Tensor] | None = None,
+        reset: Tensor | None = None,
+    ) -> Any:
+        """Outputs, or (outputs, h, c) with `return_state`.
+
+        Args:
+            inputs: (batch, time, features).
+            ctx: the running pass.
+            mask: bool (batch, time).
+            initial_state: (h, c), each (batch, units).
+            reset: bool (batch, time).
+        """
+        self.check_input_shape(inputs.shape)
+        h0: Tensor | None = None
+        c0: Tensor | None = None
+        if initial_state is not None:
+            h0, c0 = initial_state
+        elif self.stateful:
+            h0, c0 = self._start(inputs.shape[0], ctx)
+        if self._native:
+            outputs, h, c, saved = _core.recurrent_forward(
+                self._packed,
+                inputs,
+                mask,
+                reset,
+                h0,
+                c0,
+                self.return_sequences,
+                self.go_backwards,
+                self.zero_output_for_mask,
+                ctx.record,
+            )
+            if ctx.record:
+                ctx.save(self, (saved, initial_state is not None))
+        else:
+            if ctx.record:
+                self.check_can_train()
+            outputs, h, c = self._forward_in_python(inputs, mask, reset, h0, c0)
+        if self.stateful:
+            ctx.states[self] = (h, c)
+        return (outputs, h, c) if self.return_state else outputs
+
+    def backward(self, d_outputs: Any, ctx: Context, need_d_inputs: bool = True) -> Any:
+        """Gradient of the inputs; (d_inputs, d_h, d_c) when the forward call was given initial states.
+
+        Args:
+            d_outputs: gradient of the outputs, or (d_outputs, d_h, d_c) with `return_state`; each may be
+                None.
+            ctx: the running pass.
+            need_d_inputs: whether the gradient of the inputs is wanted.
+        """
+        saved, initial_state_given = ctx.take(self)
+        d_out, d_h, d_c = d_outputs if self.return_state else (d_outputs, None, None)
+        d_inputs, d_kernel, d_recurrent, d_bias, d_h0, d_c0 = _core.recurrent_backward(
+            self._packed, saved, d_out, d_h, d_c, need_d_inputs, initial_state_given
+        )
+        ctx.add_gradient(self.kernel, d_kernel)
+        ctx.add_gradient(self.recurrent_kernel, d_recurrent)
+        if self.bias is not None and d_bias is not None:
+            ctx.add_gradient(self.bias, d_bias)
+        return (d_inputs, d_h0, d_c0) if initial_state_given else d_inputs
+
+    def _forward_in_python(
+        self,
+        inputs: Tensor,
+        mask: Tensor | None,
+        reset: Tensor | None,
+        h0: Tensor | None,
+        c0: Tensor | None,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """The recurrence for activations that native code cannot call, one time step after the other."""
+        x = inputs.numpy()
+        batch, time, _ = x.shape
+        z = x @ self.kernel.numpy()
+        if self.bias is not None:
+            z += self.bias.numpy()
+        recurrent_kernel = self.recurrent_kernel.numpy()
+        zeros = np.zeros((batch, self.units), np.float32)
+        start_h = zeros if h0 is None else h0.numpy()
+        start_c = zeros if c0 is None else c0.numpy()
+        h, c, last = start_h, start_c, zeros
+        outputs = np.empty((batch, time, self.units), np.float32)
+        for step in range(time):
+            t = time - 1 - step if self.go_backwards else step
+            if reset is not None:
+                restart = reset.numpy()[:, t, None]
+                h, c = np.where(restart, start_h, h), np.where(restart, start_c, c)
+                last = np.where(restart, zeros, last)
+            i, f, g, o = np.split(z[:, t] + h @ recurrent_kernel, 4, axis=1)
+            i, f, o = (np.asarray(self.recurrent_activation(gate), np.float32) for gate in (i, f, o))
+            new_c = f * c + i * np.asarray(self.activation(g), np.float32)
+            new_h = o * np.asarray(self.activation(new_c), np.float32)
+            if mask is None:
+                h, c, last = new_h, new_c, new_h
+            else:
+                valid = mask.numpy()[:, t, None]
+                h, c = np.where(valid, new_h, h), np.where(valid, new_c, c)
+                last = np.where(valid, new_h, zeros if self.zero_output_for_mask else last)
+            outputs[:, step] = last
+        output = outputs if self.return_sequences else np.ascontiguousarray(outputs[:, -1])
+        return tuple(_core.as_tensor(a, "float32") for a in (output, h, c))  # type: ignore[return-value]

@@ -1,0 +1,131 @@
+"""The table that `model.summary()` prints."""
+
+from __future__ import annotations
+
+import math
+import shutil
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+_DEFAULT_WIDTH = 88
+_HEADER = ["Layer (type)", "Output Shape", "Param #"]
+_POSITIONS = [0.45, 0.80, 1.0]
+
+
+def print_summary(
+    model: Any,
+    line_length: int | None = None,
+    positions: list[float] | None = None,
+    print_fn: Callable[[str], Any] | None = None,
+    show_trainable: bool = False,
+    layer_range: Sequence[str] | None = None,
+) -> None:
+    """Prints the layers of `model`, a line at a time; see `Sequential.summary`."""
+    layers = _chosen(model.layers, layer_range)
+    header = list(_HEADER)
+    fractions = list(positions or _POSITIONS)
+    width = line_length or min(_DEFAULT_WIDTH, shutil.get_terminal_size().columns - 4)
+    if show_trainable:
+        header.append("Trainable")
+        if positions is None:
+            fractions = [0.9 * p for p in fractions] + [1.0]
+        width = line_length or width + 12
+    if len(fractions) != len(header):
+        raise ValueError(f"summary: positions has {len(fractions)} items, expected {len(header)}")
+    ends = [int(p * width) for p in fractions]
+    columns = [max(4, b - a) for a, b in zip([0, *ends[:-1]], ends, strict=True)]
+
+    rows = [_row(model, layer, show_trainable) for layer in layers]
+    lines = [f'Model: "{model.name}"', *_table(header, rows, columns), *_totals(model)]
+    if print_fn is None:
+        encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+        try:
+            "\n".join(lines).encode(encoding)
+        except UnicodeEncodeError:
+            lines = [_plain(line) for line in lines]
+        print_fn = print
+    for line in lines:
+        print_fn(line)
+
+
+def _chosen(layers: list[Any], layer_range: Any) -> list[Any]:
+    if layer_range is None:
+        return layers
+    names = [layer.name for layer in layers]
+    if len(layer_range) != 2 or any(name not in names for name in layer_range):
+        raise ValueError(f"summary: layer_range is {layer_range!r}, expected two names of {names}")
+    first, last = (names.index(name) for name in layer_range)
+    return layers[min(first, last) : max(first, last) + 1]
+
+
+def _row(model: Any, layer: Any, show_trainable: bool) -> list[str]:
+    shape = model.output_shape_of(layer)
+    cells = [
+        f"{layer.name} ({type(layer).__name__})",
+        "?" if shape is None else str(shape),
+        f"{layer.count_params():,}" if layer.built else "0 (unbuilt)",
+    ]
+    if show_trainable:
+        cells.append(("Y" if layer.trainable else "N") if layer.weights else "-")
+    return cells
+
+
+def _table(header: list[str], rows: list[list[str]], columns: list[int]) -> list[str]:
+    def border(left: str, line: str, middle: str, right: str) -> str:
+        return left + middle.join(line * (width - 1) for width in columns) + right
+
+    def text(cells: list[str], edge: str) -> list[str]:
+        # A cell that is too long goes on in the next line.
+        inner = [width - 3 for width in columns]
+        parts = [
+            [c[i : i + n] for i in range(0, max(len(c), 1), n)] for c, n in zip(cells, inner, strict=True)
+        ]
+        lines = []
+        for i in range(max(map(len, parts))):
+            padded = []
+            for column, (part, n) in enumerate(zip(parts, inner, strict=True)):
+                piece = part[i] if i < len(part) else ""
+                padded.append(piece.rjust(n) if column == 2 else piece.ljust(n))
+            lines.append(f"{edge} " + f" {edge} ".join(padded) + f" {edge}")
+        return lines
+
+    lines = [border("┏", "━", "┳", "┓"), *text(header, "┃"), border("┡", "━", "╇", "┩")]
+    for i, row in enumerate(rows):
+        if i:
+            lines.append(border("├", "─", "┼", "┤"))
+        lines += text(row, "│")
+    return [*lines, border("└", "─", "┴", "┘")]
+
+
+def _totals(model: Any) -> list[str]:
+    trainable = sum(v.size for v in model.trainable_variables)
+    frozen = sum(v.size for v in model.non_trainable_variables)
+    optimizer = model.optimizer
+    slots = (
+        sum(math.prod(v.shape) for v in optimizer.variables)
+        if optimizer is not None and optimizer.built
+        else 0
+    )
+    lines = [
+        f" Total params: {_amount(trainable + frozen + slots)}",
+        f" Trainable params: {_amount(trainable)}",
+        f" Non-trainable params: {_amount(frozen)}",
+    ]
+    return [*lines, f" Optimizer params: {_amount(slots)}"] if slots else lines
+
+
+def _amount(count: int) -> str:
+    size = 4.0 * count
+    for unit in ("B", "KB", "MB", "GB"):
+        if size < 1024:
+            return f"{count:,} ({size:.2f} {unit})"
+        size /= 1024
+    return f"{count:,} ({size:.2f} TB)"
+
+
+def _plain(line: str) -> str:
+    for fancy, simple in (("━─", "-"), ("┃│", "|"), ("┏┳┓┡╇┩├┼┤└┴┘", "+")):
+        for character in fancy:
+            line = line.replace(character, simple)
+    return line

@@ -1,0 +1,409 @@
+"""Trainer: fit, evaluate and predict, for any model that can run forward and backward."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from lstm_native.arrays import positive_int
+from lstm_native.callbacks import CallbackList, History
+from lstm_native.compilable import Compilable, batch_size_for
+from lstm_native.data import (
+    ArrayData,
+    Batch,
+    Epochs,
+    IterableData,
+    is_iterable_of_batches,
+    split_validation,
+    unpack,
+)
+from lstm_native.layers.base import Context, Tensor, empty_outputs, numpy_outputs
+from lstm_native.layers.core import ActivationAtEnd
+from lstm_native.progress import Progress, resolve_verbose
+from lstm_native.running import RunningValues
+
+
+class Trainer(Compilable):
+    """The training side of a model. Subclasses bring the passes; see `Sequential`.
+
+    `predict` and calls may run from many threads at once; only one training runs at a time.
+    """
+
+    # --- training ---------------------------------------------------------------------------------
+
+    def fit(
+        self,
+        x: Any = None,
+        y: Any = None,
+        batch_size: int | None = None,
+        epochs: int = 1,
+        verbose: int | str = "auto",
+        callbacks: Any = None,
+        validation_split: float = 0.0,
+        validation_data: Any = None,
+        shuffle: bool | str = True,
+        class_weight: dict[int, float] | None = None,
+        sample_weight: Any = None,
+        initial_epoch: int = 0,
+        steps_per_epoch: int | None = None,
+        validation_steps: int | None = None,
+        validation_batch_size: int | None = None,
+        validation_freq: int | list[int] = 1,
+    ) -> History:
+        """Trains for some epochs.
+
+        Args:
+            x: inputs with the batch axis first; or a generator or other iterable of `(x, y)` or
+                `(x, y, sample_weight)` batches.
+            y: labels that fit the loss.
+            batch_size: rows of a batch; 32 by default.
+            epochs: number of the epoch at which to stop.
+            verbose: 0 silent, 1 a progress bar, 2 a line an epoch, "auto" 1 on a terminal and 2 elsewhere.
+            callbacks: `Callback` objects.
+            validation_split: fraction of the rows, taken from the end, to validate with.
+            validation_data: `(x, y)`, `(x, y, sample_weight)` or an iterable of batches.
+            shuffle: a new order of the rows in every epoch; "batch" shuffles within the batches.
+            class_weight: weight of the rows of every class; 1 where it is not listed.
+            sample_weight: weight of every row, or of every time step.
+            initial_epoch: number of the epoch to start with.
+            steps_per_epoch: batches an epoch; as many as there are by default.
+            validation_steps: batches a validation.
+            validation_batch_size: rows of a batch of the validation; `batch_size` by default.
+            validation_freq: validate every so many epochs, or in the listed ones (counted from 1).
+
+        Returns:
+            The `History`: its `history` holds the values of every epoch.
+
+        Raises:
+            ValueError: data that fit neither model nor loss, or no compile before; nothing is changed then.
+            TypeError: arrays of objects or strings.
+            RuntimeError: this model is training already, in another thread or around this call.
+        """
+        self._compiled("fit")
+        with _exclusive(self._training_lock, f"{self.label()}: fit"):
+            label = f"{self.label()}: fit"
+            self.check_can_train()
+            verbose = resolve_verbose(verbose)
+            calls = CallbackList(callbacks, add_history=True)
+            first, last = (
+                _count(v, label, n) for v, n in ((initial_epoch, "initial_epoch"), (epochs, "epochs"))
+            )
+            if isinstance(validation_freq, int):
+                positive_int(validation_freq, label, "validation_freq")
+            elif not isinstance(validation_freq, list | tuple):
+                raise ValueError(
+                    f"{label}: validation_freq is {validation_freq!r}, expected an int or a list"
+                )
+            if validation_split and validation_data is None:
+                (x, y, sample_weight), validation_data = split_validation(
+                    (x, y, sample_weight), validation_split
+                )
+            data, shapes = self._data(
+                "fit", x, y, sample_weight, batch_size, steps_per_epoch,
+                train=True, class_weight=class_weight, shuffle=shuffle,
+            )  # fmt: skip
+            validation: Epochs | None = None
+            if validation_data is not None:
+                parts = (validation_data, None, None)
+                if isinstance(validation_data, list | tuple):
+                    parts = unpack(validation_data, label)
+                validation, validation_shapes = self._data(
+                    "validation", *parts, validation_batch_size or batch_size, validation_steps, train=False
+                )
+            if shapes is not None:
+                self._ready("fit", *shapes, train=True)
+            if validation is not None and validation_shapes is not None:
+                self._ready("validation", *validation_shapes, train=False)
+            return self._fit(data, validation, calls, verbose, first, last, validation_freq)
+
+    def _fit(
+        self,
+        data: Epochs,
+        validation: Epochs | None,
+        calls: CallbackList,
+        verbose: int,
+        first: int,
+        last: int,
+        validation_freq: int | Sequence[int],
+    ) -> History:
+        calls.set_params({"verbose": verbose, "epochs": last, "steps": data.num_batches})
+        calls.set_model(self)
+        progress = Progress(verbose, data.num_batches, last)
+        assert calls.history is not None
+        self.history = calls.history
+        self.stop_training = False
+        logs: dict[str, float] = {}
+        calls.on_train_begin()
+        for epoch in range(first, last):
+            if self._train_values is not None:
+                self._train_values.reset()
+            calls.on_epoch_begin(epoch)
+            progress.begin(epoch)
+            steps = self._fit_epoch(data, epoch, calls, progress)
+            if steps == 0 or self._train_values is None:
+                break
+            logs = self._train_values.logs()
+            every = validation_freq
+            if validation is not None and (
+                (epoch + 1) % every == 0 if isinstance(every, int) else epoch + 1 in every
+            ):
+                results = self._evaluate(validation, calls, None)
+                logs.update({f"val_{name}": value for name, value in results.items()})
+            progress.end(logs)
+            calls.on_epoch_end(epoch, logs)
+            if self.stop_training:
+                break
+        calls.on_train_end(logs)
+        return calls.history
+
+    def _fit_epoch(self, data: Epochs, epoch: int, calls: CallbackList, progress: Progress) -> int:
+        steps = 0
+        for batch in data.epoch(epoch):
+            calls.on_train_batch_begin(steps)
+            values = self._train_step(batch)
+            if calls.wants_train_batch_end:
+                calls.on_train_batch_end(steps, values.logs())
+            steps += 1
+            progress.update(steps, values.logs() if progress.live and progress.wants_update() else None)
+            if self.stop_training:
+                break
+        return steps
+
+    def _train_step(self, batch: Batch) -> RunningValues:
+        values, optimizer = self._train_values, self.optimizer
+        assert values is not None
+        assert optimizer is not None
+        ctx = Context(True, True)
+        variables = self.variables_to_train()
+        gradient, fused = self._loss_step(batch, ctx, values, bool(variables))
+        if variables:
+            self.backward_from_loss(gradient, ctx, fused)
+            gradients = ctx.gradients
+            optimizer.step([gradients[v] for v in variables], variables)  # type: ignore[arg-type]
+        ctx.commit_states()
+        return values
+
+    def _loss_step(
+        self, batch: Batch, ctx: Context, values: RunningValues, need_gradient: bool
+    ) -> tuple[Tensor | None, ActivationAtEnd | None]:
+        """Forward, loss and metrics of one batch; the gradient at what `forward_to_loss` returned."""
+        x, y, weight = batch
+        loss = self._loss
+        assert loss is not None
+        assert y is not None
+        predictions, fused = self.forward_to_loss(x, ctx, loss.logits_activation)
+        mask = None if ctx.mask is None else ctx.mask.numpy()
+        value, gradient = loss.forward_backward(
+            y,
+            predictions,
+            weight,
+            mask,
+            need_gradient=need_gradient,
+            from_logits=None if fused is None else True,
+        )
+        if values.metrics:
+            outputs = predictions if fused is None else fused.activate(predictions)
+            values.update(y, outputs.numpy(), weight, mask)
+        values.add_loss(value, x.shape[0])
+        return gradient, fused
+
+    def train_on_batch(
+        self,
+        x: Any,
+        y: Any = None,
+        sample_weight: Any = None,
+        class_weight: dict[int, float] | None = None,
+        return_dict: bool = False,
+    ) -> Any:
+        """One training step on one batch.
+
+        Args:
+            x, y, sample_weight, class_weight: as `fit`.
+            return_dict: return a dict by name.
+
+        Returns:
+            The loss before the step; a list of loss and metrics when there are metrics.
+        """
+        self._compiled("train_on_batch")
+        with _exclusive(self._training_lock, f"{self.label()}: train_on_batch"):
+            self.check_can_train()
+            batch, y_shape = self._check("train_on_batch", x, y, sample_weight, class_weight)
+            self._check_batch_sizes("train_on_batch", batch.x.shape[0], batch.x.shape[0])
+            values = self._ready("train_on_batch", batch.x.shape, y_shape, train=True)
+            values.reset()
+            self._train_step(batch)
+            return values.result(return_dict)
+
+    # --- evaluation -------------------------------------------------------------------------------
+
+    def evaluate(
+        self,
+        x: Any = None,
+        y: Any = None,
+        batch_size: int | None = None,
+        verbose: int | str = "auto",
+        sample_weight: Any = None,
+        steps: int | None = None,
+        callbacks: Any = None,
+        return_dict: bool = False,
+    ) -> Any:
+        """Loss and metrics on data, without training.
+
+        Args:
+            x, y, batch_size, verbose, sample_weight, callbacks: as `fit`.
+            steps: number of batches; all by default.
+            return_dict: return a dict by name.
+
+        Returns:
+            The loss; a list of loss and metrics when there are metrics.
+        """
+        self._compiled("evaluate")
+        verbose = resolve_verbose(verbose)
+        calls = CallbackList(callbacks)
+        data, shapes = self._data("evaluate", x, y, sample_weight, batch_size, steps, train=False)
+        with self._testing_lock:
+            if shapes is not None:
+                self._ready("evaluate", *shapes, train=False)
+            calls.set_params({"verbose": verbose, "epochs": 1, "steps": data.num_batches})
+            calls.set_model(self)
+            self._evaluate(data, calls, Progress(verbose, data.num_batches))
+            assert self._test_values is not None
+            return self._test_values.result(return_dict)
+
+    def _evaluate(self, data: Epochs, calls: CallbackList, progress: Progress | None) -> dict[str, float]:
+        with self._testing_lock:
+            if self._test_values is not None:
+                self._test_values.reset()
+            calls.on_test_begin()
+            if progress is not None:
+                progress.begin()
+            for step, batch in enumerate(data.epoch(0)):
+                values = self._test_values
+                assert values is not None
+                calls.on_test_batch_begin(step)
+                ctx = Context()
+                self._loss_step(batch, ctx, values, need_gradient=False)
+                ctx.commit_states()
+                if calls.wants_test_batch_end:
+                    calls.on_test_batch_end(step, values.logs())
+                if progress is not None:
+                    show = progress.live and progress.wants_update()
+                    progress.update(step + 1, values.logs() if show else None)
+            logs = {} if self._test_values is None else self._test_values.logs()
+            if progress is not None:
+                progress.end(logs)
+            calls.on_test_end(logs)
+            return logs
+
+    def test_on_batch(
+        self, x: Any, y: Any = None, sample_weight: Any = None, return_dict: bool = False
+    ) -> Any:
+        """Loss and metrics of one batch, in the form of `train_on_batch`."""
+        batch, y_shape = self._check("test_on_batch", x, y, sample_weight)
+        self._check_batch_sizes("test_on_batch", batch.x.shape[0], batch.x.shape[0])
+        with self._testing_lock:
+            values = self._ready("test_on_batch", batch.x.shape, y_shape, train=False)
+            values.reset()
+            ctx = Context()
+            self._loss_step(batch, ctx, values, need_gradient=False)
+            ctx.commit_states()
+            return values.result(return_dict)
+
+    # --- prediction -------------------------------------------------------------------------------
+
+    def predict(
+        self,
+        x: Any,
+        batch_size: int | None = None,
+        verbose: int | str = "auto",
+        steps: int | None = None,
+        callbacks: Any = None,
+    ) -> Any:
+        """Outputs for all rows of `x`, batch by batch; safe from many threads at once.
+
+        Args:
+            x: inputs with the batch axis first, or a generator or other iterable of batches.
+            batch_size: rows of a batch; 32 by default. Results do not depend on it.
+            verbose: as `fit`.
+            steps: number of batches; all by default.
+            callbacks: `Callback` objects.
+
+        Returns:
+            Array with the batch axis first; an empty one for no rows.
+        """
+        label = f"{self.label()}: predict"
+        verbose = resolve_verbose(verbose)
+        calls = CallbackList(callbacks)
+        if steps is not None:
+            steps = positive_int(steps, label, "steps")
+        if batch_size is not None:
+            batch_size = positive_int(batch_size, label, "batch_size")
+        source: ArrayData | IterableData
+        if is_iterable_of_batches(x):
+            source = IterableData(x, self._predict_batch, label)
+        else:
+            tensor, output_shape = self._check_x("predict", x)
+            rows = tensor.shape[0]
+            if rows == 0:
+                return empty_outputs(output_shape)
+            batch_size = batch_size or batch_size_for(rows, steps)
+            self._check_batch_sizes("predict", rows, batch_size)
+            if not self.built:
+                self.build((None, *tensor.shape[1:]))
+            source = ArrayData(Batch(tensor, None, None), batch_size)
+        data = Epochs(source, steps, label)
+        calls.set_params({"verbose": verbose, "epochs": 1, "steps": data.num_batches})
+        calls.set_model(self)
+        progress = Progress(verbose, data.num_batches)
+        calls.on_predict_begin()
+        progress.begin()
+        parts: list[Any] = []
+        for step, batch in enumerate(data.epoch(0)):
+            calls.on_predict_batch_begin(step)
+            ctx = Context()
+            outputs = numpy_outputs(self.forward(batch.x, ctx))
+            ctx.commit_states()
+            parts.append(outputs)
+            if calls.wants_predict_batch_end:
+                calls.on_predict_batch_end(step, {"outputs": outputs})
+            progress.update(step + 1)
+        progress.end()
+        calls.on_predict_end()
+        if isinstance(parts[0], tuple):
+            return tuple(map(np.concatenate, zip(*parts, strict=True)))
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+    def _predict_batch(self, x: Any, y: Any, sample_weight: Any) -> Batch:
+        tensor, _ = self._check_x("predict", x)
+        self._check_batch_sizes("predict", tensor.shape[0], tensor.shape[0])
+        if not self.built:
+            self.build((None, *tensor.shape[1:]))
+        return Batch(tensor, None, None)
+
+    def predict_on_batch(self, x: Any) -> Any:
+        """Outputs for one batch."""
+        return self(x)
+
+
+class _exclusive:
+    """Holds a lock, or raises RuntimeError when it is taken."""
+
+    def __init__(self, lock: threading.Lock, where: str) -> None:
+        self._lock = lock
+        self._where = where
+
+    def __enter__(self) -> None:
+        if not self._lock.acquire(blocking=False):
+            raise RuntimeError(f"{self._where} while this model is training already")
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()
+
+
+def _count(value: Any, label: str, argument: str) -> int:
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 0:
+        raise ValueError(f"{label}: {argument} is {value!r}, expected an integer that is not negative")
+    return int(value)

@@ -1,0 +1,520 @@
+"""Every mistake of the user is one clear exception that names place and argument, and changes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+import lstm_native
+from lstm_native import activations
+from lstm_native.layers import LSTM, Activation, Dense, Dropout, Embedding, Input, Masking
+from lstm_native.models import Sequential
+
+
+def classifier() -> Sequential:
+    model = Sequential(
+        [Embedding(10, 3, name="words"), LSTM(4, name="memory"), Dense(1, activation="sigmoid", name="top")]
+    )
+    model.compile("adam", "binary_crossentropy", metrics=["accuracy"])
+    return model
+
+
+def regressor() -> Sequential:
+    model = Sequential([LSTM(4, name="memory"), Dense(2, name="top")])
+    model.compile("adam", "mse")
+    return model
+
+
+IDS = np.array([[1, 2, 3], [4, 5, 6]])
+LABELS = np.array([0, 1])
+SERIES = np.ones((2, 3, 5), np.float32)
+
+
+def everything(model: Sequential) -> list[Any]:
+    """All that a failed call could have changed."""
+    optimizer = model.optimizer
+    return [
+        model.built,
+        [layer.built for layer in model.layers],
+        [w.tobytes() for w in model.get_weights()],
+        [getattr(layer, "states", None) for layer in model.layers],
+        None
+        if optimizer is None
+        else [optimizer.built, *(np.asarray(v).tobytes() for v in optimizer.variables)],
+        model.history,
+    ]
+
+
+# --- the layers' own arguments ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: LSTM(0), "LSTM: units is 0, expected a positive integer"),
+        (lambda: LSTM(2.5), "LSTM: units is 2.5"),
+        (lambda: LSTM(True), "LSTM: units is True"),
+        (lambda: Dense(-1), "Dense: units is -1"),
+        (lambda: Embedding(0, 3), "Embedding: input_dim is 0"),
+        (lambda: Embedding(3, 0), "Embedding: output_dim is 0"),
+        (lambda: Embedding(2**31, 1), "Embedding: input_dim is 2147483648"),
+        (lambda: Dropout(1.5), "Dropout: rate is 1.5"),
+        (lambda: Dropout(0.5, noise_shape=(-1,)), "Dropout: noise_shape"),
+        (lambda: Input(), "Input: pass either shape or batch_shape"),
+        (lambda: Input(shape=(-3,)), "Input: shape is"),
+        (lambda: LSTM(3, activation="tahn"), "unknown activation 'tahn': did you mean 'tanh'"),
+        (lambda: Dense(3, "sigmoyd"), "did you mean 'sigmoid'"),
+        (lambda: Activation("reluu"), "did you mean 'relu'"),
+        (lambda: Dense(3, kernel_initializer="glorot"), "unknown initializer 'glorot'"),
+        (lambda: LSTM(3, dtype="float16"), "LSTM: dtype is 'float16'"),
+        (lambda: LSTM(3, trainable=1), "LSTM: trainable is 1"),
+        (lambda: LSTM(3, use_cudnn=True), "LSTM: use_cudnn is True"),
+        (
+            lambda: Embedding(3, 2, weights=np.zeros((2, 2))),
+            r"embeddings: value has shape \(2, 2\), expected \(3, 2\)",
+        ),
+    ],
+)
+def test_constructors_refuse_values(make: Callable[[], Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: LSTM(3, retrun_sequences=True), "LSTM: unknown argument 'retrun_sequences'"),
+        (
+            lambda: Dense(3, kernel_regularizer="l2"),
+            "Dense: argument kernel_regularizer='l2' is not supported",
+        ),
+        (lambda: activations.get(3), "activation is 3"),
+        (lambda: Sequential([3]), "add got a int, expected a layer"),
+    ],
+)
+def test_constructors_refuse_arguments(make: Callable[[], Any], message: str) -> None:
+    with pytest.raises(TypeError, match=message):
+        make()
+
+
+# --- inputs of layers and models ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("built", [False, True])
+@pytest.mark.parametrize(
+    ("x", "message"),
+    [
+        (np.ones((2, 3)), r"LSTM 'memory': input has shape \(2, 3\), expected \(batch, time, features\)"),
+        (np.ones((2, 3, 4, 5)), r"LSTM 'memory': input has shape \(2, 3, 4, 5\)"),
+        (np.ones((2, 0, 5)), r"LSTM 'memory': input has shape \(2, 0, 5\), expected at least one time step"),
+        (np.ones((0, 0, 5)), "expected at least one time step"),
+        (np.ones((2, 3, 0)), r"input has shape \(2, 3, 0\)"),
+        (3.0, r"input has shape \(\)|single number"),
+        ([[1.0, 2.0], [3.0]], "nested list of unequal lengths"),
+    ],
+)
+def test_model_refuses_shapes(built: bool, x: Any, message: str) -> None:
+    model = regressor()
+    if built:
+        model.train_on_batch(SERIES, np.ones((2, 2)))
+    before = everything(model)
+    for call in (
+        model,
+        lambda x: model.predict(x, verbose=0),
+        lambda x: model.fit(x, np.ones((2, 2)), verbose=0),
+        lambda x: model.evaluate(x, np.ones((2, 2)), verbose=0),
+        lambda x: model.train_on_batch(x, np.ones((2, 2))),
+        lambda x: model.test_on_batch(x, np.ones((2, 2))),
+        model.predict_on_batch,
+    ):
+        with pytest.raises(ValueError, match=message):
+            call(x)
+    assert everything(model) == before
+
+
+def test_feature_count_must_stay() -> None:
+    model = regressor()
+    model(SERIES)
+    before = everything(model)
+    for call in (
+        model,
+        lambda x: model.predict(x, verbose=0),
+        lambda x: model.fit(x, np.ones((2, 2)), verbose=0),
+    ):
+        with pytest.raises(
+            ValueError, match=r"LSTM 'memory': input has shape \(2, 3, 4\), expected 5 features"
+        ):
+            call(np.ones((2, 3, 4)))
+    assert everything(model) == before
+
+
+@pytest.mark.parametrize(
+    ("layer", "x", "message"),
+    [
+        (
+            Dense(2, name="d"),
+            np.ones(3),
+            r"Dense 'd': input has shape \(3,\), expected \(batch, ..., features\)",
+        ),
+        (Masking(name="m"), np.ones((2, 3)), r"Masking 'm': input has shape \(2, 3\)"),
+        (Embedding(4, 2, name="e"), 3, "Embedding 'e': input is a single number"),
+        (
+            Embedding(4, 2, name="e"),
+            np.ones((2, 0), int),
+            "Embedding 'e': input has shape .* at least one time step",
+        ),
+        (
+            Input((3,), name="i"),
+            np.ones((2, 4)),
+            r"InputLayer 'i': input has shape \(2, 4\), expected \(None, 3\)",
+        ),
+    ],
+)
+def test_layers_refuse_shapes(layer: Any, x: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        layer(x)
+
+
+def test_dropout_refuses_inputs_that_do_not_fit_noise_shape() -> None:
+    with pytest.raises(ValueError, match=r"noise_shape \(2, 1\) does not fit"):
+        Dropout(0.5, noise_shape=(2, 1), name="d")(np.ones((3, 4)), training=True)
+
+
+@pytest.mark.parametrize("built", [False, True])
+@pytest.mark.parametrize(
+    ("x", "message"),
+    [
+        ([[1, 10, 2]], r"Embedding 'words': input\[0, 1\] is 10, expected an index in \[0, 10\)"),
+        ([[1, 2, -1]], r"input\[0, 2\] is -1"),
+        ([[1.0, 2.5, 3.0]], r"input\[0, 1\] is 2.5, expected whole numbers"),
+        ([[np.nan, 1.0, 1.0]], r"input\[0, 0\] is nan, expected whole numbers"),
+        ([[np.inf, 1.0, 1.0]], r"input\[0, 0\] is inf"),
+        (np.array([[1, 2**32 + 1, 2]]), r"input\[0, 1\] is 4294967297"),
+        (np.array([[2**63 + 5, 1, 2]], np.uint64), r"input\[0, 0\] is 9223372036854775813"),
+    ],
+)
+def test_ids_must_be_whole_and_in_range(built: bool, x: Any, message: str) -> None:
+    model = classifier()
+    if built:
+        model.fit(IDS, LABELS, verbose=0)
+    before = everything(model)
+    many = np.concatenate([np.ones((40, 3)), np.asarray(x)])  # the bad row is not in the first batch
+    for call in (
+        model,
+        lambda x: model.predict(x, verbose=0),
+        lambda x: model.train_on_batch(x, [1]),
+    ):
+        with pytest.raises(ValueError, match=message):
+            call(x)
+    with pytest.raises(ValueError, match=r"Embedding 'words': input\[40, "):
+        model.fit(many, np.ones(41), shuffle=False, verbose=0)
+    if built:
+        assert everything(model) == before
+    assert [w.tobytes() for w in model.get_weights()] == before[2] or not built
+
+
+@pytest.mark.parametrize(
+    "x",
+    [
+        np.array([["a", "b", "c"]]),
+        np.array([[object(), 1, 2]], dtype=object),
+        np.array([[1j, 1, 2]]),
+        np.array([["2020-01-01"]], dtype="datetime64[D]"),
+        None,
+    ],
+)
+def test_arrays_of_other_things_are_type_errors(x: Any) -> None:
+    model = classifier()
+    before = everything(model)
+    for call in (
+        model,
+        lambda x: model.predict(x, verbose=0),
+        lambda x: model.fit(x, [1], verbose=0),
+        lambda x: model.fit(IDS[:1], np.full(1, x if x is None else x.flat[0], dtype=object), verbose=0),
+        Dense(2),
+        LSTM(2),
+        lambda x: model.fit(IDS[:1], [1], sample_weight=np.array(["heavy"]), verbose=0),
+    ):
+        with pytest.raises(TypeError, match=r"dtype .*, expected (whole )?numbers"):
+            call(x)
+    assert everything(model) == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"mask": np.ones((2, 4), bool)}, r"mask has shape \(2, 4\), expected \(batch, time\) = \(2, 3\)"),
+        ({"reset": np.ones(3, bool)}, r"reset has shape \(3,\)"),
+        ({"initial_state": np.zeros((2, 4))}, r"initial_state is a ndarray, expected \[h, c\]"),
+        ({"initial_state": [np.zeros((2, 4))]}, r"expected \[h, c\]"),
+        (
+            {"initial_state": [np.zeros((2, 4)), np.zeros((3, 4))]},
+            r"initial_state c has shape \(3, 4\), expected \(2, 4\)",
+        ),
+    ],
+)
+def test_lstm_call_arguments(arguments: Any, message: str) -> None:
+    layer = LSTM(4, name="memory")
+    with pytest.raises(ValueError, match=f"LSTM 'memory': .*{message}"):
+        layer(SERIES, **arguments)
+
+
+def test_fixed_batch_size_holds() -> None:
+    model = Sequential([Input((3, 5), batch_size=2), LSTM(4)])
+    assert model.predict(np.ones((6, 3, 5)), batch_size=2, verbose=0).shape == (6, 4)
+    with pytest.raises(ValueError, match=r"input has shape \(3, 3, 5\), expected \(2, 3, 5\)"):
+        model(np.ones((3, 3, 5)))
+    with pytest.raises(ValueError, match=r"predict makes batches of \[1, 2\] rows, but Input fixes 2"):
+        model.predict(np.ones((5, 3, 5)), batch_size=2, verbose=0)
+
+
+def test_stateful_batches_must_be_equal() -> None:
+    model = Sequential([LSTM(4, stateful=True), Dense(2)])
+    model.compile("sgd", "mse")
+    before = everything(model)
+    for call in (
+        lambda: model.fit(np.ones((5, 3, 2)), np.ones((5, 2)), batch_size=2, verbose=0),
+        lambda: model.predict(np.ones((5, 3, 2)), batch_size=2, verbose=0),
+    ):
+        with pytest.raises(ValueError, match=r"batches of \[1, 2\] rows, but stateful layers need 2"):
+            call()
+    assert everything(model) == before
+    model.predict(np.ones((4, 3, 2)), batch_size=2, verbose=0)
+    with pytest.raises(ValueError, match=r"need 2 in each: choose batch_size, or call reset_state\(\)"):
+        model.predict(np.ones((4, 3, 2)), batch_size=4, verbose=0)
+
+
+# --- sizes ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "make",
+    [lambda: Embedding(2**31 - 1, 2**40), lambda: LSTM(2**60), lambda: Dense(2**62)],
+)
+def test_sizes_whose_product_overflows(make: Callable[[], Any]) -> None:
+    layer = make()
+    with pytest.raises(ValueError, match=r"weight \w+ of shape .* is larger than the address space"):
+        layer.build((None, 3, 8))
+    assert not layer.built
+    assert layer.weights == []
+
+
+def test_initializer_of_another_shape() -> None:
+    layer = Dense(3, kernel_initializer=lambda shape, dtype=None: np.zeros((2, 2)))
+    with pytest.raises(
+        ValueError, match=r"initializer of kernel made an array of shape \(2, 2\), expected \(5, 3\)"
+    ):
+        layer(np.ones((1, 5)))
+    assert not layer.built
+
+
+# --- compile ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"optimizer": "adm", "loss": "mse"}, "unknown optimizer 'adm': did you mean 'adam'"),
+        ({"optimizer": "adam", "loss": "binary_crossentrophy"}, "did you mean 'binary_crossentropy'"),
+        (
+            {"optimizer": "adam", "loss": "mse", "metrics": ["acuracy"]},
+            "unknown metric 'acuracy': did you mean 'accuracy'",
+        ),
+        ({"optimizer": "adam", "loss": "mse", "metrics": "accuracy"}, "metrics='accuracy', expected a list"),
+        ({"optimizer": "adam", "loss": "mse", "weighted_metrics": ["x"]}, "unknown metric 'x'"),
+        ({"optimizer": "adam", "loss": "mse", "loss_weights": [1]}, "loss_weights"),
+        ({"optimizer": 3, "loss": "mse"}, "cannot interpret 3"),
+    ],
+)
+def test_compile_refuses_and_stays_compiled(arguments: Any, message: str) -> None:
+    model = regressor()
+    optimizer = model.optimizer
+    with pytest.raises(ValueError, match=message):
+        model.compile(**arguments)
+    assert model.optimizer is optimizer
+    assert model.loss == "mse"
+    assert model.metrics_names == ["loss"]
+
+
+@pytest.mark.parametrize("method", ["fit", "evaluate", "train_on_batch", "test_on_batch"])
+def test_training_before_compile(method: str) -> None:
+    model = Sequential([LSTM(3), Dense(2)])
+    with pytest.raises(ValueError, match=f"{method} before compile"):
+        getattr(model, method)(SERIES, np.ones((2, 2)))
+    model.compile("adam")
+    with pytest.raises(ValueError, match=f"{method} without a loss"):
+        getattr(model, method)(SERIES, np.ones((2, 2)))
+    assert not model.built
+
+
+# --- labels, weights and options of fit ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("built", [False, True])
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"y": None}, "y is missing"),
+        ({"y": [0, 1, 1]}, r"y has shape \(3,\), expected 2 rows"),
+        ({"y": 1}, r"y has shape \(\)"),
+        ({"y": np.ones((2, 3))}, r"labels have shape \(2, 3\)"),
+        ({"y": LABELS, "sample_weight": [1.0]}, r"sample_weight has shape \(1,\), expected \(2,\)"),
+        ({"y": LABELS, "sample_weight": np.ones((2, 5))}, r"sample_weight has shape \(2, 5\)"),
+        (
+            {"y": LABELS, "sample_weight": [1, 2], "class_weight": {0: 2}},
+            "class_weight or sample_weight, not both",
+        ),
+        ({"y": LABELS, "class_weight": [1, 2]}, "class_weight is"),
+        ({"y": LABELS, "batch_size": 0}, "batch_size is 0"),
+        ({"y": LABELS, "batch_size": 1.5}, "batch_size is 1.5"),
+        ({"y": LABELS, "epochs": -1}, "epochs is -1"),
+        ({"y": LABELS, "epochs": "3"}, "epochs is '3'"),
+        ({"y": LABELS, "steps_per_epoch": 0}, "steps is 0"),
+        ({"y": LABELS, "verbose": "loud"}, "verbose is 'loud'"),
+        ({"y": LABELS, "validation_split": 1.5}, "validation_split is 1.5"),
+        (
+            {"y": LABELS, "validation_split": 0.9},
+            "validation_split=0.9 of 2 rows leaves one part without rows",
+        ),
+        ({"y": LABELS, "validation_data": (IDS, [1])}, "validation: y has shape"),
+        ({"y": LABELS, "validation_data": (IDS + 5, LABELS)}, r"input\[1, 1\] is 10"),
+        ({"y": LABELS, "validation_data": (IDS, LABELS), "validation_freq": 0}, "validation_freq is 0"),
+        ({"y": LABELS, "validation_data": (IDS, LABELS), "validation_freq": "x"}, "validation_freq is 'x'"),
+    ],
+)
+def test_fit_refuses_and_changes_nothing(built: bool, arguments: Any, message: str) -> None:
+    model = classifier()
+    if built:
+        model.fit(IDS, LABELS, verbose=0)
+    before = everything(model)
+    with pytest.raises(ValueError, match=message):
+        model.fit(IDS, **{"verbose": 0, **arguments})
+    assert everything(model) == before
+    model.fit(IDS, LABELS, verbose=0)  # and the model still trains
+
+
+def test_fit_refuses_what_is_no_callback() -> None:
+    model = classifier()
+    before = everything(model)
+    with pytest.raises(TypeError, match=r"expected lstm_native\.callbacks\.Callback"):
+        model.fit(IDS, LABELS, callbacks=[print], verbose=0)
+    assert everything(model) == before
+
+
+@pytest.mark.parametrize(
+    ("loss", "y", "message"),
+    [
+        ("sparse_categorical_crossentropy", [0, 3], r"label 3 found, predictions have 3 classes"),
+        ("sparse_categorical_crossentropy", [0, -1], "label -1 found"),
+        ("sparse_categorical_crossentropy", [0.5, 1], "label 0.5 found"),
+        ("categorical_crossentropy", [0, 1], r"labels have shape \(2,\), predictions have \(2, 3\)"),
+        ("mse", np.ones((2, 2)), r"labels have shape \(2, 2\), predictions have \(2, 3\)"),
+    ],
+)
+def test_labels_must_fit_the_loss(loss: str, y: Any, message: str) -> None:
+    model = Sequential([LSTM(4), Dense(3, activation="softmax")])
+    model.compile("adam", loss)
+    before = everything(model)
+    for call in (model.fit, model.evaluate):
+        with pytest.raises(ValueError, match=f"loss .*{message}"):
+            call(SERIES, y, verbose=0)
+    with pytest.raises(ValueError, match=message):
+        model.train_on_batch(SERIES, y)
+    assert everything(model) == before
+
+
+@pytest.mark.parametrize("method", ["fit", "evaluate", "train_on_batch", "test_on_batch"])
+def test_empty_batch_is_no_data_to_train_with(method: str) -> None:
+    model = classifier()
+    before = everything(model)
+    with pytest.raises(ValueError, match=rf"{method}: x has shape \(0, 3\), expected at least one row"):
+        getattr(model, method)(np.zeros((0, 3), int), np.zeros(0))
+    assert everything(model) == before
+
+
+def test_iterables_that_are_wrong() -> None:
+    model = classifier()
+    before = everything(model)
+
+    def four() -> Iterator[Any]:
+        yield IDS, LABELS, LABELS, LABELS
+
+    for x, message in (
+        (iter(()), "the data has no batches"),
+        ([], "the data has no batches"),
+        (four(), "a batch has 4 parts"),
+        (iter([IDS]), "y is missing"),
+        (iter([(np.zeros((0, 3), int), np.zeros(0))]), "expected at least one row"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            model.fit(x, verbose=0)
+    with pytest.raises(ValueError, match="x yields batches, so y and sample_weight belong into them"):
+        model.fit(iter([(IDS, LABELS)]), LABELS, verbose=0)
+    with pytest.raises(ValueError, match="validation_split needs arrays"):
+        model.fit(iter([(IDS, LABELS)]), validation_split=0.5, verbose=0)
+    assert everything(model)[:5] == before[:5]
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [LSTM(3, activation=np.tanh), LSTM(3, recurrent_activation=np.tanh), LSTM(3, activation="softmax")],
+)
+def test_training_through_what_works_forward_only(layer: Any) -> None:
+    model = Sequential([layer, Dense(1)])
+    model.compile("sgd", "mse")
+    before = everything(model)
+    for call in (model.fit, model.train_on_batch):
+        with pytest.raises(ValueError, match=r"LSTM .*activation is .* works forward only"):
+            call(SERIES, np.ones(2))
+    assert everything(model) == before
+    assert np.isfinite(model.evaluate(SERIES, np.ones(2), verbose=0))
+
+
+def test_training_through_a_dense_layer_with_a_python_callable() -> None:
+    model = Sequential([Dense(1, activation=lambda z: z)])
+    model.compile("sgd", "mse")
+    with pytest.raises(ValueError, match=r"Dense .*<lambda>, which works forward only"):
+        model.fit(np.ones((2, 3)), np.ones(2), verbose=0)
+    assert not model.built
+
+
+def test_several_outputs_cannot_be_trained_or_fed_on() -> None:
+    model = Sequential([LSTM(3, return_state=True)])
+    model.compile("sgd", "mse")
+    with pytest.raises(ValueError, match="several outputs"):
+        model.fit(SERIES, np.ones((2, 3)), verbose=0)
+    with pytest.raises(ValueError, match="several outputs"):
+        Sequential([LSTM(3, return_state=True), Dense(1)])(SERIES)
+
+
+def test_models_without_layers_and_with_double_names() -> None:
+    for call in (lambda m: m(SERIES), lambda m: m.build((None, 3)), lambda m: m.predict(SERIES, verbose=0)):
+        with pytest.raises(ValueError, match="the model has no layers"):
+            call(Sequential())
+    with pytest.raises(ValueError, match="pop from a model without layers"):
+        Sequential().pop()
+    with pytest.raises(ValueError, match="a layer called 'a' is there already"):
+        Sequential([Dense(1, name="a"), Dense(1, name="a")])
+    with pytest.raises(ValueError, match="Input must be the first item"):
+        Sequential([Dense(1), Input((3,))])
+    with pytest.raises(ValueError, match="build needs input_shape"):
+        Sequential([Dense(1)]).build()
+
+
+def test_nan_and_infinity_in_the_input_pass_through() -> None:
+    model = regressor()
+    x = SERIES.copy()
+    x[0, 1, 2] = np.nan
+    x[1, 0, 0] = np.inf
+    y = model.predict(np.concatenate([x, SERIES]), verbose=0)
+    assert np.isnan(y[0]).all()
+    assert np.isfinite(y[2:]).all()
+    history = model.fit(x, np.ones((2, 2)), verbose=0)
+    assert np.isnan(history.history["loss"][0])
+
+
+def test_unknown_names_at_the_top() -> None:
+    assert not hasattr(lstm_native, "Sequentiel")
