@@ -33,7 +33,6 @@ constexpr Name kNames[] = {
     {"swish", Activation::silu},
     {"gelu", Activation::gelu},
     {"tanh_shrink", Activation::tanh_shrink},
-    {"threshold", Activation::threshold},
     {"sparse_sigmoid", Activation::sparse_sigmoid},
     {"exponential", Activation::exponential},
     {"hard_silu", Activation::hard_silu},
@@ -116,7 +115,6 @@ LSTM_NATIVE_ACTIVATION(sparse_plus,
 LSTM_NATIVE_ACTIVATION(silu, times(x, logistic(x)), logistic(x) + times(x, logistic(x) * logistic(-x)))
 LSTM_NATIVE_ACTIVATION(gelu, times(x, normal_distribution(x)), normal_distribution(x) + times(x, normal_density(x)))
 LSTM_NATIVE_ACTIVATION(tanh_shrink, x - std::tanh(x), std::tanh(x) * std::tanh(x))
-LSTM_NATIVE_ACTIVATION(threshold, x <= 0.0 ? 0.0 : x, x > 0.0 ? 1.0 : 0.0)
 LSTM_NATIVE_ACTIVATION(sparse_sigmoid,
                        x <= -1.0  ? 0.0
                        : x >= 1.0 ? 1.0
@@ -201,8 +199,6 @@ ScalarActivation scalar_activation(Activation activation) {
             return scalar<Activation::gelu>();
         case Activation::tanh_shrink:
             return scalar<Activation::tanh_shrink>();
-        case Activation::threshold:
-            return scalar<Activation::threshold>();
         case Activation::sparse_sigmoid:
             return scalar<Activation::sparse_sigmoid>();
         case Activation::exponential:

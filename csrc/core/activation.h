@@ -10,7 +10,7 @@ namespace lstm_native::core {
 enum class Activation : std::int32_t {
     linear, tanh, sigmoid, hard_sigmoid, relu, softsign,            // vector forms in the kernels
     leaky_relu, relu6, elu, celu, selu, softplus, squareplus, soft_shrink, sparse_plus, silu, gelu,
-    tanh_shrink, threshold, sparse_sigmoid, exponential, hard_silu, hard_tanh, hard_shrink, mish, log_sigmoid,
+    tanh_shrink, sparse_sigmoid, exponential, hard_silu, hard_tanh, hard_shrink, mish, log_sigmoid,
     softmax, log_softmax, sparsemax,                                // over the last axis
     count
 };

@@ -64,17 +64,19 @@ void sparsemax_row(std::int64_t N, const float* x, float* y, float* sorted) {
     }
     std::copy(x, x + N, sorted);
     std::sort(sorted, sorted + N, std::greater<float>());
+    // Relative to the largest: the 1 would vanish beside a large element.
+    const double top = static_cast<double>(sorted[0]);
     double sum = 0.0;
     double threshold = 0.0;
     for (std::int64_t k = 0; k < N; ++k) {
-        const double element = static_cast<double>(sorted[k]);
+        const double element = static_cast<double>(sorted[k]) - top;
         sum += element;
         const double count = static_cast<double>(k + 1);
         if (1.0 + count * element <= sum) break;
         threshold = (sum - 1.0) / count;
     }
     for (std::int64_t j = 0; j < N; ++j)
-        y[j] = static_cast<float>(std::max(static_cast<double>(x[j]) - threshold, 0.0));
+        y[j] = static_cast<float>(std::max(static_cast<double>(x[j]) - top - threshold, 0.0));
 }
 
 void sparsemax_row_gradient(std::int64_t N, const float* y, const float* d_y, float* d_x) {

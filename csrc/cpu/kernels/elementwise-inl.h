@@ -41,10 +41,11 @@ inline void activation_gradient(std::int32_t kind, std::int64_t count, const flo
 inline void softmax(bool log, std::int64_t M, std::int64_t N, const float* x, float* y) {
     for (std::int64_t r = 0; r < M; ++r, x += N, y += N) {
         const Vec top = Vec::set(row_max(N, x));
-        if (log) {
-            const Vec shift = top + Vec::set(__builtin_logf(sum_exp(N, x, top, nullptr)));
-            for_each_vector(N,
-                            [=](std::int64_t i, std::int64_t n) { store_part(y + i, n, load_part(x + i, n) - shift); });
+        if (log) {  // top first: beside a large one the logarithm would vanish
+            const Vec log_sum = Vec::set(__builtin_logf(sum_exp(N, x, top, nullptr)));
+            for_each_vector(N, [=](std::int64_t i, std::int64_t n) {
+                store_part(y + i, n, (load_part(x + i, n) - top) - log_sum);
+            });
         } else {
             const Vec sum = Vec::set(sum_exp(N, x, top, y));
             for_each_vector(N,
