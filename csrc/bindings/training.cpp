@@ -1,6 +1,4 @@
 // Losses, optimizers, arithmetic on gradients and random numbers in Python (floor 3).
-#include <pybind11/stl.h>
-
 #include <cmath>
 #include <string>
 #include <vector>
@@ -22,12 +20,12 @@ constexpr double kLossCost = 10.0;
 constexpr double kStepCost = 5.0;
 constexpr double kRandomCost = 20.0;
 
-py::tuple loss(const std::string& name, const Tensor& y_true, const Tensor& y_pred, const Tensor* row_weights,
+py::tuple loss(const std::string& name, const Tensor& y_true, const Tensor& y_pred, OptionalTensor row_weights,
                bool from_logits, double label_smoothing, bool need_gradient) {
     ops::LossResult result = run(kLossCost * static_cast<double>(y_pred.count()), [&] {
-        return ops::loss(name, y_true, y_pred, row_weights, from_logits, label_smoothing, need_gradient);
+        return ops::loss(name, y_true, y_pred, row_weights.tensor, from_logits, label_smoothing, need_gradient);
     });
-    return py::make_tuple(std::move(result.rows), optional(std::move(result.d_y_pred)));
+    return py::make_tuple(std::move(result.rows), or_none(std::move(result.d_y_pred)));
 }
 
 // The items of a Python sequence for the length of one call. The tuple keeps them alive, whatever other
@@ -58,7 +56,15 @@ public:
         return result;
     }
 
-    std::vector<double> numbers() const { return items_.cast<std::vector<double>>(); }
+    std::vector<double> numbers() const {
+        std::vector<double> result;
+        result.reserve(items_.size());
+        for (const py::handle item : items_) {
+            result.push_back(PyFloat_AsDouble(item.ptr()));
+            if (result.back() == -1.0 && PyErr_Occurred() != nullptr) throw py::error_already_set();
+        }
+        return result;
+    }
 
 private:
     [[noreturn]] void refuse(const py::handle& item, const char* expected) const {
@@ -132,6 +138,14 @@ Tensor random_uniform(const py::object& shape, double low, double high, std::uin
     });
 }
 
+Tensor random_orthonormal(const py::object& shape, std::uint64_t seed, std::uint64_t offset) {
+    return random_tensor(shape, core::DType::float32, [=](const Tensor& out) {
+        if (out.rank() != 2 || out.shape()[0] > out.shape()[1])
+            core::fail("random_orthonormal: shape is ", out.shape().text(), ", expected (vectors, length >= vectors)");
+        core::fill_orthonormal(out.data<float>(), out.shape()[0], out.shape()[1], seed, offset);
+    });
+}
+
 Tensor random_normal(const py::object& shape, double mean, double stddev, std::uint64_t seed, std::uint64_t offset) {
     check_spread("random_normal", mean, stddev);
     return random_tensor(shape, core::DType::float32, [=](const Tensor& out) {
@@ -186,6 +200,7 @@ void bind_training(py::module_& module) {
 
     module.def("random_uniform", &random_uniform)
         .def("random_normal", &random_normal)
+        .def("random_orthonormal", &random_orthonormal)
         .def("random_truncated_normal", &random_truncated_normal)
         .def("random_permutation", &random_permutation)
         .def("dropout_mask", &dropout_mask);

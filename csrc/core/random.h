@@ -19,6 +19,10 @@ void fill_truncated_normal(float* out, std::int64_t n, double mean, double stdde
                            std::uint64_t offset);
 // 0 with probability `rate` (0 <= rate < 1), else 1 / (1 - rate).
 void fill_dropout_mask(float* out, std::int64_t n, double rate, std::uint64_t seed, std::uint64_t offset);
+// `vectors` orthonormal vectors of `length` >= vectors numbers, one after the other, uniformly distributed (Haar):
+// normal ones made orthogonal by Gram and Schmidt's process (modified form, double precision). In place of a LAPACK:
+// its threads cost seconds on a busy machine and its last bits differ between machines.
+void fill_orthonormal(float* out, std::int64_t vectors, std::int64_t length, std::uint64_t seed, std::uint64_t offset);
 // A permutation of 0 ... n-1 (Fisher and Yates).
 void fill_permutation(std::int64_t* out, std::int64_t n, std::uint64_t seed, std::uint64_t offset);
 

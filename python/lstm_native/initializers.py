@@ -348,12 +348,8 @@ class Orthogonal(RandomInitializer):
         if len(dims) < 2:
             raise ValueError(f"Orthogonal: shape is {dims}, expected at least two axes")
         rows, columns = math.prod(dims[:-1]), dims[-1]
-        tall = (max(rows, columns), min(rows, columns))
-        normal = _core.random_normal(tall, 0.0, 1.0, self.seed, 0).numpy()
-        q, r = np.linalg.qr(normal.astype(np.float64))
-        # The signs that QR leaves open are fixed, which makes the distribution uniform (Haar).
-        q *= np.where(np.diagonal(r) < 0, -1.0, 1.0)
-        q = q if rows >= columns else q.T
+        q = _core.random_orthonormal((min(rows, columns), max(rows, columns)), self.seed, 0).numpy()
+        q = q.T if rows >= columns else q
         return np.ascontiguousarray((self.gain * q).reshape(dims), dtype=_dtype(dtype))
 
     def get_config(self) -> dict[str, Any]:
