@@ -148,33 +148,17 @@ LnStatus embedding_backward(LnContext* context, std::int64_t M, std::int64_t D, 
                             const float* d_rows, float* d_table) {
     return guarded(context, [&] {
         const auto scatter = kernels().elementwise.scatter_add;
-        const double work = kSimple * static_cast<double>(D) * static_cast<double>(M + V);
-        const std::int64_t want = threads_for(*context, work);
-        // A task owns some rows of the table and some of its columns (whole cache lines), and passes over all ids: so
-        // every sum is made by one thread, in row order. Columns first: they share the work evenly.
-        const std::int64_t width = core::round_up(core::ceil_div(D, std::min(want, core::ceil_div(D, 16))), 16);
-        const std::int64_t column_parts = core::ceil_div(D, width);
-        const std::int64_t row_parts = std::min(V, core::ceil_div(want, column_parts));
-        const std::int64_t height = core::ceil_div(V, row_parts);
-        core::parallel_tasks(column_parts * row_parts, static_cast<int>(want), [&](std::int64_t task) {
-            ScatterAdd args{};
-            args.M = M;
-            args.D = D;
-            args.v_begin = task / column_parts * height;
-            args.v_end = std::min(V, args.v_begin + height);
-            args.d_begin = task % column_parts * width;
-            args.d_end = std::min(D, args.d_begin + width);
-            args.ids = ids;
-            args.d_rows = d_rows;
-            args.table = d_table;
-            const std::size_t bytes = static_cast<std::size_t>(args.d_end - args.d_begin) * sizeof(float);
-            if (column_parts == 1 && args.v_begin < args.v_end) {
-                std::memset(d_table + args.v_begin * D, 0, bytes * static_cast<std::size_t>(args.v_end - args.v_begin));
-            } else {
-                for (std::int64_t v = args.v_begin; v < args.v_end; ++v)
-                    std::memset(d_table + v * D + args.d_begin, 0, bytes);
-            }
-            scatter(args);
+        const double work = kSimple * static_cast<double>(D) * static_cast<double>(M);
+        elements(*context, V * D, kSimple, [=](std::int64_t begin, std::int64_t end) {
+            std::memset(d_table + begin, 0, static_cast<std::size_t>(end - begin) * sizeof(float));
+        });
+        // A task owns every 2^n-th row of the table and passes over all ids: so every sum is made by one thread, in
+        // row order, and frequent ids (small ones, often) spread over the tasks.
+        const int want = threads_for(*context, work);
+        std::int32_t parts = 1;
+        while (parts < want) parts *= 2;
+        core::parallel_tasks(parts, want, [=](std::int64_t part) {
+            scatter({M, D, parts - 1, static_cast<std::int32_t>(part), ids, d_rows, d_table});
         });
     });
 }

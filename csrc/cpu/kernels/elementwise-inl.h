@@ -72,16 +72,16 @@ inline void softmax_gradient(bool log, std::int64_t M, std::int64_t N, const flo
     }
 }
 
+inline void add(std::int64_t count, float* target, const float* other) {
+    for_each_vector(count, [=](std::int64_t i, std::int64_t n) {
+        store_part(target + i, n, load_part(target + i, n) + load_part(other + i, n));
+    });
+}
+
 inline void scatter_add(const ScatterAdd& args) {
-    const std::int64_t columns = args.d_end - args.d_begin;
     for (std::int64_t r = 0; r < args.M; ++r) {
-        const std::int64_t id = args.ids[r];
-        if (id < args.v_begin || id >= args.v_end) continue;
-        const float* const from = args.d_rows + r * args.D + args.d_begin;
-        float* const to = args.table + id * args.D + args.d_begin;
-        for_each_vector(columns, [=](std::int64_t i, std::int64_t n) {
-            store_part(to + i, n, load_part(to + i, n) + load_part(from + i, n));
-        });
+        const std::int32_t id = args.ids[r];
+        if ((id & args.part_mask) == args.part) add(args.D, args.table + id * args.D, args.d_rows + r * args.D);
     }
 }
 
@@ -125,12 +125,6 @@ inline void sgd(const SgdRange& range) {
             w = w + (range.nesterov ? Vec::fnma(g, rate, momentum * velocity) : velocity);
         }
         store_part(range.variable + i, n, w);
-    });
-}
-
-inline void add(std::int64_t count, float* target, const float* other) {
-    for_each_vector(count, [=](std::int64_t i, std::int64_t n) {
-        store_part(target + i, n, load_part(target + i, n) + load_part(other + i, n));
     });
 }
 

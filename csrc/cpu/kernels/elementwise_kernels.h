@@ -28,11 +28,11 @@ struct SgdRange {
     bool nesterov;
 };
 
-// Rows of d_rows (M, D) added to those rows [v_begin, v_end) of table (V, D) that `ids` names, columns
-// [d_begin, d_end) only, in row order.
+// Rows of d_rows (M, D) added to the rows of table (V, D) that `ids` names, in row order; only those whose id has
+// the lowest bits `part`, as `part_mask` selects.
 struct ScatterAdd {
     std::int64_t M, D;
-    std::int64_t v_begin, v_end, d_begin, d_end;
+    std::int32_t part_mask, part;
     const std::int32_t* ids;
     const float* d_rows;
     float* table;
