@@ -1,0 +1,214 @@
+"""Bridges between NumPy, the yardstick and the native module, used by the tests of the native operations."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+import reference as ref
+from lstm_native import _core
+
+Array = npt.NDArray[Any]
+
+# Rounding of one float32 operation: half a unit in the last place of 1.
+UNIT_ROUNDOFF = 2.0**-24
+
+
+def tensor(x: Any, dtype: str = "float32") -> _core.Tensor:
+    return _core.as_tensor(np.asarray(x), dtype)
+
+
+def optional_tensor(x: Array | None, dtype: str = "float32") -> _core.Tensor | None:
+    return None if x is None else tensor(x, dtype)
+
+
+def variable(x: Any) -> _core.Variable:
+    return _core.Variable(tensor(x))
+
+
+def f32(x: Any) -> Array:
+    """`x` rounded to float32, so that native code and yardstick start from the same numbers."""
+    return np.asarray(x, dtype=np.float32)
+
+
+@contextmanager
+def using_isa(name: str) -> Iterator[None]:
+    before = _core.isa()
+    _core.set_isa(name)
+    try:
+        yield
+    finally:
+        _core.set_isa(before)
+
+
+def assert_bits(got: Array, expected: Array, message: str = "") -> None:
+    """Equal bit for bit: -0.0 differs from 0.0, a NaN equals itself."""
+    assert got.shape == expected.shape, message
+    assert got.dtype == expected.dtype, message
+    assert got.tobytes() == expected.tobytes(), f"{message}: {np.sum(got != expected)} of {got.size} differ"
+
+
+def ulp_error(got: Array, exact: Array) -> Array:
+    """|got - exact| in units in the last place of float32 at `exact` (float64)."""
+    spacing = np.spacing(np.abs(exact).astype(np.float32)).astype(np.float64)
+    return np.abs(got.astype(np.float64) - exact) / spacing
+
+
+@dataclass(frozen=True)
+class RecurrentCase:
+    """Arguments of one LSTM call, forward and backward."""
+
+    x: Array
+    kernel: Array
+    recurrent: Array
+    bias: Array | None
+    mask: Array | None
+    reset: Array | None
+    h0: Array | None
+    c0: Array | None
+    d_output: Array | None
+    d_h: Array | None
+    d_c: Array | None
+    return_sequences: bool = True
+    go_backwards: bool = False
+    zero_output_for_mask: bool = False
+    activation: str = "tanh"
+    recurrent_activation: str = "sigmoid"
+
+    def reference(self) -> ref.LSTMTrace:
+        return ref.lstm_forward(
+            self.x,
+            self.kernel,
+            self.recurrent,
+            self.bias,
+            activation_name=self.activation,
+            recurrent_activation=self.recurrent_activation,
+            mask=self.mask,
+            reset=self.reset,
+            h0=self.h0,
+            c0=self.c0,
+            return_sequences=self.return_sequences,
+            go_backwards=self.go_backwards,
+            zero_output_for_mask=self.zero_output_for_mask,
+        )
+
+    def reference_gradients(self, trace: ref.LSTMTrace) -> dict[str, Array | None]:
+        gradients = ref.lstm_backward(trace, self.d_output, self.d_h, self.d_c)
+        return dict(zip(GRADIENTS, vars(gradients).values(), strict=True))
+
+    def weights(self) -> _core.RecurrentWeights:
+        bias = None if self.bias is None else variable(self.bias)
+        names = self.activation, self.recurrent_activation
+        return _core.RecurrentWeights("lstm", variable(self.kernel), variable(self.recurrent), bias, *names)
+
+    def forward(
+        self, weights: _core.RecurrentWeights, training: bool = False
+    ) -> tuple[Array, Array, Array, _core.RecurrentSaved | None]:
+        output, h, c, saved = _core.recurrent_forward(
+            weights,
+            tensor(self.x),
+            optional_tensor(self.mask, "bool"),
+            optional_tensor(self.reset, "bool"),
+            optional_tensor(self.h0),
+            optional_tensor(self.c0),
+            self.return_sequences,
+            self.go_backwards,
+            self.zero_output_for_mask,
+            training,
+        )
+        return output.numpy(), h.numpy(), c.numpy(), saved
+
+    def backward(
+        self,
+        weights: _core.RecurrentWeights,
+        saved: _core.RecurrentSaved | None,
+        need_d_inputs: bool = True,
+        need_d_initial: bool = True,
+    ) -> dict[str, Array | None]:
+        assert saved is not None
+        d_upstream = (optional_tensor(d) for d in (self.d_output, self.d_h, self.d_c))
+        gradients = _core.recurrent_backward(weights, saved, *d_upstream, need_d_inputs, need_d_initial)
+        return {
+            name: None if gradient is None else gradient.numpy()
+            for name, gradient in zip(GRADIENTS, gradients, strict=True)
+        }
+
+    def gradients(self) -> dict[str, Array | None]:
+        """Native gradients of a call of its own."""
+        weights = self.weights()
+        return self.backward(weights, self.forward(weights, training=True)[3])
+
+    def rows(self, rows: Any) -> RecurrentCase:
+        """The same call with these batch rows only."""
+        names = ("x", "mask", "reset", "h0", "c0", "d_output", "d_h", "d_c")
+        values = {name: getattr(self, name) for name in names}
+        return replace(
+            self, **{name: None if value is None else value[rows] for name, value in values.items()}
+        )
+
+
+GRADIENTS = ("inputs", "kernel", "recurrent", "bias", "h0", "c0")
+
+
+def random_mask(rng: np.random.Generator, kind: str, batch: int, time: int) -> Array | None:
+    """Mask (B, T) of a pattern; 'rows' leaves whole rows without a valid step."""
+    if kind == "none":
+        return None
+    lengths = rng.integers(0, time + 1, size=(batch, 1))
+    steps = np.arange(time)
+    if kind == "right":
+        return np.asarray(steps < lengths)
+    if kind == "left":
+        return np.asarray(steps >= time - lengths)
+    if kind == "holes":
+        return np.asarray(rng.random((batch, time)) < 0.6)
+    return np.broadcast_to(rng.random((batch, 1)) < 0.5, (batch, time)).copy()
+
+
+MASKS = ("none", "right", "left", "holes", "rows")
+
+
+def recurrent_case(
+    seed: int,
+    batch: int,
+    time: int,
+    inputs: int,
+    units: int,
+    *,
+    mask: str = "none",
+    reset: bool = False,
+    initial: bool = True,
+    use_bias: bool = True,
+    return_sequences: bool = True,
+    weight_scale: float = 1.0,
+    **options: Any,
+) -> RecurrentCase:
+    """A call with inputs of order 1 and weights of the size that Keras draws, times `weight_scale`."""
+    rng = np.random.default_rng(seed)
+
+    def normal(*shape: int) -> Array:
+        return f32(rng.normal(size=shape))
+
+    kernel_scale, recurrent_scale = np.sqrt(2.0 / (inputs + 4 * units)), np.sqrt(1.0 / units)
+    bias = normal(4 * units) * np.float32(0.3 * weight_scale)
+    bias[units : 2 * units] += np.float32(weight_scale)
+    return RecurrentCase(
+        x=normal(batch, time, inputs),
+        kernel=normal(inputs, 4 * units) * np.float32(kernel_scale * weight_scale),
+        recurrent=normal(units, 4 * units) * np.float32(recurrent_scale * weight_scale),
+        bias=bias if use_bias else None,
+        mask=random_mask(rng, mask, batch, time),
+        reset=rng.random((batch, time)) < 0.15 if reset else None,
+        h0=np.tanh(normal(batch, units)) if initial else None,
+        c0=normal(batch, units) if initial else None,
+        d_output=normal(batch, time, units) if return_sequences else normal(batch, units),
+        d_h=normal(batch, units),
+        d_c=normal(batch, units),
+        return_sequences=return_sequences,
+        **options,
+    )

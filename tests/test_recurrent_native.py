@@ -1,0 +1,348 @@
+"""The native LSTM against the yardstick: every instruction set, random shapes, every flag, all gradients."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import hypothesis
+import numpy as np
+import pytest
+from hypothesis import strategies as st
+
+import reference as ref
+from lstm_native import _core
+from native_support import (
+    MASKS,
+    UNIT_ROUNDOFF,
+    Array,
+    RecurrentCase,
+    assert_bits,
+    f32,
+    recurrent_case,
+    tensor,
+    using_isa,
+    variable,
+)
+
+# Forward, in units of float32 roundoff u = 6e-8. A pre-activation sums K <= 390 products whose partial sums stay
+# around 1: a random walk of sqrt(K) u / 2 = 10 u. Gates pass a quarter of it on, the candidate at most all of
+# it, halved by the input gate; with 4 ULP of the activations a step adds 5 u to c. A forget gate around 0.75
+# makes a geometric sum of factor 4 of that, and o tanh'(c) < 0.5 halves it: 10 u = 6e-7 in an output, here
+# already an extreme one (8e-7 was measured). 2e-6 leaves a factor for other seeds and processors.
+FORWARD_TOLERANCE = 2e-6
+# A gradient's relative norm: back through time each step multiplies by factors that are right to about 20 u
+# and the sums over B T <= 2400 rows are random walks of sqrt(2400) u = 50 u; 2e-5 is 330 u.
+GRADIENT_TOLERANCE = 2e-5
+# Below this share of the gradient that came in, cancellation may have left nothing but rounding: a few u.
+GRADIENT_FLOOR = 4 * UNIT_ROUNDOFF
+
+
+def assert_forward(case: RecurrentCase, trace: ref.LSTMTrace, weights: _core.RecurrentWeights) -> Any:
+    """Compares a training call with the yardstick and with the inference call; returns what it saved."""
+    inference = case.forward(weights)
+    training = case.forward(weights, training=True)
+    assert inference[3] is None
+    for name, got, same, expected in zip(
+        ("output", "h", "c"), inference, training, (trace.output, trace.h, trace.c), strict=False
+    ):
+        assert got.shape == expected.shape, name
+        # Cell states are sums and outgrow 1; their error grows with them.
+        bound = FORWARD_TOLERANCE * max(1.0, float(np.abs(expected).max(initial=0.0)))
+        error = float(np.abs(got - expected).max(initial=0.0))
+        assert error <= bound, f"{_core.isa()} {name}: error {error:.2e} > {bound:.2e}"
+        assert_bits(same, got, f"{_core.isa()} {name} of training and of inference")
+    return training[3]
+
+
+def assert_gradients(
+    case: RecurrentCase, got: dict[str, Array | None], expected: dict[str, Array | None]
+) -> None:
+    upstream = float(
+        np.sqrt(sum(np.sum(np.square(d)) for d in (case.d_output, case.d_h, case.d_c) if d is not None))
+    )
+    for name, reference_value in expected.items():
+        value = got[name]
+        if reference_value is None:
+            assert value is None, name
+            continue
+        assert value is not None, name
+        assert value.shape == reference_value.shape, name
+        norm = float(np.linalg.norm(reference_value))
+        error = float(np.linalg.norm(value - reference_value))
+        bound = GRADIENT_TOLERANCE * norm + GRADIENT_FLOOR * upstream
+        assert error <= bound, f"{_core.isa()} gradient of {name}: error {error:.2e}, norm {norm:.2e}"
+
+
+def check(case: RecurrentCase) -> None:
+    """One case on every instruction set, forward and backward."""
+    trace = case.reference()
+    gradients = case.reference_gradients(trace)
+    for name in _core.available_isas():
+        with using_isa(name):
+            weights = case.weights()
+            saved = assert_forward(case, trace, weights)
+            assert_gradients(case, case.backward(weights, saved), gradients)
+
+
+@st.composite
+def cases(draw: st.DrawFn) -> RecurrentCase:
+    return recurrent_case(
+        draw(st.integers(0, 2**32 - 1)),
+        draw(st.integers(1, 40)),
+        draw(st.integers(1, 60)),
+        draw(st.integers(1, 130)),
+        draw(st.integers(1, 260)),
+        mask=draw(st.sampled_from(MASKS)),
+        reset=draw(st.booleans()),
+        initial=draw(st.booleans()),
+        use_bias=draw(st.booleans()),
+        return_sequences=draw(st.booleans()),
+        go_backwards=draw(st.booleans()),
+        zero_output_for_mask=draw(st.booleans()),
+    )
+
+
+@hypothesis.settings(max_examples=20)
+@hypothesis.given(cases())
+def test_random_cases(case: RecurrentCase) -> None:
+    check(case)
+
+
+@pytest.mark.long
+@hypothesis.settings(max_examples=300)
+@hypothesis.given(cases())
+def test_many_random_cases(case: RecurrentCase) -> None:
+    check(case)
+
+
+@pytest.mark.parametrize(
+    "shape", [(40, 60, 130, 260), (1, 60, 1, 260), (40, 60, 130, 1), (1, 1, 1, 1), (13, 7, 3, 17)]
+)
+def test_extreme_shapes(shape: tuple[int, int, int, int]) -> None:
+    check(recurrent_case(11, *shape, reset=True, mask="holes"))
+
+
+@pytest.mark.parametrize("units", range(1, 70))
+def test_every_tail(units: int) -> None:
+    """All remainders of units, batch and inputs by the vector and tile sizes (1 to 16)."""
+    check(recurrent_case(units, 1 + units % 27, 3, 1 + units * 7 % 33, units))
+
+
+@pytest.mark.parametrize("mask", MASKS)
+@pytest.mark.parametrize("return_sequences", [True, False])
+@pytest.mark.parametrize("zero_output", [True, False])
+@pytest.mark.parametrize("go_backwards", [True, False])
+@pytest.mark.parametrize("reset", [True, False])
+def test_flags(mask: str, return_sequences: bool, zero_output: bool, go_backwards: bool, reset: bool) -> None:
+    for initial, use_bias in ((True, True), (False, True), (True, False)):
+        check(
+            recurrent_case(
+                21,
+                9,
+                8,
+                5,
+                19,
+                mask=mask,
+                reset=reset,
+                initial=initial,
+                use_bias=use_bias,
+                return_sequences=return_sequences,
+                go_backwards=go_backwards,
+                zero_output_for_mask=zero_output,
+            )
+        )
+
+
+def test_a_mask_of_ones_changes_no_bit(isa: str) -> None:
+    case = recurrent_case(22, 9, 8, 5, 19)
+    ones = replace(case, mask=np.ones((9, 8), bool), reset=np.zeros((9, 8), bool))
+    for got, expected in zip(ones.forward(ones.weights())[:3], case.forward(case.weights())[:3], strict=True):
+        assert_bits(got, expected)
+
+
+@pytest.mark.parametrize("time", [5, 1])
+def test_all_steps_masked(isa: str, time: int) -> None:
+    """The state passes through untouched, the output is zero, no weight gets a gradient."""
+    case = replace(recurrent_case(23, 6, time, 4, 10), mask=np.zeros((6, time), bool))
+    weights = case.weights()
+    output, h, c, saved = case.forward(weights, training=True)
+    np.testing.assert_array_equal(output, 0.0)
+    assert case.h0 is not None
+    assert case.c0 is not None
+    assert_bits(h, case.h0)
+    assert_bits(c, case.c0)
+    gradients = case.backward(weights, saved)
+    for name in ("inputs", "kernel", "recurrent", "bias"):
+        np.testing.assert_array_equal(gradients[name], 0.0, err_msg=name)
+    np.testing.assert_array_equal(gradients["h0"], case.d_h)
+    np.testing.assert_array_equal(gradients["c0"], case.d_c)
+
+
+@pytest.mark.parametrize("given_gradients", ["d_output", "d_h", "d_c"])
+@pytest.mark.parametrize("return_sequences", [True, False])
+def test_one_upstream_gradient(given_gradients: str, return_sequences: bool) -> None:
+    case = recurrent_case(24, 5, 6, 4, 18, mask="holes", return_sequences=return_sequences)
+    absent = {name: None for name in ("d_output", "d_h", "d_c") if name != given_gradients}
+    check(replace(case, **absent))
+
+
+def test_only_the_gradients_asked_for(isa: str) -> None:
+    case = recurrent_case(25, 5, 6, 4, 18)
+    weights = case.weights()
+    everything = case.gradients()
+    for need_d_inputs, need_d_initial in ((False, False), (True, False), (False, True)):
+        saved = case.forward(weights, training=True)[3]
+        gradients = case.backward(weights, saved, need_d_inputs, need_d_initial)
+        assert (gradients["inputs"] is not None) == need_d_inputs
+        assert (gradients["h0"] is not None) == need_d_initial
+        assert (gradients["c0"] is not None) == need_d_initial
+        for name, value in gradients.items():
+            expected = everything[name]
+            if value is not None and expected is not None:
+                assert_bits(value, expected, name)
+
+
+ELEMENTWISE = [*ref.ELEMENTWISE, *ref.ALIASES]
+
+
+@pytest.mark.parametrize("name", ELEMENTWISE)
+def test_activations(name: str) -> None:
+    """Each in both roles. Small weights and few steps: unbounded ones grow as fast as e^e^x otherwise."""
+    shape = (5, 2, 4, 7) if name == "exponential" else (7, 5, 4, 19)
+    for roles in ({"activation": name}, {"recurrent_activation": name}):
+        check(recurrent_case(26, *shape, mask="holes", weight_scale=0.4, **roles))
+
+
+@pytest.mark.parametrize("name", ["softmax", "no_such_activation"])
+def test_refused_activations(name: str) -> None:
+    case = recurrent_case(27, 1, 1, 2, 3)
+    kernel, recurrent, bias = variable(case.kernel), variable(case.recurrent), variable(case.bias)
+    with pytest.raises(ValueError, match=name):
+        _core.RecurrentWeights("lstm", kernel, recurrent, bias, name, "sigmoid")
+    with pytest.raises(ValueError, match=name):
+        _core.RecurrentWeights("lstm", kernel, recurrent, bias, "tanh", name)
+
+
+def test_a_changed_weight_counts_at_once(isa: str) -> None:
+    """Packed weights follow every write to each of the three variables."""
+    case = recurrent_case(28, 3, 4, 5, 9)
+    kernel, recurrent, bias = variable(case.kernel), variable(case.recurrent), variable(case.bias)
+    weights = _core.RecurrentWeights("lstm", kernel, recurrent, bias, "tanh", "sigmoid")
+    case.forward(weights)
+    assert case.bias is not None
+    for target, name in ((kernel, "kernel"), (recurrent, "recurrent"), (bias, "bias")):
+        case = replace(case, **{name: getattr(case, name) * np.float32(0.5)})
+        target.assign(tensor(getattr(case, name)))
+        expected = case.forward(case.weights())[0]
+        assert_bits(case.forward(weights)[0], expected, name)
+
+
+def test_saved_serves_one_backward_call() -> None:
+    case = recurrent_case(29, 3, 4, 5, 9)
+    weights = case.weights()
+    saved = case.forward(weights, training=True)[3]
+    case.backward(weights, saved)
+    with pytest.raises((RuntimeError, ValueError)):
+        case.backward(weights, saved)
+
+
+def test_backward_uses_the_inputs_of_its_forward_call(isa: str) -> None:
+    """Two forward calls before the two backward calls: nothing is shared between them."""
+    first, second = recurrent_case(30, 3, 4, 5, 9), recurrent_case(31, 6, 2, 5, 9)
+    second = replace(second, kernel=first.kernel, recurrent=first.recurrent, bias=first.bias)
+    weights = first.weights()
+    saved = [case.forward(weights, training=True)[3] for case in (first, second)]
+    for case, kept in zip((first, second), saved, strict=True):
+        gradients, expected = case.backward(weights, kept), case.gradients()
+        for name, value in gradients.items():
+            alone = expected[name]
+            assert value is not None
+            assert alone is not None
+            assert_bits(value, alone, name)
+
+
+def test_nan_and_infinity_stay_in_their_row(isa: str) -> None:
+    case = recurrent_case(32, 14, 6, 5, 20)
+    x = case.x.copy()
+    x[3, 2, 1], x[7, 0, 0], x[9, 1, 2] = np.nan, np.inf, -np.inf
+    dirty = replace(case, x=x)
+    output = dirty.forward(dirty.weights())[0]
+    clean = case.forward(case.weights())[0]
+    others = [row for row in range(14) if row not in (3, 7, 9)]
+    assert_bits(output[others], clean[others])
+    assert_bits(output[3, :2], clean[3, :2])
+    assert np.isnan(output[3, 2:]).all()
+    assert not np.isnan(output[7, 0]).any()  # saturated gates, not NaN
+    np.testing.assert_array_less(np.abs(output[7, 0]), 1.0 + 1e-6)
+
+
+def test_a_masked_nan_is_never_read_into_the_state(isa: str) -> None:
+    case = recurrent_case(33, 5, 6, 4, 18, mask="holes")
+    assert case.mask is not None
+    dirty = replace(case, x=np.where(case.mask[..., None], case.x, f32(np.nan)))
+    assert_bits(dirty.forward(dirty.weights())[0], case.forward(case.weights())[0])
+
+
+def test_empty_batch(isa: str) -> None:
+    case = recurrent_case(34, 2, 3, 4, 5).rows(slice(0, 0))
+    output, h, c, _ = case.forward(case.weights())
+    assert output.shape == (0, 3, 5)
+    assert h.shape == (0, 5)
+    assert c.shape == (0, 5)
+    output = replace(case, return_sequences=False).forward(case.weights())[0]
+    assert output.shape == (0, 5)
+
+
+WRONG: dict[str, dict[str, Any]] = {
+    "rank of inputs": {"x": np.zeros((2, 4), np.float32)},
+    "features of inputs": {"x": np.zeros((2, 3, 5), np.float32)},
+    "mask": {"mask": np.ones((2, 4), bool)},
+    "reset": {"reset": np.ones((3, 3), bool)},
+    "initial_h": {"h0": np.zeros((2, 6), np.float32)},
+    "initial_c": {"c0": np.zeros((1, 5), np.float32)},
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+def test_wrong_shapes_of_forward(wrong: str) -> None:
+    case = recurrent_case(35, 2, 3, 4, 5)
+    with pytest.raises(ValueError, match=r"\("):  # the message shows the shapes
+        replace(case, **WRONG[wrong]).forward(case.weights())
+
+
+def test_wrong_shapes_of_weights() -> None:
+    kernel, recurrent, bias = (variable(np.zeros(shape)) for shape in ((4, 20), (5, 20), (20,)))
+    names = "tanh", "sigmoid"
+    for arguments in (
+        (variable(np.zeros((4, 21))), recurrent, bias),
+        (variable(np.zeros(20)), recurrent, bias),
+        (kernel, variable(np.zeros((6, 20))), bias),
+        (kernel, recurrent, variable(np.zeros(19))),
+        (kernel, recurrent, variable(np.zeros((2, 10)))),
+    ):
+        with pytest.raises(ValueError, match=r"\("):
+            _core.RecurrentWeights("lstm", *arguments, *names)
+    with pytest.raises(ValueError, match="nonsense"):
+        _core.RecurrentWeights("nonsense", kernel, recurrent, bias, *names)
+
+
+@pytest.mark.parametrize("name", ["d_output", "d_h", "d_c"])
+def test_wrong_shapes_of_backward_leave_saved_good(name: str) -> None:
+    case = recurrent_case(36, 2, 3, 4, 5)
+    weights = case.weights()
+    saved = case.forward(weights, training=True)[3]
+    with pytest.raises(ValueError, match=r"\("):
+        replace(case, **{name: np.zeros((2, 7), np.float32)}).backward(weights, saved)
+    expected = case.gradients()["kernel"]
+    got = case.backward(weights, saved)["kernel"]
+    assert got is not None
+    assert expected is not None
+    assert_bits(got, expected)
+
+
+def test_wrong_dtypes() -> None:
+    case = recurrent_case(37, 2, 3, 4, 5)
+    arguments = (None, None, None, None, True, False, False, False)
+    with pytest.raises((TypeError, ValueError)):
+        _core.recurrent_forward(case.weights(), tensor(case.x, "float64"), *arguments)
