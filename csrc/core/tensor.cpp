@@ -2,6 +2,7 @@
 #include "core/tensor.h"
 
 #include <cstring>
+#include <ostream>
 #include <stdexcept>
 #include <utility>
 
@@ -51,6 +52,8 @@ bool Shape::operator==(const Shape& other) const {
     }
     return true;
 }
+
+std::ostream& operator<<(std::ostream& out, const Shape& shape) { return out << shape.text(); }
 
 std::string Shape::text() const {
     std::string result = "(";

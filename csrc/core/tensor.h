@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <initializer_list>
+#include <iosfwd>
 #include <memory>
 #include <string>
 
@@ -39,6 +40,9 @@ private:
     std::array<std::int64_t, kMaxRank> extents_{};
     int rank_ = 0;
 };
+
+// Writes text(): messages take shapes as they are, so that a check that holds costs no string.
+std::ostream& operator<<(std::ostream& out, const Shape& shape);
 
 class Tensor {
 public:

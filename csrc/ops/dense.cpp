@@ -13,7 +13,7 @@ using core::Tensor;
 DenseWeights::DenseWeights(std::shared_ptr<Variable> kernel, std::shared_ptr<Variable> bias)
     : kernel_(std::move(kernel)), bias_(std::move(bias)), cache_({kernel_, bias_}) {
     const Shape& shape = kernel_->tensor().shape();
-    check(shape.rank() == 2, "Dense: kernel has shape ", shape.text(), ", expected (inputs, units)");
+    check(shape.rank() == 2, "Dense: kernel has shape ", shape, ", expected (inputs, units)");
     check(bias_ == nullptr || bias_->tensor().shape() == Shape{shape[1]}, "Dense: bias has shape ",
           bias_ == nullptr ? std::string() : bias_->tensor().shape().text(), ", expected (", shape[1], ",)");
 }
@@ -31,7 +31,7 @@ std::shared_ptr<const void> DenseWeights::pack() {
 namespace {
 void check_input(const DenseWeights& weights, const Tensor& x) {
     check(x.dtype() == DType::float32, "Dense: input has dtype ", core::name_of(x.dtype()), ", expected float32");
-    check(x.rank() >= 2 && x.shape().back() == weights.inputs(), "Dense: input has shape ", x.shape().text(),
+    check(x.rank() >= 2 && x.shape().back() == weights.inputs(), "Dense: input has shape ", x.shape(),
           ", expected (batch, ..., ", weights.inputs(), ")");
 }
 }  // namespace
@@ -50,8 +50,8 @@ Tensor dense_forward(DenseWeights& weights, const Tensor& x) {
 DenseGradients dense_backward(DenseWeights& weights, const Tensor& x, const Tensor& d_y, bool need_d_x) {
     check_input(weights, x);
     check(d_y.dtype() == DType::float32 && d_y.shape() == x.shape().with_last(weights.units()),
-          "Dense: output gradient has shape ", d_y.shape().text(), ", expected ",
-          x.shape().with_last(weights.units()).text());
+          "Dense: output gradient has shape ", d_y.shape(), ", expected ",
+          x.shape().with_last(weights.units()));
     const std::int64_t rows = x.shape().without_last().count();
     DenseGradients gradients;
     const auto make = rows == 0 ? &Tensor::zeros : &Tensor::empty;

@@ -58,7 +58,7 @@ Shape with_width(const Shape& shape, std::int64_t D) {
 Tensor embedding_forward(const Variable& table, const Tensor& ids) {
     const Tensor& values = table.tensor();
     core::check(values.rank() == 2 && values.dtype() == DType::float32, "Embedding: table is ",
-                core::name_of(values.dtype()), " ", values.shape().text(),
+                core::name_of(values.dtype()), " ", values.shape(),
                 ", expected float32 (input_dim, output_dim)");
     check_ids(ids, values.shape()[0]);
     core::check(ids.device() == values.device(), "Embedding: table and ids are on different devices");
@@ -75,7 +75,7 @@ Tensor embedding_backward(const Tensor& ids, const Tensor& d_y, std::int64_t inp
     core::check(d_y.defined() && d_y.dtype() == DType::float32, "Embedding: d_y is ",
                 d_y.defined() ? core::name_of(d_y.dtype()) : "missing", ", expected float32");
     core::check(d_y.rank() == ids.rank() + 1 && d_y.shape().without_last() == ids.shape(), "Embedding: d_y has shape ",
-                d_y.shape().text(), ", expected that of ids, ", ids.shape().text(), ", and one axis more");
+                d_y.shape(), ", expected that of ids, ", ids.shape(), ", and one axis more");
     core::check(ids.device() == d_y.device(), "Embedding: ids and d_y are on different devices");
     const std::int64_t D = d_y.shape().back();
     Tensor d_table = Tensor::empty(Shape{input_dim, D}, DType::float32, d_y.device());

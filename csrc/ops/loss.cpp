@@ -57,12 +57,12 @@ LossResult loss(const std::string& name, const Tensor& y_true, const Tensor& y_p
     const bool sparse = entry.loss == LN_SPARSE_CATEGORICAL_CROSSENTROPY;
     check_dtype(name, "y_pred", y_pred, DType::float32);
     check_dtype(name, "y_true", y_true, sparse ? DType::int32 : DType::float32);
-    core::check(y_pred.rank() > 0 && y_pred.shape().back() > 0, name, ": y_pred has shape ", y_pred.shape().text(),
+    core::check(y_pred.rank() > 0 && y_pred.shape().back() > 0, name, ": y_pred has shape ", y_pred.shape(),
                 ", expected (..., columns) with at least one column");
     const core::Shape row_shape = y_pred.shape().without_last();
     const core::Shape& expected = sparse ? row_shape : y_pred.shape();
-    core::check(y_true.shape() == expected, name, ": y_true has shape ", y_true.shape().text(), ", expected ",
-                expected.text(), " as y_pred has shape ", y_pred.shape().text());
+    core::check(y_true.shape() == expected, name, ": y_true has shape ", y_true.shape(), ", expected ",
+                expected, " as y_pred has shape ", y_pred.shape());
     core::check(smoothing >= 0.0 && smoothing <= 1.0, name, ": label_smoothing is ", smoothing, ", expected 0 to 1");
     core::check(entry.smooths || smoothing == 0.0, name, ": label_smoothing is ", smoothing,
                 ", expected 0: this loss has none");
@@ -71,7 +71,7 @@ LossResult loss(const std::string& name, const Tensor& y_true, const Tensor& y_p
     if (row_weights != nullptr) {
         check_dtype(name, "row_weights", *row_weights, DType::float32);
         core::check(row_weights->count() == y_pred.count() / N, name, ": row_weights have shape ",
-                    row_weights->shape().text(), ", expected one number a row, ", row_shape.text());
+                    row_weights->shape(), ", expected one number a row, ", row_shape);
         core::check(row_weights->device() == y_pred.device(), name,
                     ": row_weights and y_pred are on different devices");
     }

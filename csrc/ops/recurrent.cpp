@@ -24,7 +24,7 @@ std::int32_t activation_number(const char* argument, const std::string& name) {
 
 void check_optional(const char* argument, const Tensor& x, const Shape& shape, DType dtype) {
     check(!x.defined() || (x.shape() == shape && x.dtype() == dtype), "LSTM: ", argument, " has shape ",
-          x.shape().text(), " and dtype ", core::name_of(x.dtype()), ", expected ", shape.text(), " and ",
+          x.shape(), " and dtype ", core::name_of(x.dtype()), ", expected ", shape, " and ",
           core::name_of(dtype));
 }
 
@@ -63,9 +63,9 @@ RecurrentWeights::RecurrentWeights(const std::string& cell, std::shared_ptr<Vari
     check(cell == "lstm", "RecurrentWeights: cell '", cell, "' is not known; expected 'lstm'");
     const Shape& recurrent = recurrent_kernel_->tensor().shape();
     check(recurrent.rank() == 2 && recurrent[0] > 0 && recurrent[1] == core::checked_mul(4, recurrent[0]),
-          "LSTM: recurrent_kernel has shape ", recurrent.text(), ", expected (units, 4 * units)");
+          "LSTM: recurrent_kernel has shape ", recurrent, ", expected (units, 4 * units)");
     const Shape& input = kernel_->tensor().shape();
-    check(input.rank() == 2 && input[1] == recurrent[1], "LSTM: kernel has shape ", input.text(),
+    check(input.rank() == 2 && input[1] == recurrent[1], "LSTM: kernel has shape ", input,
           ", expected (features, 4 * units = ", recurrent[1], ")");
     check(bias_ == nullptr || bias_->tensor().shape() == Shape{recurrent[1]}, "LSTM: bias has shape ",
           bias_ == nullptr ? std::string() : bias_->tensor().shape().text(), ", expected (4 * units = ", recurrent[1],
@@ -87,14 +87,14 @@ std::shared_ptr<const void> RecurrentWeights::pack() {
 RecurrentResult recurrent_forward(RecurrentWeights& weights, const Tensor& inputs, const Tensor& mask,
                                   const Tensor& reset, const Tensor& initial_h, const Tensor& initial_c,
                                   const RecurrentOptions& options) {
-    check(inputs.rank() == 3 && inputs.shape()[2] == weights.inputs(), "LSTM: input has shape ", inputs.shape().text(),
+    check(inputs.rank() == 3 && inputs.shape()[2] == weights.inputs(), "LSTM: input has shape ", inputs.shape(),
           ", expected (batch, time, ", weights.inputs(), ")");
     check(inputs.dtype() == DType::float32, "LSTM: input has dtype ", core::name_of(inputs.dtype()),
           ", expected float32");
     const std::int64_t B = inputs.shape()[0];
     const std::int64_t T = inputs.shape()[1];
     const std::int64_t H = weights.units();
-    check(T > 0, "LSTM: input has shape ", inputs.shape().text(), ", expected at least one time step");
+    check(T > 0, "LSTM: input has shape ", inputs.shape(), ", expected at least one time step");
     check_optional("mask", mask, {B, T}, DType::boolean);
     check_optional("reset", reset, {B, T}, DType::boolean);
     check_optional("initial_state h", initial_h, {B, H}, DType::float32);

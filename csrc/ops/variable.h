@@ -2,8 +2,8 @@
 // of them changes (floor 2).
 //
 // A writer writes first and raises the version after; who derives something from a variable reads the version
-// first and the values after. So a derived form may be made once too often, but is never stale. Writing a variable while
-// another thread computes with it gives that thread a mixture of old and new values, nothing worse.
+// first and the values after. So a derived form may be made once too often, but is never stale. Writing a variable
+// while another thread computes with it gives that thread a mixture of old and new values, nothing worse.
 #pragma once
 
 #include <atomic>
