@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import select
+import signal
 import threading
 from pathlib import Path
 from typing import Any
@@ -296,6 +299,30 @@ def test_threads_may_build_one_model_together() -> None:
         for got in results:
             np.testing.assert_array_equal(got, results[0])
         assert len(model.weights) == 6
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_a_forked_child_predicts() -> None:
+    model = Sequential([LSTM(64, return_sequences=True), Dense(3)])
+    x = np.random.default_rng(5).standard_normal((64, 20, 32)).astype(np.float32)
+    expected = model.predict(x, verbose=0)  # large enough to wake the threads
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            os.write(writer, model.predict(x, verbose=0).tobytes()[:1000])
+        finally:
+            os._exit(0)
+    os.close(writer)
+    try:
+        ready, _, _ = select.select([reader], [], [], 60)
+        assert ready, "the child hangs"
+        assert os.read(reader, 1000) == expected.tobytes()[:1000]
+    finally:
+        os.close(reader)
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
 
 
 def test_activation_layer_at_the_end() -> None:

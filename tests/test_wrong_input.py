@@ -396,6 +396,19 @@ def test_fit_refuses_and_changes_nothing(built: bool, arguments: Any, message: s
     model.fit(IDS, LABELS, verbose=0)  # and the model still trains
 
 
+@pytest.mark.parametrize("built", [False, True])
+def test_an_optimizer_serves_one_model(built: bool) -> None:
+    first, second = classifier(), classifier()
+    first.fit(IDS, LABELS, verbose=0)
+    second.compile(first.optimizer, "binary_crossentropy")
+    if built:
+        second.build((None, 3))
+    before = everything(second)
+    with pytest.raises(ValueError, match=r"optimizer of another model|none of the variables"):
+        second.fit(IDS, LABELS, verbose=0)
+    assert everything(second) == before
+
+
 def test_fit_refuses_what_is_no_callback() -> None:
     model = classifier()
     before = everything(model)

@@ -209,6 +209,8 @@ class Compilable(Layer):
     ) -> RunningValues:
         """Builds what is not built yet: weights, metrics, and for training the optimizer's slots."""
         optimizer, loss = self._compiled(where)
+        if train and optimizer.built and not self.built:
+            raise ValueError(f"{self.label()}: {where} with the optimizer of another model, make a new one")
         if not self.built:
             self.build((None, *x_shape[1:]))
         values = self._train_values if train else self._test_values

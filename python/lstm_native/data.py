@@ -108,7 +108,12 @@ class Epochs:
         self._steps = steps
         self._running: Iterator[Batch] | None = None
         self._taken = 0
+        self._found_any = False
         self.num_batches = steps if steps is not None else data.num_batches
+
+    def restart(self) -> None:
+        """Lets the next epoch start from the beginning; a generator goes on."""
+        self._running = None
 
     def epoch(self, number: int) -> Iterator[Batch]:
         """The batches of epoch `number`.
@@ -120,6 +125,7 @@ class Epochs:
             count = 0
             for batch in self._data.epoch(number):
                 count += 1
+                self._found_any = True
                 yield batch
             if count == 0:
                 self._ran_out(number)
@@ -134,12 +140,13 @@ class Epochs:
                 self._ran_out(number)
                 return
             self._taken += 1
+            self._found_any = True
             yield following
         if self._taken == self._data.num_batches:
             self._running = None
 
     def _ran_out(self, number: int) -> None:
-        if number == 0 and self._taken == 0:
+        if not self._found_any:
             raise ValueError(f"{self._where}: the data has no batches, expected at least one")
         warnings.warn(
             f"{self._where}: the data ended in epoch {number + 1}; it must hold enough batches for "

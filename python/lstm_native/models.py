@@ -29,10 +29,11 @@ _T = TypeVar("_T")
 class _Plan:
     """What a pass needs to know of a model, worked out once for each change of its structure."""
 
-    __slots__ = ("first", "first_trained", "layers", "stateful", "variables", "version")
+    __slots__ = ("can_train", "first", "first_trained", "layers", "stateful", "variables", "version")
 
     def __init__(self, layers: list[Layer], version: int) -> None:
         self.version = version
+        self.can_train = False  # until check_can_train has found nothing against it
         self.layers = layers
         self.first = next((layer for layer in layers if not isinstance(layer, InputLayer)), None)
         self.variables = _unique(v for layer in layers for v in layer.trainable_variables)
@@ -269,8 +270,11 @@ class Sequential(Trainer):
             first.check_values(inputs)
 
     def check_can_train(self) -> None:
-        for layer in self._plan().layers:
-            layer.check_can_train()
+        plan = self._plan()
+        if not plan.can_train:
+            for layer in plan.layers:
+                layer.check_can_train()
+            plan.can_train = True
 
     def __call__(self, inputs: Any, training: bool = False, mask: Any = None) -> Any:
         """Outputs for `inputs`, as a NumPy array; the first call builds the model.

@@ -27,7 +27,8 @@ class RunningValues:
         self._plain = list(plain)
         self._weighted = list(weighted)
         self.metrics = [*self._plain, *self._weighted]
-        self.names = _distinct([metric.name for metric in self.metrics])
+        self.names = _distinct([m.name for m in self._plain], [m.name for m in self._weighted])
+        self._sorted = sorted(zip(self.names, self.metrics, strict=True), key=lambda pair: pair[0])
         self.reset()
 
     def reset(self) -> None:
@@ -56,26 +57,34 @@ class RunningValues:
             metric.update_state(y, outputs, valid if weight is None else weight)
 
     def logs(self) -> dict[str, float]:
-        """The values by name."""
-        logs = {"loss": self._total / self._rows if self._rows else 0.0}
-        for name, metric in zip(self.names, self.metrics, strict=True):
+        """The values by name, in the order of the alphabet as Keras has them."""
+        logs: dict[str, float] = {}
+        loss = self._loss()
+        for name, metric in self._sorted:
+            if name > "loss" and "loss" not in logs:
+                logs["loss"] = loss
             logs[name] = metric.result()
+        logs.setdefault("loss", loss)
         return logs
+
+    def _loss(self) -> float:
+        return self._total / self._rows if self._rows else 0.0
 
     def result(self, as_dict: bool) -> Any:
         """The values as a dict, or as a list, or as the loss alone where there is nothing else."""
-        logs = self.logs()
         if as_dict:
-            return logs
-        return list(logs.values()) if len(logs) > 1 else logs["loss"]
+            return self.logs()
+        return [self._loss(), *(m.result() for m in self.metrics)] if self.metrics else self._loss()
 
 
-def _distinct(names: list[str]) -> list[str]:
-    """`names` with "_1", "_2" ... after those that came before."""
-    counts: dict[str, int] = {}
+def _distinct(plain: list[str], weighted: list[str]) -> list[str]:
+    """Names with "weighted_" in front, and "_1", "_2" ... behind, where they came before."""
+    counts: dict[str, int] = {"loss": 1}
     distinct = []
-    for name in names:
-        count = counts.get(name, 0)
-        counts[name] = count + 1
-        distinct.append(f"{name}_{count}" if count else name)
+    for names, prefix in ((plain, ""), (weighted, "weighted_")):
+        for given in names:
+            name = prefix + given if given in counts else given
+            count = counts.get(name, 0)
+            counts[name] = count + 1
+            distinct.append(f"{name}_{count}" if count else name)
     return distinct

@@ -275,24 +275,29 @@ class Trainer(Compilable):
 
     def _evaluate(self, data: Epochs, calls: CallbackList, progress: Progress | None) -> dict[str, float]:
         with self._testing_lock:
-            if self._test_values is not None:
-                self._test_values.reset()
+            values = self._test_values
+            if values is not None:
+                values.reset()
+            data.restart()
+            steps = 0
             calls.on_test_begin()
             if progress is not None:
                 progress.begin()
-            for step, batch in enumerate(data.epoch(0)):
+            for batch in data.epoch(0):
                 values = self._test_values
                 assert values is not None
-                calls.on_test_batch_begin(step)
+                calls.on_test_batch_begin(steps)
                 ctx = Context()
                 self._loss_step(batch, ctx, values, need_gradient=False)
                 ctx.commit_states()
                 if calls.wants_test_batch_end:
-                    calls.on_test_batch_end(step, values.logs())
+                    calls.on_test_batch_end(steps, values.logs())
+                steps += 1
                 if progress is not None:
                     show = progress.live and progress.wants_update()
-                    progress.update(step + 1, values.logs() if show else None)
-            logs = {} if self._test_values is None else self._test_values.logs()
+                    progress.update(steps, values.logs() if show else None)
+            # A generator that is exhausted has nothing to say about this epoch.
+            logs = values.logs() if steps and values is not None else {}
             if progress is not None:
                 progress.end(logs)
             calls.on_test_end(logs)
