@@ -40,9 +40,9 @@ Tensor control_bytes(std::int64_t B, std::int64_t T, const Tensor& mask, const T
         for (std::int64_t s = 0; s < T; ++s) {
             const std::int64_t at = b * T + (options.go_backwards ? T - 1 - s : s);
             const bool valid = !mask.defined() || mask.data<std::uint8_t>()[at] != 0;
-            started = started || valid;
-            const bool emit = options.zero_output_for_mask ? valid : started;
             const bool is_reset = reset.defined() && reset.data<std::uint8_t>()[at] != 0;
+            started = (started && !is_reset) || valid;  // a reset begins another sequence
+            const bool emit = options.zero_output_for_mask ? valid : started;
             control.data<std::uint8_t>()[b * T + s] = static_cast<std::uint8_t>(
                 (valid ? LN_UPDATE : 0) | (is_reset ? LN_RESET : 0) | (emit ? LN_EMIT : 0));
         }
