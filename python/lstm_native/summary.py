@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import shutil
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -22,6 +21,8 @@ def print_summary(
     layer_range: Sequence[str] | None = None,
 ) -> None:
     """Prints the layers of `model`, a line at a time; see `Sequential.summary`."""
+    import shutil  # not at the top: it brings the compression modules with it
+
     layers = _chosen(model.layers, layer_range)
     header = list(_HEADER)
     fractions = list(positions or _POSITIONS)
