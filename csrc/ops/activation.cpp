@@ -42,8 +42,7 @@ Tensor activation_backward(Activation activation, const Tensor& x, const Tensor&
     check_array(activation, "y", y);
     check_array(activation, "d_y", d_y);
     core::check(y.shape() == x.shape() && d_y.shape() == x.shape(), "activation '", core::name_of(activation),
-                "': y has shape ", y.shape(), " and d_y ", d_y.shape(), ", expected that of x, ",
-                x.shape());
+                "': y has shape ", y.shape(), " and d_y ", d_y.shape(), ", expected that of x, ", x.shape());
     core::check(y.device() == x.device() && d_y.device() == x.device(), "activation '", core::name_of(activation),
                 "': x, y and d_y are on different devices");
     Tensor d_x = Tensor::empty(x.shape(), DType::float32, x.device());

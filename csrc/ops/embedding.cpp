@@ -58,8 +58,7 @@ Shape with_width(const Shape& shape, std::int64_t D) {
 Tensor embedding_forward(const Variable& table, const Tensor& ids) {
     const Tensor& values = table.tensor();
     core::check(values.rank() == 2 && values.dtype() == DType::float32, "Embedding: table is ",
-                core::name_of(values.dtype()), " ", values.shape(),
-                ", expected float32 (input_dim, output_dim)");
+                core::name_of(values.dtype()), " ", values.shape(), ", expected float32 (input_dim, output_dim)");
     check_ids(ids, values.shape()[0]);
     core::check(ids.device() == values.device(), "Embedding: table and ids are on different devices");
     const std::int64_t D = values.shape()[1];

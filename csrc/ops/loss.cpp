@@ -61,8 +61,8 @@ LossResult loss(const std::string& name, const Tensor& y_true, const Tensor& y_p
                 ", expected (..., columns) with at least one column");
     const core::Shape row_shape = y_pred.shape().without_last();
     const core::Shape& expected = sparse ? row_shape : y_pred.shape();
-    core::check(y_true.shape() == expected, name, ": y_true has shape ", y_true.shape(), ", expected ",
-                expected, " as y_pred has shape ", y_pred.shape());
+    core::check(y_true.shape() == expected, name, ": y_true has shape ", y_true.shape(), ", expected ", expected,
+                " as y_pred has shape ", y_pred.shape());
     core::check(smoothing >= 0.0 && smoothing <= 1.0, name, ": label_smoothing is ", smoothing, ", expected 0 to 1");
     core::check(entry.smooths || smoothing == 0.0, name, ": label_smoothing is ", smoothing,
                 ", expected 0: this loss has none");
@@ -70,8 +70,8 @@ LossResult loss(const std::string& name, const Tensor& y_true, const Tensor& y_p
     const std::int64_t N = y_pred.shape().back();
     if (row_weights != nullptr) {
         check_dtype(name, "row_weights", *row_weights, DType::float32);
-        core::check(row_weights->count() == y_pred.count() / N, name, ": row_weights have shape ",
-                    row_weights->shape(), ", expected one number a row, ", row_shape);
+        core::check(row_weights->count() == y_pred.count() / N, name, ": row_weights have shape ", row_weights->shape(),
+                    ", expected one number a row, ", row_shape);
         core::check(row_weights->device() == y_pred.device(), name,
                     ": row_weights and y_pred are on different devices");
     }

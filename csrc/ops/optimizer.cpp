@@ -26,8 +26,8 @@ void check_length(const char* function, const char* argument, std::size_t seen, 
 void check_like(const char* function, const char* argument, std::size_t i, const Tensor& x, const Tensor& variable) {
     core::check(
         x.defined() && x.dtype() == DType::float32 && x.shape() == variable.shape() && x.device() == variable.device(),
-        function, ": ", argument, "[", i, "] is ", x.defined() ? core::name_of(x.dtype()) : "missing", " ",
-        x.shape(), ", expected float32 ", variable.shape(), " as the variable, on its device");
+        function, ": ", argument, "[", i, "] is ", x.defined() ? core::name_of(x.dtype()) : "missing", " ", x.shape(),
+        ", expected float32 ", variable.shape(), " as the variable, on its device");
 }
 
 void check_slots(const char* function, const char* argument, const std::vector<Variable*>& variables,
@@ -69,8 +69,8 @@ void mark_written(const std::vector<Variable*>& variables) {
 void check_pair(const char* function, const char* first, const Tensor& a, const char* second, const Tensor& b) {
     check_float(function, first, a);
     check_float(function, second, b);
-    core::check(a.shape() == b.shape(), function, ": ", second, " has shape ", b.shape(), ", expected ",
-                a.shape(), " as ", first);
+    core::check(a.shape() == b.shape(), function, ": ", second, " has shape ", b.shape(), ", expected ", a.shape(),
+                " as ", first);
     core::check(a.device() == b.device(), function, ": ", first, " and ", second, " are on different devices");
 }
 
