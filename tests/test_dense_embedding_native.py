@@ -110,6 +110,27 @@ def test_dense_wrong_shapes() -> None:
             _core.DenseWeights(*arguments)
 
 
+def test_wrong_dtypes() -> None:
+    """Never taken for float32: a wrong dtype is refused, in every place."""
+    wide, x = tensor(np.zeros((2, 2)), "float64"), tensor(np.zeros((2, 2)))
+    with pytest.raises((TypeError, ValueError), match="float32"):
+        _core.DenseWeights(_core.Variable(wide), None)
+    weights = _core.DenseWeights(_core.Variable(x), None)
+    with pytest.raises((TypeError, ValueError), match="float32"):
+        _core.dense_forward(weights, wide)
+    with pytest.raises((TypeError, ValueError), match="float32"):
+        _core.dense_backward(weights, wide, x, True)
+    with pytest.raises((TypeError, ValueError), match="float32"):
+        _core.dense_backward(weights, x, wide, True)
+    ids = tensor(np.zeros(2), "int32")
+    with pytest.raises((TypeError, ValueError), match="float32"):
+        _core.embedding_forward(_core.Variable(wide), ids)
+    with pytest.raises((TypeError, ValueError), match="float32"):
+        _core.embedding_backward(ids, wide, 5)
+    with pytest.raises((TypeError, ValueError), match="int32"):
+        _core.embedding_forward(_core.Variable(x), tensor(np.zeros(2), "int64"))
+
+
 # --- Embedding: a copy, and a sum in row order ----------------------------------------------------
 
 

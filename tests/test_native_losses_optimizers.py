@@ -318,6 +318,40 @@ def test_squared_norm_beyond_float32(isa: str) -> None:
     np.testing.assert_allclose(_core.squared_norm(tensor(np.full(10, 1e30))), 1e61, rtol=1e-6)
 
 
+def test_wrong_dtypes() -> None:
+    """Never taken for float32: a wrong dtype is refused, in every place, before anything is written."""
+    good, wide = tensor(np.ones((2, 3))), tensor(np.ones((2, 3)), "float64")
+    for y_true, y_pred, weights in (
+        (wide, good, None),
+        (good, wide, None),
+        (good, good, tensor(np.ones(2), "int32")),
+    ):
+        with pytest.raises((TypeError, ValueError), match="float32"):
+            _core.loss("mean_squared_error", y_true, y_pred, weights, False, 0.0, True)
+    with pytest.raises((TypeError, ValueError), match="int32"):
+        _core.loss("sparse_categorical_crossentropy", tensor(np.zeros(2)), good, None, False, 0.0, True)
+    narrow, broad = _core.Variable(good), _core.Variable(wide)
+    adam, sgd = (0.1, 0.9, 0.999, 1e-7, None), (0.1, 0.9, False, None)
+    for w, g, slot in ((broad, good, narrow), (narrow, wide, narrow), (narrow, good, broad)):
+        with pytest.raises((TypeError, ValueError), match="float32"):
+            _core.adam_step([w], [g], [slot], [slot], None, *adam)
+        with pytest.raises((TypeError, ValueError), match="float32"):
+            _core.sgd_step([w], [g], [slot], *sgd)
+    for operation in (
+        lambda: _core.add_(good, wide),
+        lambda: _core.add_(wide, good),
+        lambda: _core.scale_(wide, 2.0),
+        lambda: _core.clip_(wide, 0.0, 0.5),
+        lambda: _core.multiply(good, wide),
+        lambda: _core.squared_norm(wide),
+        lambda: _core.activation_backward("tanh", good, good, wide),
+    ):
+        with pytest.raises((TypeError, ValueError), match="float32"):
+            operation()
+    for array in (good, wide, narrow, broad):
+        np.testing.assert_array_equal(array.numpy(), 1.0)
+
+
 def test_wrong_arguments_of_primitives() -> None:
     a, b = tensor(np.zeros((2, 3))), tensor(np.zeros((3, 2)))
     with pytest.raises(ValueError, match=r"\("):

@@ -25,7 +25,7 @@ from native_support import (
     variable,
 )
 
-# Forward, in units of float32 roundoff u = 6e-8. A pre-activation sums K <= 390 products whose partial sums stay
+# Forward, in units of float32 roundoff u = 6e-8. A pre-activation sums K <= 390 products, partial sums stay
 # around 1: a random walk of sqrt(K) u / 2 = 10 u. Gates pass a quarter of it on, the candidate at most all of
 # it, halved by the input gate; with 4 ULP of the activations a step adds 5 u to c. A forget gate around 0.75
 # makes a geometric sum of factor 4 of that, and o tanh'(c) < 0.5 halves it: 10 u = 6e-7 in an output, here
@@ -116,9 +116,19 @@ def test_many_random_cases(case: RecurrentCase) -> None:
     check(case)
 
 
-@pytest.mark.parametrize(
-    "shape", [(40, 60, 130, 260), (1, 60, 1, 260), (40, 60, 130, 1), (1, 1, 1, 1), (13, 7, 3, 17)]
-)
+EXTREMES = [
+    (40, 60, 130, 260),
+    (1, 60, 1, 260),
+    (40, 60, 130, 1),
+    (1, 1, 1, 1),
+    (300, 2, 3, 17),
+    (3, 700, 5, 20),
+    (2, 4, 70, 1030),
+    (2, 3, 2000, 20),
+]
+
+
+@pytest.mark.parametrize("shape", EXTREMES)
 def test_extreme_shapes(shape: tuple[int, int, int, int]) -> None:
     check(recurrent_case(11, *shape, reset=True, mask="holes"))
 
@@ -284,10 +294,37 @@ def test_a_masked_nan_is_never_read_into_the_state(isa: str) -> None:
     assert_bits(dirty.forward(dirty.weights())[0], case.forward(case.weights())[0])
 
 
+@pytest.mark.parametrize("given_state", ["h0", "c0"])
+def test_one_initial_state(given_state: str) -> None:
+    case = recurrent_case(38, 5, 6, 4, 18, mask="holes", reset=True)
+    check(replace(case, h0=None) if given_state == "c0" else replace(case, c0=None))
+
+
+def test_weights_written_between_forward_and_backward(isa: str) -> None:
+    """The gradient is that of the weights which the forward call saw."""
+    case = recurrent_case(39, 5, 6, 4, 18)
+    kernel, recurrent = variable(case.kernel), variable(case.recurrent)
+    assert case.bias is not None
+    weights = _core.RecurrentWeights("lstm", kernel, recurrent, variable(case.bias), "tanh", "sigmoid")
+    saved = case.forward(weights, training=True)[3]
+    kernel.assign(tensor(case.kernel * 3.0))
+    recurrent.assign(tensor(case.recurrent * 3.0))
+    expected = case.gradients()
+    for name, value in case.backward(weights, saved).items():
+        wanted = expected[name]
+        assert value is not None
+        assert wanted is not None
+        assert_bits(value, wanted, name)
+
+
 def test_empty_batch(isa: str) -> None:
     case = recurrent_case(34, 2, 3, 4, 5).rows(slice(0, 0))
-    output, h, c, _ = case.forward(case.weights())
+    weights = case.weights()
+    output, h, c, saved = case.forward(weights, training=True)
     assert output.shape == (0, 3, 5)
+    for name, gradient in case.backward(weights, saved).items():
+        assert gradient is not None
+        np.testing.assert_array_equal(gradient, 0.0, err_msg=name)
     assert h.shape == (0, 5)
     assert c.shape == (0, 5)
     output = replace(case, return_sequences=False).forward(case.weights())[0]
@@ -296,6 +333,7 @@ def test_empty_batch(isa: str) -> None:
 
 WRONG: dict[str, dict[str, Any]] = {
     "rank of inputs": {"x": np.zeros((2, 4), np.float32)},
+    "no time step": {"x": np.zeros((2, 0, 4), np.float32)},
     "features of inputs": {"x": np.zeros((2, 3, 5), np.float32)},
     "mask": {"mask": np.ones((2, 4), bool)},
     "reset": {"reset": np.ones((3, 3), bool)},
@@ -342,7 +380,24 @@ def test_wrong_shapes_of_backward_leave_saved_good(name: str) -> None:
 
 
 def test_wrong_dtypes() -> None:
+    """Never taken for float32: a wrong dtype is refused, in every place."""
     case = recurrent_case(37, 2, 3, 4, 5)
-    arguments = (None, None, None, None, True, False, False, False)
-    with pytest.raises((TypeError, ValueError)):
-        _core.recurrent_forward(case.weights(), tensor(case.x, "float64"), *arguments)
+    weights = case.weights()
+    x, state, flags = tensor(case.x), tensor(case.h0, "float64"), (True, False, False, True)
+    mask = tensor(np.ones((2, 3)), "uint8")
+    for arguments in (
+        (tensor(case.x, "float64"), None, None, None, None),
+        (x, mask, None, None, None),
+        (x, None, mask, None, None),
+        (x, None, None, state, None),
+        (x, None, None, None, state),
+    ):
+        with pytest.raises((TypeError, ValueError), match=r"float32|bool"):
+            _core.recurrent_forward(weights, *arguments, *flags)
+    saved = case.forward(weights, training=True)[3]
+    assert saved is not None
+    with pytest.raises((TypeError, ValueError), match="float32"):
+        _core.recurrent_backward(weights, saved, None, state, None, True, True)
+    wide = _core.Variable(tensor(case.kernel, "float64"))
+    with pytest.raises((TypeError, ValueError), match="float32"):
+        _core.RecurrentWeights("lstm", wide, variable(case.recurrent), None, "tanh", "sigmoid")

@@ -161,6 +161,13 @@ def test_large_ids_do_not_wrap_around(value: int) -> None:
         _core.as_tensor(np.array([0, value], np.int64), "int32")
 
 
+@pytest.mark.parametrize("value", [1.5, np.nan, np.inf, 1e20, -0.25])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_numbers_that_are_not_whole_do_not_become_ids(value: float, dtype: str) -> None:
+    with pytest.raises(ValueError):
+        _core.as_tensor(np.array([0.0, value], dtype), "int32")
+
+
 def test_array_protocol() -> None:
     t = tensor(np.arange(6.0).reshape(2, 3))
     assert np.shares_memory(np.asarray(t), t.numpy())
