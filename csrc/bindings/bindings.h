@@ -1,4 +1,5 @@
-// What the files of the bindings share (floor 3): their registration functions, and conversions of arguments and results.
+// What the files of the bindings share (floor 3): their registration functions, and conversions of arguments and
+// results.
 #pragma once
 
 #include <pybind11/pybind11.h>
@@ -21,12 +22,19 @@ void bind_machine(py::module_& module);
 core::Shape shape_from_python(const py::handle& extents);
 py::tuple shape_to_python(const core::Shape& shape);
 
-// None is the undefined tensor, in both directions.
-inline const core::Tensor& optional(const core::Tensor* tensor) {
-    static const core::Tensor none;
-    return tensor == nullptr ? none : *tensor;
-}
-inline py::object optional(core::Tensor&& tensor) {
+// An argument that is a Tensor or None, the undefined tensor. pybind11's own pointers take None too, but look for
+// foreign types first, at the price of a Python exception for every None.
+struct OptionalTensor {
+    const core::Tensor* tensor = nullptr;
+
+    const core::Tensor& get() const {
+        static const core::Tensor none;
+        return tensor == nullptr ? none : *tensor;
+    }
+};
+
+// The undefined tensor is None.
+inline py::object or_none(core::Tensor&& tensor) {
     if (!tensor.defined()) return py::none();
     return py::cast(std::move(tensor));
 }
@@ -43,3 +51,20 @@ std::invoke_result_t<F> run(double work, F&& function) {
 }
 
 }  // namespace lstm_native::bindings
+
+namespace pybind11::detail {
+
+template <>
+struct type_caster<lstm_native::bindings::OptionalTensor> {
+    PYBIND11_TYPE_CASTER(lstm_native::bindings::OptionalTensor, const_name("Tensor | None"));
+
+    bool load(handle source, bool convert) {
+        if (source.is_none()) return true;
+        make_caster<lstm_native::core::Tensor> tensor;
+        if (!tensor.load(source, convert)) return false;
+        value.tensor = cast_op<lstm_native::core::Tensor*>(tensor);
+        return true;
+    }
+};
+
+}  // namespace pybind11::detail

@@ -15,8 +15,7 @@ namespace {
 using core::DType;
 using core::Tensor;
 
-constexpr DType kDTypes[] = {DType::float32, DType::float64, DType::int32,
-                             DType::int64,   DType::uint8,   DType::boolean};
+constexpr DType kDTypes[] = {DType::float32, DType::float64, DType::int32, DType::int64, DType::uint8, DType::boolean};
 
 // Elements from which on a conversion lets other Python threads run.
 constexpr double kConversionWork = 1.0;
@@ -38,14 +37,27 @@ static_assert(sizeof(long) == 8, "type numbers below take long to have 64 bits")
 
 bool find_dtype(int type, DType* dtype) {
     switch (type) {
-        case kNumpyFloat32: *dtype = DType::float32; return true;
-        case kNumpyFloat64: *dtype = DType::float64; return true;
-        case kNumpyInt32: *dtype = DType::int32; return true;
+        case kNumpyFloat32:
+            *dtype = DType::float32;
+            return true;
+        case kNumpyFloat64:
+            *dtype = DType::float64;
+            return true;
+        case kNumpyInt32:
+            *dtype = DType::int32;
+            return true;
         case kNumpyLong:
-        case kNumpyLongLong: *dtype = DType::int64; return true;
-        case kNumpyUint8: *dtype = DType::uint8; return true;
-        case kNumpyBool: *dtype = DType::boolean; return true;
-        default: return false;
+        case kNumpyLongLong:
+            *dtype = DType::int64;
+            return true;
+        case kNumpyUint8:
+            *dtype = DType::uint8;
+            return true;
+        case kNumpyBool:
+            *dtype = DType::boolean;
+            return true;
+        default:
+            return false;
     }
 }
 
@@ -76,8 +88,8 @@ void convert_elements(const Tensor& source, const Tensor& target) {
     const std::int64_t count = source.count();
     for (std::int64_t i = 0; i < count; ++i) {
         if (!fits<To>(in[i])) {
-            core::fail("found ", +in[i], " at element ", i, " of an array of shape ", source.shape().text(), ", expected ",
-                       std::is_floating_point_v<From> ? "whole numbers" : "numbers", " that ",
+            core::fail("found ", +in[i], " at element ", i, " of an array of shape ", source.shape().text(),
+                       ", expected ", std::is_floating_point_v<From> ? "whole numbers" : "numbers", " that ",
                        core::name_of(target.dtype()), " can hold");
         }
         if constexpr (std::is_same_v<To, bool>) {
@@ -91,12 +103,18 @@ void convert_elements(const Tensor& source, const Tensor& target) {
 template <class From>
 void convert_from(const Tensor& source, const Tensor& target) {
     switch (target.dtype()) {
-        case DType::float32: return convert_elements<From, float>(source, target);
-        case DType::float64: return convert_elements<From, double>(source, target);
-        case DType::int32: return convert_elements<From, std::int32_t>(source, target);
-        case DType::int64: return convert_elements<From, std::int64_t>(source, target);
-        case DType::uint8: return convert_elements<From, std::uint8_t>(source, target);
-        case DType::boolean: return convert_elements<From, bool>(source, target);
+        case DType::float32:
+            return convert_elements<From, float>(source, target);
+        case DType::float64:
+            return convert_elements<From, double>(source, target);
+        case DType::int32:
+            return convert_elements<From, std::int32_t>(source, target);
+        case DType::int64:
+            return convert_elements<From, std::int64_t>(source, target);
+        case DType::uint8:
+            return convert_elements<From, std::uint8_t>(source, target);
+        case DType::boolean:
+            return convert_elements<From, bool>(source, target);
     }
 }
 
@@ -133,8 +151,10 @@ const char* nearest_dtype(const py::array& array, DType target) {
             // Only uint64 has values that int64 has not; as floats they keep what a float can hold.
             if (type.num() != kNumpyUlong && type.num() != kNumpyUlongLong) return "int64";
             return to_float ? "float64" : nullptr;
-        case 'f': return type.itemsize() < 4 ? "float32" : "float64";
-        default: break;
+        case 'f':
+            return type.itemsize() < 4 ? "float32" : "float64";
+        default:
+            break;
     }
     if (type.num() >= kNumpyFirstUserType) return "float32";  // bfloat16 and its like
     throw py::type_error(core::message("expected an array of numbers, got dtype ", std::string(py::str(type))));
@@ -147,8 +167,8 @@ Tensor tensor_from_array(py::array array, DType dtype) {
         if (nearest == nullptr) {  // uint64 to an integer
             const py::object limit = numpy().attr("iinfo")("int64").attr("max");
             if (array.size() != 0 && array.attr("max")().attr("__gt__")(limit).cast<bool>()) {
-                core::fail("found ", std::string(py::str(array.attr("max")())), " in an array of dtype uint64, expected numbers that ",
-                           core::name_of(dtype), " can hold");
+                core::fail("found ", std::string(py::str(array.attr("max")())),
+                           " in an array of dtype uint64, expected numbers that ", core::name_of(dtype), " can hold");
             }
         }
         // A copy also of read-only memory: a tensor may be written.
@@ -170,12 +190,18 @@ core::DType dtype_from_name(std::string_view name) {
 
 int numpy_type(DType dtype) {
     switch (dtype) {
-        case DType::float32: return kNumpyFloat32;
-        case DType::float64: return kNumpyFloat64;
-        case DType::int32: return kNumpyInt32;
-        case DType::int64: return kNumpyLong;
-        case DType::uint8: return kNumpyUint8;
-        case DType::boolean: return kNumpyBool;
+        case DType::float32:
+            return kNumpyFloat32;
+        case DType::float64:
+            return kNumpyFloat64;
+        case DType::int32:
+            return kNumpyInt32;
+        case DType::int64:
+            return kNumpyLong;
+        case DType::uint8:
+            return kNumpyUint8;
+        case DType::boolean:
+            return kNumpyBool;
     }
     return kNumpyFloat32;
 }
@@ -205,12 +231,18 @@ Tensor convert(const Tensor& source, DType dtype) {
     Tensor target = Tensor::empty(source.shape(), dtype);
     run(kConversionWork * static_cast<double>(source.count()), [&] {
         switch (source.dtype()) {
-            case DType::float32: return convert_from<float>(source, target);
-            case DType::float64: return convert_from<double>(source, target);
-            case DType::int32: return convert_from<std::int32_t>(source, target);
-            case DType::int64: return convert_from<std::int64_t>(source, target);
-            case DType::uint8: return convert_from<std::uint8_t>(source, target);
-            case DType::boolean: return convert_from<bool>(source, target);
+            case DType::float32:
+                return convert_from<float>(source, target);
+            case DType::float64:
+                return convert_from<double>(source, target);
+            case DType::int32:
+                return convert_from<std::int32_t>(source, target);
+            case DType::int64:
+                return convert_from<std::int64_t>(source, target);
+            case DType::uint8:
+                return convert_from<std::uint8_t>(source, target);
+            case DType::boolean:
+                return convert_from<bool>(source, target);
         }
     });
     return target;

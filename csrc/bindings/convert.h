@@ -11,7 +11,7 @@
 namespace lstm_native::bindings {
 
 core::DType dtype_from_name(std::string_view name);  // invalid_argument: unknown
-int numpy_type(core::DType dtype);                    // NumPy's type number
+int numpy_type(core::DType dtype);                   // NumPy's type number
 
 // Keeps a Python object alive for as long as C++ needs it; may be let go by any thread.
 std::shared_ptr<void> hold(py::object object);

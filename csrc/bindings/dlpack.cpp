@@ -29,17 +29,22 @@ dlpack::DataType type_of(DType dtype) {
     const auto bits = static_cast<std::uint8_t>(8 * core::size_of(dtype));
     switch (dtype) {
         case DType::float32:
-        case DType::float64: return {dlpack::kFloat, bits, 1};
+        case DType::float64:
+            return {dlpack::kFloat, bits, 1};
         case DType::int32:
-        case DType::int64: return {dlpack::kInt, bits, 1};
-        case DType::uint8: return {dlpack::kUint, bits, 1};
-        case DType::boolean: return {dlpack::kBool, bits, 1};
+        case DType::int64:
+            return {dlpack::kInt, bits, 1};
+        case DType::uint8:
+            return {dlpack::kUint, bits, 1};
+        case DType::boolean:
+            return {dlpack::kBool, bits, 1};
     }
     return {dlpack::kFloat, bits, 1};
 }
 
 bool find_dtype(const dlpack::DataType& type, DType* dtype) {
-    for (const DType known : {DType::float32, DType::float64, DType::int32, DType::int64, DType::uint8, DType::boolean}) {
+    for (const DType known :
+         {DType::float32, DType::float64, DType::int32, DType::int64, DType::uint8, DType::boolean}) {
         const dlpack::DataType expected = type_of(known);
         if (type.code == expected.code && type.bits == expected.bits && type.lanes == 1) {
             *dtype = known;
@@ -71,8 +76,8 @@ py::capsule make_capsule(const Tensor& tensor, bool copied) {
     M& managed = exported->managed;
     managed.context = exported.get();
     managed.deleter = [](M* self) { delete static_cast<Export<M>*>(self->context); };
-    managed.array = {tensor.raw(),    {dlpack::kCpu, 0},  tensor.rank(), type_of(tensor.dtype()),
-                     exported->shape, exported->strides, 0};
+    managed.array = {
+        tensor.raw(), {dlpack::kCpu, 0}, tensor.rank(), type_of(tensor.dtype()), exported->shape, exported->strides, 0};
     if constexpr (std::is_same_v<M, ManagedVersioned>) {
         managed.major = dlpack::kMajor;
         managed.minor = dlpack::kMinor;
@@ -106,13 +111,21 @@ Tensor take(const py::object& capsule) {
     if (managed == nullptr) throw py::error_already_set();
     if constexpr (std::is_same_v<M, ManagedVersioned>) {
         if (managed->major != dlpack::kMajor) {
-            throw py::buffer_error(core::message("the array comes as DLPack ", managed->major, ", expected ", dlpack::kMajor));
+            throw py::buffer_error(
+                core::message("the array comes as DLPack ", managed->major, ", expected ", dlpack::kMajor));
         }
         if ((managed->flags & dlpack::kReadOnly) != 0) return Tensor();
     }
     const dlpack::Array& array = managed->array;
+    const dlpack::DataType& type = array.dtype;
+    if (type.lanes != 1 ||
+        (type.code > dlpack::kFloat && type.code != dlpack::kComplex && type.code != dlpack::kBool)) {
+        throw py::type_error(core::message("an array has the DLPack dtype (code ", +type.code, ", bits ", +type.bits,
+                                           ", lanes ", type.lanes,
+                                           "), expected one that NumPy has; convert it to float32"));
+    }
     DType dtype{};
-    if (!find_dtype(array.dtype, &dtype) || !is_row_major(array)) return Tensor();
+    if (!find_dtype(type, &dtype) || !is_row_major(array)) return Tensor();
     const core::Shape shape(array.shape, array.rank);
     auto* const data = static_cast<char*>(array.data) + array.byte_offset;
     if (reinterpret_cast<std::uintptr_t>(data) % core::size_of(dtype) != 0) return Tensor();

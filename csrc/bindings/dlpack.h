@@ -17,6 +17,7 @@ inline constexpr std::int32_t kCudaHost = 3;  // pinned memory of the host
 inline constexpr std::uint8_t kInt = 0;
 inline constexpr std::uint8_t kUint = 1;
 inline constexpr std::uint8_t kFloat = 2;
+inline constexpr std::uint8_t kComplex = 5;
 inline constexpr std::uint8_t kBool = 6;
 
 // Flags of a versioned array

@@ -26,8 +26,8 @@ double recurrent_work(const ops::RecurrentWeights& weights, double steps) {
            static_cast<double>(weights.gate_columns());
 }
 
-py::tuple recurrent_forward(ops::RecurrentWeights& weights, const Tensor& inputs, const Tensor* mask,
-                            const Tensor* reset, const Tensor* initial_h, const Tensor* initial_c,
+py::tuple recurrent_forward(ops::RecurrentWeights& weights, const Tensor& inputs, OptionalTensor mask,
+                            OptionalTensor reset, OptionalTensor initial_h, OptionalTensor initial_c,
                             bool return_sequences, bool go_backwards, bool zero_output_for_mask, bool training) {
     ops::RecurrentOptions options;
     options.return_sequences = return_sequences;
@@ -37,22 +37,22 @@ py::tuple recurrent_forward(ops::RecurrentWeights& weights, const Tensor& inputs
     // Any shape may come here; wrong ones are the operation's to refuse.
     const double steps = inputs.rank() == 3 ? static_cast<double>(inputs.shape()[0] * inputs.shape()[1]) : 0.0;
     ops::RecurrentResult result = run(recurrent_work(weights, steps), [&] {
-        return ops::recurrent_forward(weights, inputs, optional(mask), optional(reset), optional(initial_h),
-                                      optional(initial_c), options);
+        return ops::recurrent_forward(weights, inputs, mask.get(), reset.get(), initial_h.get(), initial_c.get(),
+                                      options);
     });
     return py::make_tuple(std::move(result.output), std::move(result.h), std::move(result.c), std::move(result.saved));
 }
 
-py::tuple recurrent_backward(ops::RecurrentWeights& weights, ops::RecurrentSaved& saved, const Tensor* d_output,
-                             const Tensor* d_h, const Tensor* d_c, bool need_d_inputs, bool need_d_initial) {
+py::tuple recurrent_backward(ops::RecurrentWeights& weights, ops::RecurrentSaved& saved, OptionalTensor d_output,
+                             OptionalTensor d_h, OptionalTensor d_c, bool need_d_inputs, bool need_d_initial) {
     const double steps = static_cast<double>(saved.forward.B) * static_cast<double>(saved.forward.T);
     ops::RecurrentGradients result = run(2.0 * recurrent_work(weights, steps), [&] {
-        return ops::recurrent_backward(weights, saved, optional(d_output), optional(d_h), optional(d_c), need_d_inputs,
+        return ops::recurrent_backward(weights, saved, d_output.get(), d_h.get(), d_c.get(), need_d_inputs,
                                        need_d_initial);
     });
-    return py::make_tuple(optional(std::move(result.d_inputs)), optional(std::move(result.d_kernel)),
-                          optional(std::move(result.d_recurrent_kernel)), optional(std::move(result.d_bias)),
-                          optional(std::move(result.d_initial_h)), optional(std::move(result.d_initial_c)));
+    return py::make_tuple(or_none(std::move(result.d_inputs)), or_none(std::move(result.d_kernel)),
+                          or_none(std::move(result.d_recurrent_kernel)), or_none(std::move(result.d_bias)),
+                          or_none(std::move(result.d_initial_h)), or_none(std::move(result.d_initial_c)));
 }
 
 double dense_work(const ops::DenseWeights& weights, const Tensor& x) {
@@ -64,10 +64,10 @@ Tensor dense_forward(ops::DenseWeights& weights, const Tensor& x) {
 }
 
 py::tuple dense_backward(ops::DenseWeights& weights, const Tensor& x, const Tensor& d_y, bool need_d_x) {
-    ops::DenseGradients result = run(2.0 * dense_work(weights, x),
-                                     [&] { return ops::dense_backward(weights, x, d_y, need_d_x); });
-    return py::make_tuple(optional(std::move(result.d_x)), optional(std::move(result.d_kernel)),
-                          optional(std::move(result.d_bias)));
+    ops::DenseGradients result =
+        run(2.0 * dense_work(weights, x), [&] { return ops::dense_backward(weights, x, d_y, need_d_x); });
+    return py::make_tuple(or_none(std::move(result.d_x)), or_none(std::move(result.d_kernel)),
+                          or_none(std::move(result.d_bias)));
 }
 
 Tensor embedding_forward(const Variable& table, const Tensor& ids) {
@@ -97,7 +97,8 @@ py::list activation_names() {
 
 Tensor activation_forward(const char* name, const Tensor& x) {
     const core::Activation activation = activation_from_name(name);
-    return run(kActivationCost * static_cast<double>(x.count()), [&] { return ops::activation_forward(activation, x); });
+    return run(kActivationCost * static_cast<double>(x.count()),
+               [&] { return ops::activation_forward(activation, x); });
 }
 
 Tensor activation_backward(const char* name, const Tensor& x, const Tensor& y, const Tensor& d_y) {
@@ -110,14 +111,17 @@ Tensor activation_backward(const char* name, const Tensor& x, const Tensor& y, c
 
 void bind_layers(py::module_& module) {
     using VariablePointer = std::shared_ptr<Variable>;
+    const py::arg present = py::arg().none(false);  // a smart pointer takes None as null otherwise
 
     py::class_<ops::RecurrentWeights>(module, "RecurrentWeights")
         .def(py::init<const std::string&, VariablePointer, VariablePointer, VariablePointer, const std::string&,
-                      const std::string&>());
+                      const std::string&>(),
+             py::arg(), present, present, py::arg(), py::arg(), py::arg());
     py::class_<ops::RecurrentSaved, std::shared_ptr<ops::RecurrentSaved>>(module, "RecurrentSaved");
     module.def("recurrent_forward", &recurrent_forward).def("recurrent_backward", &recurrent_backward);
 
-    py::class_<ops::DenseWeights>(module, "DenseWeights").def(py::init<VariablePointer, VariablePointer>());
+    py::class_<ops::DenseWeights>(module, "DenseWeights")
+        .def(py::init<VariablePointer, VariablePointer>(), present, py::arg());
     module.def("dense_forward", &dense_forward).def("dense_backward", &dense_backward);
 
     module.def("embedding_forward", &embedding_forward).def("embedding_backward", &embedding_backward);

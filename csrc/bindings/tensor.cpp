@@ -31,12 +31,24 @@ py::buffer_info buffer_of(const Tensor& tensor) {
     std::vector<py::ssize_t> shape(tensor.shape().data(), tensor.shape().data() + tensor.rank());
     const char* format = "";
     switch (tensor.dtype()) {
-        case core::DType::float32: format = "f"; break;
-        case core::DType::float64: format = "d"; break;
-        case core::DType::int32: format = "i"; break;
-        case core::DType::int64: format = "l"; break;
-        case core::DType::uint8: format = "B"; break;
-        case core::DType::boolean: format = "?"; break;
+        case core::DType::float32:
+            format = "f";
+            break;
+        case core::DType::float64:
+            format = "d";
+            break;
+        case core::DType::int32:
+            format = "i";
+            break;
+        case core::DType::int64:
+            format = "l";
+            break;
+        case core::DType::uint8:
+            format = "B";
+            break;
+        case core::DType::boolean:
+            format = "?";
+            break;
     }
     const auto item = static_cast<py::ssize_t>(core::size_of(tensor.dtype()));
     auto strides = py::detail::c_strides(shape, item);
@@ -69,8 +81,8 @@ py::capsule dlpack_of(const Tensor& self, const py::object& stream, const py::ob
 }  // namespace
 
 core::Shape shape_from_python(const py::handle& extents) {
-    const auto sequence = py::reinterpret_steal<py::object>(
-        PySequence_Fast(extents.ptr(), "expected a sequence of integers as shape"));
+    const auto sequence =
+        py::reinterpret_steal<py::object>(PySequence_Fast(extents.ptr(), "expected a sequence of integers as shape"));
     if (!sequence) throw py::error_already_set();
     const py::ssize_t rank = PySequence_Fast_GET_SIZE(sequence.ptr());
     if (rank > core::kMaxRank) core::fail("a shape has ", rank, " axes, expected at most ", core::kMaxRank);
@@ -99,8 +111,10 @@ void bind_tensor(py::module_& module) {
     tensor.def_buffer([](const Tensor& self) { return buffer_of(self); })
         .def("numpy", [](const py::object& self) { return view_as_numpy(*self.cast<const Tensor*>(), self); })
         .def("copy", &Tensor::copy)
-        .def("reshape", [](const Tensor& self, const py::object& shape) { return self.reshape(shape_from_python(shape)); },
-             py::arg("shape"))
+        .def(
+            "reshape",
+            [](const Tensor& self, const py::object& shape) { return self.reshape(shape_from_python(shape)); },
+            py::arg("shape"))
         .def("__len__",
              [](const Tensor& self) {
                  if (self.rank() == 0) throw py::type_error("len() of a Tensor without axes");
@@ -108,7 +122,8 @@ void bind_tensor(py::module_& module) {
              })
         .def("__repr__",
              [](const Tensor& self) {
-                 return core::message("Tensor(shape=", self.shape().text(), ", dtype=", core::name_of(self.dtype()), ")");
+                 return core::message("Tensor(shape=", self.shape().text(), ", dtype=", core::name_of(self.dtype()),
+                                      ")");
              })
         .def("__array__", &as_numpy, py::arg("dtype") = py::none(), py::arg("copy") = py::none())
         .def("__dlpack__", &dlpack_of, py::kw_only(), py::arg("stream") = py::none(),

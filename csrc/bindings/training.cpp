@@ -68,8 +68,8 @@ public:
 
 private:
     [[noreturn]] void refuse(const py::handle& item, const char* expected) const {
-        throw py::type_error(core::message(name_, " holds an object of type ", Py_TYPE(item.ptr())->tp_name,
-                                           ", expected ", expected));
+        throw py::type_error(
+            core::message(name_, " holds an object of type ", Py_TYPE(item.ptr())->tp_name, ", expected ", expected));
     }
 
     const char* name_;
@@ -163,9 +163,8 @@ Tensor random_truncated_normal(const py::object& shape, double mean, double stdd
 
 Tensor random_permutation(std::int64_t n, std::uint64_t seed, std::uint64_t offset) {
     if (n < 0) core::fail("random_permutation: n is ", n, ", expected 0 or more");
-    return random_tensor(py::make_tuple(n), core::DType::int64, [=](const Tensor& out) {
-        core::fill_permutation(out.data<std::int64_t>(), n, seed, offset);
-    });
+    return random_tensor(py::make_tuple(n), core::DType::int64,
+                         [=](const Tensor& out) { core::fill_permutation(out.data<std::int64_t>(), n, seed, offset); });
 }
 
 Tensor dropout_mask(const py::object& shape, double rate, std::uint64_t seed, std::uint64_t offset) {
@@ -181,18 +180,12 @@ void bind_training(py::module_& module) {
     module.def("loss", &loss).def("adam_step", &adam_step).def("sgd_step", &sgd_step);
 
     module
-        .def("add_",
-             [](const Tensor& target, const Tensor& other) {
-                 run(element_work(target), [&] { ops::add_(target, other); });
-             })
-        .def("scale_",
-             [](const Tensor& target, double factor) {
-                 run(element_work(target), [&] { ops::scale_(target, factor); });
-             })
-        .def("clip_",
-             [](const Tensor& target, double low, double high) {
-                 run(element_work(target), [&] { ops::clip_(target, low, high); });
-             })
+        .def("add_", [](const Tensor& target,
+                        const Tensor& other) { run(element_work(target), [&] { ops::add_(target, other); }); })
+        .def("scale_", [](const Tensor& target,
+                          double factor) { run(element_work(target), [&] { ops::scale_(target, factor); }); })
+        .def("clip_", [](const Tensor& target, double low,
+                         double high) { run(element_work(target), [&] { ops::clip_(target, low, high); }); })
         .def("multiply",
              [](const Tensor& a, const Tensor& b) { return run(element_work(a), [&] { return ops::multiply(a, b); }); })
         .def("squared_norm",

@@ -10,7 +10,7 @@ namespace lstm_native::core {
 #if defined(__x86_64__) || defined(__i386__)
 
 namespace {
-constexpr unsigned kFlushToZero = 1u << 15;       // MXCSR.FTZ: subnormal results become zero
+constexpr unsigned kFlushToZero = 1u << 15;      // MXCSR.FTZ: subnormal results become zero
 constexpr unsigned kDenormalsAreZero = 1u << 6;  // MXCSR.DAZ: subnormal operands count as zero
 }  // namespace
 

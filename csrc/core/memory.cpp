@@ -22,13 +22,13 @@ namespace {
 
 constexpr std::size_t kUnit = kAlignment;
 constexpr int kUncached = -1;
-constexpr int kClasses = 80;                                        // the last one: 128 MiB
+constexpr int kClasses = 80;  // the last one: 128 MiB
 constexpr std::size_t kLargestUnits = std::size_t{1} << 21;
 constexpr std::size_t kHugePage = std::size_t{2} << 20;
-constexpr std::size_t kHugePageFrom = std::size_t{4} << 20;         // smaller blocks would waste much of a huge page
+constexpr std::size_t kHugePageFrom = std::size_t{4} << 20;  // smaller blocks would waste much of a huge page
 
 struct Header {
-    Header* newer;       // by age, over all classes
+    Header* newer;  // by age, over all classes
     Header* older;
     Header* class_next;  // within the class, the newest first
     Header* class_previous;

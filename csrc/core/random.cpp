@@ -20,7 +20,7 @@ constexpr std::uint32_t kWeyl0 = 0x9E3779B9u;
 constexpr std::uint32_t kWeyl1 = 0xBB67AE85u;
 constexpr int kRounds = 10;
 
-constexpr int kGroup = 8;                        // blocks made together, so that the compiler can use vectors
+constexpr int kGroup = 8;  // blocks made together, so that the compiler can use vectors
 constexpr std::int64_t kGroupWords = 4 * kGroup;
 constexpr std::int64_t kTaskWords = 512 * kGroupWords;  // numbers of one parallel task, tens of microseconds
 
@@ -112,18 +112,28 @@ double polynomial(const double (&coefficients)[8], double x) {
 // normal distribution", Applied Statistics 37 (1988), function PPND16, relative error about 1e-16. Its third
 // branch is for probabilities below exp(-25) = 1.4e-11, smaller than any that 32 bits give.
 double normal_quantile(double p) {
-    static constexpr double kA[8] = {3.3871328727963666080e0,  1.3314166789178437745e2,  1.9715909503065514427e3,
-                                     1.3731693765509461125e4,  4.5921953931549871457e4,  6.7265770927008700853e4,
-                                     3.3430575583588128105e4,  2.5090809287301226727e3};
-    static constexpr double kB[8] = {1.0,                      4.2313330701600911252e1,  6.8718700749205790830e2,
-                                     5.3941960214247511077e3,  2.1213794301586595867e4,  3.9307895800092710610e4,
-                                     2.8729085735721942674e4,  5.2264952788528545610e3};
-    static constexpr double kC[8] = {1.42343711074968357734e0, 4.63033784615654529590e0, 5.76949722146069140550e0,
-                                     3.64784832476320460504e0, 1.27045825245236838258e0, 2.41780725177450611770e-1,
+    static constexpr double kA[8] = {3.3871328727963666080e0, 1.3314166789178437745e2, 1.9715909503065514427e3,
+                                     1.3731693765509461125e4, 4.5921953931549871457e4, 6.7265770927008700853e4,
+                                     3.3430575583588128105e4, 2.5090809287301226727e3};
+    static constexpr double kB[8] = {1.0,
+                                     4.2313330701600911252e1,
+                                     6.8718700749205790830e2,
+                                     5.3941960214247511077e3,
+                                     2.1213794301586595867e4,
+                                     3.9307895800092710610e4,
+                                     2.8729085735721942674e4,
+                                     5.2264952788528545610e3};
+    static constexpr double kC[8] = {1.42343711074968357734e0,  4.63033784615654529590e0, 5.76949722146069140550e0,
+                                     3.64784832476320460504e0,  1.27045825245236838258e0, 2.41780725177450611770e-1,
                                      2.27238449892691845833e-2, 7.74545014278341407640e-4};
-    static constexpr double kD[8] = {1.0,                       2.05319162663775882187e0, 1.67638483018380384940e0,
-                                     6.89767334985100004550e-1, 1.48103976427480074590e-1, 1.51986665636164571966e-2,
-                                     5.47593808499534494600e-4, 1.05075007164441684324e-9};
+    static constexpr double kD[8] = {1.0,
+                                     2.05319162663775882187e0,
+                                     1.67638483018380384940e0,
+                                     6.89767334985100004550e-1,
+                                     1.48103976427480074590e-1,
+                                     1.51986665636164571966e-2,
+                                     5.47593808499534494600e-4,
+                                     1.05075007164441684324e-9};
     const double q = p - 0.5;
     if (q >= -0.425 && q <= 0.425) {
         const double r = 0.180625 - q * q;
@@ -157,9 +167,8 @@ void fill_uniform(float* out, std::int64_t n, double low, double high, std::uint
 }
 
 void fill_normal(float* out, std::int64_t n, double mean, double stddev, std::uint64_t seed, std::uint64_t offset) {
-    fill(out, n, seed, offset, [=](std::uint32_t word) {
-        return static_cast<float>(mean + stddev * normal_quantile(open_unit(word)));
-    });
+    fill(out, n, seed, offset,
+         [=](std::uint32_t word) { return static_cast<float>(mean + stddev * normal_quantile(open_unit(word))); });
 }
 
 void fill_truncated_normal(float* out, std::int64_t n, double mean, double stddev, std::uint64_t seed,

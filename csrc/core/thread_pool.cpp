@@ -35,7 +35,7 @@ constexpr microseconds kWorkerSpin{50};
 // workers, so that small calls do not wait in vain.
 constexpr microseconds kMostPatience{100};
 constexpr microseconds kLeastPatience{5};
-constexpr int kPausesPerLook = 32;      // a few microseconds between looks at the clock
+constexpr int kPausesPerLook = 32;       // a few microseconds between looks at the clock
 constexpr int kSpinsBeforeYield = 2000;  // tens of microseconds
 constexpr std::size_t kStackBytes = std::size_t{1} << 20;
 constexpr unsigned kCallsBeforeRetry = 1024;  // after the system refused a thread
@@ -170,7 +170,9 @@ void Pool::wake(int count) {
     for (int id = 0; id < count; ++id) {
         Worker& worker = *worker_[id];
         if (!worker.asleep.load(std::memory_order_seq_cst)) continue;
-        { const std::lock_guard<std::mutex> lock(worker.mutex); }
+        {
+            const std::lock_guard<std::mutex> lock(worker.mutex);
+        }
         worker.wake_up.notify_one();
     }
 }

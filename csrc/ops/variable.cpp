@@ -19,6 +19,11 @@ void Variable::assign(const core::Tensor& value) {
     mark_written();
 }
 
+void check_float32(const char* name, const std::shared_ptr<Variable>& variable) {
+    core::check(variable == nullptr || variable->tensor().dtype() == core::DType::float32, name, " has dtype ",
+                variable == nullptr ? "" : core::name_of(variable->tensor().dtype()), ", expected float32");
+}
+
 PackCache::PackCache(std::initializer_list<std::shared_ptr<const Variable>> variables) {
     for (const auto& variable : variables) {
         if (variable != nullptr) variables_.push_back(variable);

@@ -37,6 +37,9 @@ private:
     std::atomic<std::uint64_t> version_{0};
 };
 
+// invalid_argument unless `variable` (null is fine) holds float32; `name` as in "LSTM: bias".
+void check_float32(const char* name, const std::shared_ptr<Variable>& variable);
+
 // One opaque pack of the given variables. Thread-safe; a reader's shared_ptr keeps its pack alive while others
 // make a new one.
 class PackCache {
