@@ -12,6 +12,8 @@ using core::Tensor;
 
 DenseWeights::DenseWeights(std::shared_ptr<Variable> kernel, std::shared_ptr<Variable> bias)
     : kernel_(std::move(kernel)), bias_(std::move(bias)), cache_({kernel_, bias_}) {
+    check_float32("Dense: kernel", kernel_);
+    check_float32("Dense: bias", bias_);
     const Shape& shape = kernel_->tensor().shape();
     check(shape.rank() == 2, "Dense: kernel has shape ", shape, ", expected (inputs, units)");
     check(bias_ == nullptr || bias_->tensor().shape() == Shape{shape[1]}, "Dense: bias has shape ",

@@ -61,6 +61,9 @@ RecurrentWeights::RecurrentWeights(const std::string& cell, std::shared_ptr<Vari
       bias_(std::move(bias)),
       cache_({kernel_, recurrent_kernel_, bias_}) {
     check(cell == "lstm", "RecurrentWeights: cell '", cell, "' is not known; expected 'lstm'");
+    check_float32("LSTM: kernel", kernel_);
+    check_float32("LSTM: recurrent_kernel", recurrent_kernel_);
+    check_float32("LSTM: bias", bias_);
     const Shape& recurrent = recurrent_kernel_->tensor().shape();
     check(recurrent.rank() == 2 && recurrent[0] > 0 && recurrent[1] == core::checked_mul(4, recurrent[0]),
           "LSTM: recurrent_kernel has shape ", recurrent, ", expected (units, 4 * units)");
