@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-import reference
 
+import reference
 from lstm_native import _core, losses
 
 RNG = np.random.default_rng(7)

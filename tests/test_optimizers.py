@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-import reference
 
+import reference
 from lstm_native import _core, optimizers
 from lstm_native.optimizers.schedules import LearningRateSchedule
 from lstm_native.variable import Variable

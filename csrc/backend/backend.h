@@ -49,16 +49,16 @@ typedef struct LnRecurrentConfig {
 
 typedef struct LnRecurrentForward {
     int64_t B, T;
-    const float* inputs;     /* (B, T, I) */
-    const uint8_t* control;  /* (B, T) or NULL: every step LN_UPDATE | LN_EMIT */
-    const float* initial_h;  /* (B, H) or NULL: zero */
-    const float* initial_c;  /* (B, H) or NULL: zero */
-    int32_t go_backwards;    /* step s reads inputs[:, T-1-s]; everything else is in processed order */
-    float* outputs;          /* (B, T, H), out, or NULL */
-    float* last_output;      /* (B, H), out, or NULL: the output of the last step; only where outputs is NULL */
-    float* last_h;           /* (B, H), out, or NULL */
-    float* last_c;           /* (B, H), out, or NULL */
-    void* saved;             /* NULL for inference, else recurrent_saved_bytes bytes for the backward call */
+    const float* inputs;    /* (B, T, I) */
+    const uint8_t* control; /* (B, T) or NULL: every step LN_UPDATE | LN_EMIT */
+    const float* initial_h; /* (B, H) or NULL: zero */
+    const float* initial_c; /* (B, H) or NULL: zero */
+    int32_t go_backwards;   /* step s reads inputs[:, T-1-s]; everything else is in processed order */
+    float* outputs;         /* (B, T, H), out, or NULL */
+    float* last_output;     /* (B, H), out, or NULL: the output of the last step; only where outputs is NULL */
+    float* last_h;          /* (B, H), out, or NULL */
+    float* last_c;          /* (B, H), out, or NULL */
+    void* saved;            /* NULL for inference, else recurrent_saved_bytes bytes for the backward call */
 } LnRecurrentForward;
 
 /* Gradients that come in may be NULL (zero); those that go out may be NULL (not wanted). Written, not added. */
@@ -103,8 +103,8 @@ typedef struct LnAdamArray {
     const float* gradient;
     float* m;
     float* v;
-    float* v_hat;  /* NULL unless amsgrad */
-    float decay;   /* variable -= variable * decay before the step; 0: none */
+    float* v_hat; /* NULL unless amsgrad */
+    float decay;  /* variable -= variable * decay before the step; 0: none */
     int64_t count;
 } LnAdamArray;
 
@@ -145,8 +145,8 @@ typedef struct LnBackend {
     LnStatus (*embedding_forward)(LnContext*, int64_t M, int64_t D, const float* table, const int32_t* ids,
                                   float* rows);
     /* d_table (V, D) = sums of the rows of d_rows (M, D) by id, in row order. */
-    LnStatus (*embedding_backward)(LnContext*, int64_t M, int64_t D, int64_t V, const int32_t* ids,
-                                   const float* d_rows, float* d_table);
+    LnStatus (*embedding_backward)(LnContext*, int64_t M, int64_t D, int64_t V, const int32_t* ids, const float* d_rows,
+                                   float* d_table);
 
     /* Elementwise over M*N, or along the N columns of each row (softmax, ...). y may be x. */
     LnStatus (*activation_forward)(LnContext*, int32_t activation, int64_t M, int64_t N, const float* x, float* y);

@@ -8,10 +8,34 @@ namespace lstm_native::core {
 
 // Values are part of the backend's C interface: append only.
 enum class Activation : std::int32_t {
-    linear, tanh, sigmoid, hard_sigmoid, relu, softsign,            // vector forms in the kernels
-    leaky_relu, relu6, elu, celu, selu, softplus, squareplus, soft_shrink, sparse_plus, silu, gelu,
-    tanh_shrink, sparse_sigmoid, exponential, hard_silu, hard_tanh, hard_shrink, mish, log_sigmoid,
-    softmax, log_softmax, sparsemax,                                // over the last axis
+    linear,
+    tanh,
+    sigmoid,
+    hard_sigmoid,
+    relu,
+    softsign,  // vector forms in the kernels
+    leaky_relu,
+    relu6,
+    elu,
+    celu,
+    selu,
+    softplus,
+    squareplus,
+    soft_shrink,
+    sparse_plus,
+    silu,
+    gelu,
+    tanh_shrink,
+    sparse_sigmoid,
+    exponential,
+    hard_silu,
+    hard_tanh,
+    hard_shrink,
+    mish,
+    log_sigmoid,
+    softmax,
+    log_softmax,
+    sparsemax,  // over the last axis
     count
 };
 

@@ -11,23 +11,32 @@ enum class DType : std::int32_t { float32 = 0, float64 = 1, int32 = 2, int64 = 3
 constexpr std::size_t size_of(DType dtype) {
     switch (dtype) {
         case DType::float32:
-        case DType::int32: return 4;
+        case DType::int32:
+            return 4;
         case DType::float64:
-        case DType::int64: return 8;
+        case DType::int64:
+            return 8;
         case DType::uint8:
-        case DType::boolean: return 1;
+        case DType::boolean:
+            return 1;
     }
     return 0;
 }
 
 constexpr const char* name_of(DType dtype) {
     switch (dtype) {
-        case DType::float32: return "float32";
-        case DType::float64: return "float64";
-        case DType::int32: return "int32";
-        case DType::int64: return "int64";
-        case DType::uint8: return "uint8";
-        case DType::boolean: return "bool";
+        case DType::float32:
+            return "float32";
+        case DType::float64:
+            return "float64";
+        case DType::int32:
+            return "int32";
+        case DType::int64:
+            return "int64";
+        case DType::uint8:
+            return "uint8";
+        case DType::boolean:
+            return "bool";
     }
     return "";
 }

@@ -7,7 +7,7 @@
 
 namespace lstm_native::core {
 
-inline constexpr std::size_t kAlignment = 64;               // one AVX-512 vector, one cache line
+inline constexpr std::size_t kAlignment = 64;                       // one AVX-512 vector, one cache line
 inline constexpr std::size_t kCacheLimit = std::size_t{256} << 20;  // bytes of freed blocks kept at most
 
 // `bytes` of uninitialised memory, aligned to kAlignment, plus kAlignment readable bytes behind it.

@@ -29,12 +29,12 @@ public:
     std::int64_t operator[](int axis) const { return extents_[static_cast<std::size_t>(axis)]; }
     std::int64_t back() const { return (*this)[rank_ - 1]; }
     const std::int64_t* data() const { return extents_.data(); }
-    std::int64_t count() const;   // product of the extents; overflow_error
+    std::int64_t count() const;  // product of the extents; overflow_error
     Shape with_last(std::int64_t extent) const;
     Shape without_last() const;
     bool operator==(const Shape& other) const;
     bool operator!=(const Shape& other) const { return !(*this == other); }
-    std::string text() const;     // "(32, 10)", as Python prints a tuple
+    std::string text() const;  // "(32, 10)", as Python prints a tuple
 
 private:
     std::array<std::int64_t, kMaxRank> extents_{};

@@ -87,7 +87,8 @@ void dense_weight_gradient(const DensePack& pack, const LnContext& context, std:
     const std::int64_t N = pack.columns.columns();
     const std::int64_t pairs = pack.columns.pairs();
     const int want = threads_for(context, static_cast<double>(M) * static_cast<double>(pack.K * pairs * 2 * lanes));
-    const std::int64_t tasks = std::max<std::int64_t>(std::min<std::int64_t>(pairs, want), core::ceil_div(pairs, kPairs));
+    const std::int64_t tasks =
+        std::max<std::int64_t>(std::min<std::int64_t>(pairs, want), core::ceil_div(pairs, kPairs));
     const std::int64_t x_floats = core::ceil_div(pack.K, lanes) * lanes * kRows;
     const std::int64_t y_floats = 2 * core::ceil_div(pairs, tasks) * lanes * kRows;
     const std::size_t scratch = static_cast<std::size_t>(x_floats + y_floats);

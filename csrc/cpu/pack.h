@@ -39,8 +39,8 @@ core::Block<float> pack_bias(const ColumnBlocks& columns, const float* bias);
 // columns.count() * lanes in block order.
 PackedPairs transpose_pairs(const ColumnBlocks& columns, const PackedPairs& packed);
 
-// out (m rows, `out_stride` floats apart), at the columns' canonical places: sums over `rows` of a[r, i] * g[r, column], for the pairs
-// [pair_begin, pair_end) of column blocks. a and g are blocked rows; rows ascending.
+// out (m rows, `out_stride` floats apart), at the columns' canonical places: sums over `rows` of a[r, i] * g[r,
+// column], for the pairs [pair_begin, pair_end) of column blocks. a and g are blocked rows; rows ascending.
 void weight_gradient(const KernelTable& table, const ColumnBlocks& columns, std::int64_t pair_begin,
                      std::int64_t pair_end, std::int64_t rows, std::int64_t m, const float* a, std::int64_t a_stride,
                      const float* g, std::int64_t g_stride, float* out, std::int64_t out_stride, bool accumulate);

@@ -42,15 +42,14 @@ public:
             const Chunk chunk = chunk_of(tile, n);
             for (std::int64_t s = steps; s-- > 0;)
                 step(chunk, rows.begin, m, s, n * plan_.steps + s, share, dh, dc, stride);
-            if (args_.d_inputs != nullptr)
-                input_gradient(chunk, rows.begin, m, n * plan_.steps, steps, share, input);
+            if (args_.d_inputs != nullptr) input_gradient(chunk, rows.begin, m, n * plan_.steps, steps, share, input);
         }
         add_initial(args_.d_initial_h, rows.begin, m, share, dh, stride);
         add_initial(args_.d_initial_c, rows.begin, m, share, dc, stride);
     }
 
-    // Weight gradients of the column pairs [pairs.begin, pairs.end). `input`: scratch for the blocked inputs of a chunk;
-    // `ones`: a column of ones, for the bias.
+    // Weight gradients of the column pairs [pairs.begin, pairs.end). `input`: scratch for the blocked inputs of a
+    // chunk; `ones`: a column of ones, for the bias.
     void weight_gradients(const Range& pairs, float* input, const float* ones) const {
         const std::int64_t lanes = plan_.lanes;
         const std::int64_t I = pack_.config.I;

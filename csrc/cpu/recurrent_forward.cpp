@@ -19,9 +19,7 @@ public:
         : pack_(pack), args_(args), plan_(plan), table_(*pack.table) {}
 
     // Floats of scratch for one member: the blocked input of a chunk.
-    std::int64_t input_floats() const {
-        return plan_.input_blocks * plan_.lanes * plan_.largest_tile() * plan_.steps;
-    }
+    std::int64_t input_floats() const { return plan_.input_blocks * plan_.lanes * plan_.largest_tile() * plan_.steps; }
 
     // All steps of one tile. `chunk_memory`: the chunk shared by the group; not used in training.
     void run_tile(std::int64_t tile, const Share& share, float* input, float* chunk_memory) const {
@@ -31,9 +29,8 @@ public:
         std::int64_t before_steps = 0;
         for (std::int64_t n = 0; n < plan_.chunks(); ++n) {
             const std::int64_t steps = plan_.chunk_steps(n);
-            float* memory = args_.saved == nullptr
-                                ? chunk_memory
-                                : static_cast<float*>(args_.saved) + plan_.saved_offset(tile, n);
+            float* memory =
+                args_.saved == nullptr ? chunk_memory : static_cast<float*>(args_.saved) + plan_.saved_offset(tile, n);
             // Inference uses one layout throughout, so that the state moves from the last slot to the first in place.
             const Chunk chunk = plan_.chunk_at(memory, m, args_.saved == nullptr ? plan_.steps : steps);
             begin_chunk(chunk, before, before_steps, rows.begin, m, share);
@@ -105,7 +102,8 @@ private:
               const Share& share) const {
         const std::int64_t slot = s * m * plan_.lanes;
         const std::uint8_t* control = args_.control == nullptr ? nullptr : args_.control + row * args_.T + t;
-        if (control != nullptr && reset_rows(control, chunk, slot, row, m, share)) share.sync();  // all read the whole h
+        if (control != nullptr && reset_rows(control, chunk, slot, row, m, share))
+            share.sync();  // all read the whole h
         CellStep c{};
         c.rows = m;
         c.units = H();
@@ -195,8 +193,7 @@ LnStatus recurrent_forward(LnContext* context, const void* opaque, const LnRecur
         const int want = recurrent_threads(*context, plan, pack);
         const std::int64_t input = forward.input_floats();
         const std::int64_t chunk = args->saved == nullptr ? plan.chunk_floats(plan.largest_tile(), plan.steps) : 0;
-        const core::Block<float> memory =
-            core::allocate_array<float>(static_cast<std::size_t>(want * (input + chunk)));
+        const core::Block<float> memory = core::allocate_array<float>(static_cast<std::size_t>(want * (input + chunk)));
         float* const inputs = memory.get();
         float* const chunks = inputs + want * input;
         run_tiles(plan, pack, want, [&](std::int64_t tile, const Share& share) {

@@ -32,8 +32,8 @@ RecurrentPlan::RecurrentPlan(const RecurrentPack& pack, std::int64_t batch, std:
     // Nearly equal tiles that one micro-kernel takes whole; an even number of them, for two threads.
     tiles = core::ceil_div(B, pack.table->tile_rows);
     if (tiles > 1) tiles = std::min(core::round_up(tiles, 2), B);
-    const std::int64_t rows = std::max<std::int64_t>(
-        {kChunkFloats / (gate_blocks * lanes), 2 * pack.table->tile_rows, largest_tile()});
+    const std::int64_t rows =
+        std::max<std::int64_t>({kChunkFloats / (gate_blocks * lanes), 2 * pack.table->tile_rows, largest_tile()});
     steps = std::max<std::int64_t>(1, std::min(std::min<std::int64_t>(rows, 96) / largest_tile(), T));
     row_floats_ = core::checked_mul(T, gate_blocks * lanes) +
                   core::checked_mul(core::checked_mul(2, T + chunks()), unit_blocks * lanes);
@@ -91,8 +91,8 @@ Grouping group_team(const RecurrentPlan& plan, const RecurrentPack& pack, int te
 
 int recurrent_threads(const LnContext& context, const RecurrentPlan& plan, const RecurrentPack& pack) {
     const double inner = static_cast<double>(pack.config.I + pack.config.H);
-    const double work = static_cast<double>(plan.B) * static_cast<double>(plan.T) * inner *
-                        static_cast<double>(pack.columns.columns());
+    const double work =
+        static_cast<double>(plan.B) * static_cast<double>(plan.T) * inner * static_cast<double>(pack.columns.columns());
     const Grouping grouping = group_team(plan, pack, threads_for(context, work));
     return static_cast<int>(grouping.groups * grouping.members);
 }

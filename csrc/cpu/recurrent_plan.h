@@ -18,9 +18,9 @@ namespace lstm_native::cpu {
 struct RecurrentPack {
     const KernelTable* table = nullptr;
     LnRecurrentConfig config{};
-    ColumnBlocks columns{};        // of the gates
+    ColumnBlocks columns{};  // of the gates
     PackedPairs kernel, recurrent;
-    core::Block<float> bias;       // [pair][2][lanes]
+    core::Block<float> bias;  // [pair][2][lanes]
 
     const PackedPairs& kernel_transposed() const;
     const PackedPairs& recurrent_transposed() const;
@@ -36,11 +36,11 @@ public:
 
     std::int64_t B, T;
     std::int64_t lanes;
-    std::int64_t unit_blocks;      // column blocks of h and c, rounded up to whole pairs
-    std::int64_t gate_blocks;      // column blocks of the gates
+    std::int64_t unit_blocks;  // column blocks of h and c, rounded up to whole pairs
+    std::int64_t gate_blocks;  // column blocks of the gates
     std::int64_t input_blocks;
     std::int64_t tiles;
-    std::int64_t steps;            // of a chunk; the last chunk may have fewer
+    std::int64_t steps;  // of a chunk; the last chunk may have fewer
 
     Range tile_rows(std::int64_t tile) const { return part_of(B, tiles, tile); }
     std::int64_t largest_tile() const { return core::ceil_div(B, tiles); }
@@ -50,8 +50,8 @@ public:
     // One chunk of one tile, in blocked rows; row s * rows + r is step s of the chunk, row r of the tile.
     // h and c have one step more: slot s is the state that step s starts from.
     struct Chunk {
-        float* gates;              // (S * rows, G * H)
-        float* h;                  // ((S + 1) * rows, H)
+        float* gates;  // (S * rows, G * H)
+        float* h;      // ((S + 1) * rows, H)
         float* c;
         std::int64_t gates_stride, state_stride;
     };
@@ -68,10 +68,10 @@ private:
 // One member's share of a tile. With at least as many tiles as members, each member claims whole tiles; otherwise a
 // group of members shares the units of one tile, step by step.
 struct Share {
-    std::int64_t rank;       // of the member in the team: its own scratch memory
-    std::int64_t group;      // scratch memory that the members of a tile share
+    std::int64_t rank;   // of the member in the team: its own scratch memory
+    std::int64_t group;  // scratch memory that the members of a tile share
     std::int64_t member, members;
-    Range blocks;            // of the units, whole pairs
+    Range blocks;  // of the units, whole pairs
     core::Barrier* barrier;
 
     void sync() const {
@@ -92,9 +92,9 @@ void run_tiles(const RecurrentPlan& plan, const RecurrentPack& pack, int want, T
 
 template <class F>
 void run_tiles(const RecurrentPlan& plan, const RecurrentPack& pack, int want, const F& body) {
-    run_tiles(plan, pack, want, [](const void* f, std::int64_t tile, const Share& share) {
-        (*static_cast<const F*>(f))(tile, share);
-    }, &body);
+    run_tiles(
+        plan, pack, want,
+        [](const void* f, std::int64_t tile, const Share& share) { (*static_cast<const F*>(f))(tile, share); }, &body);
 }
 
 }  // namespace lstm_native::cpu

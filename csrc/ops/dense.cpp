@@ -52,7 +52,7 @@ Tensor dense_forward(DenseWeights& weights, const Tensor& x) {
 DenseGradients dense_backward(DenseWeights& weights, const Tensor& x, const Tensor& d_y, bool need_d_x) {
     check_input(weights, x);
     check(d_y.dtype() == DType::float32 && d_y.shape() == x.shape().with_last(weights.units()),
-          "Dense: output gradient has shape ", d_y.shape(), ", expected ",
+          "Dense: output gradient is ", core::name_of(d_y.dtype()), " ", d_y.shape(), ", expected float32 ",
           x.shape().with_last(weights.units()));
     const std::int64_t rows = x.shape().without_last().count();
     DenseGradients gradients;

@@ -23,9 +23,8 @@ std::int32_t activation_number(const char* argument, const std::string& name) {
 }
 
 void check_optional(const char* argument, const Tensor& x, const Shape& shape, DType dtype) {
-    check(!x.defined() || (x.shape() == shape && x.dtype() == dtype), "LSTM: ", argument, " has shape ",
-          x.shape(), " and dtype ", core::name_of(x.dtype()), ", expected ", shape, " and ",
-          core::name_of(dtype));
+    check(!x.defined() || (x.shape() == shape && x.dtype() == dtype), "LSTM: ", argument, " has shape ", x.shape(),
+          " and dtype ", core::name_of(x.dtype()), ", expected ", shape, " and ", core::name_of(dtype));
 }
 
 const float* floats(const Tensor& x) { return x.data<float>(); }
@@ -43,8 +42,8 @@ Tensor control_bytes(std::int64_t B, std::int64_t T, const Tensor& mask, const T
             const bool is_reset = reset.defined() && reset.data<std::uint8_t>()[at] != 0;
             started = (started && !is_reset) || valid;  // a reset begins another sequence
             const bool emit = options.zero_output_for_mask ? valid : started;
-            control.data<std::uint8_t>()[b * T + s] = static_cast<std::uint8_t>(
-                (valid ? LN_UPDATE : 0) | (is_reset ? LN_RESET : 0) | (emit ? LN_EMIT : 0));
+            control.data<std::uint8_t>()[b * T + s] =
+                static_cast<std::uint8_t>((valid ? LN_UPDATE : 0) | (is_reset ? LN_RESET : 0) | (emit ? LN_EMIT : 0));
         }
     }
     return control;

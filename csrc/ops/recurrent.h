@@ -52,13 +52,14 @@ struct RecurrentOptions {
 };
 
 struct RecurrentResult {
-    core::Tensor output;  // (B, T, H) or (B, H)
-    core::Tensor h, c;    // (B, H)
+    core::Tensor output;                    // (B, T, H) or (B, H)
+    core::Tensor h, c;                      // (B, H)
     std::shared_ptr<RecurrentSaved> saved;  // null unless training
 };
 
 struct RecurrentGradients {
-    core::Tensor d_inputs, d_kernel, d_recurrent_kernel, d_bias, d_initial_h, d_initial_c;  // undefined where not asked for
+    core::Tensor d_inputs, d_kernel, d_recurrent_kernel, d_bias, d_initial_h,
+        d_initial_c;  // undefined where not asked for
 };
 
 // inputs (B, T, I), T >= 1; mask, reset bool (B, T) in input order; initial states (B, H). Tensors that are not

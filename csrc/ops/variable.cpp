@@ -10,8 +10,8 @@ namespace lstm_native::ops {
 Variable::Variable(const core::Tensor& value) : tensor_(value.copy()) {}
 
 void Variable::assign(const core::Tensor& value) {
-    core::check(value.shape() == tensor_.shape(), "Variable.assign: value has shape ", value.shape(),
-                ", expected ", tensor_.shape());
+    core::check(value.shape() == tensor_.shape(), "Variable.assign: value has shape ", value.shape(), ", expected ",
+                tensor_.shape());
     core::check(value.dtype() == tensor_.dtype(), "Variable.assign: value has dtype ", core::name_of(value.dtype()),
                 ", expected ", core::name_of(tensor_.dtype()));
     core::check(value.device() == tensor_.device(), "Variable.assign: value is on another device");

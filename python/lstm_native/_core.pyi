@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 
 class Tensor:
@@ -207,7 +206,9 @@ def squared_norm(x: Tensor, /) -> float: ...
 
 def random_uniform(shape: Sequence[int], low: float, high: float, seed: int, offset: int, /) -> Tensor: ...
 def random_normal(shape: Sequence[int], mean: float, stddev: float, seed: int, offset: int, /) -> Tensor: ...
-def random_truncated_normal(shape: Sequence[int], mean: float, stddev: float, seed: int, offset: int, /) -> Tensor: ...
+def random_truncated_normal(
+    shape: Sequence[int], mean: float, stddev: float, seed: int, offset: int, /
+) -> Tensor: ...
 def random_orthonormal(shape: Sequence[int], seed: int, offset: int, /) -> Tensor:
     """Orthonormal rows (n, length), n <= length, uniformly distributed."""
 

@@ -20,16 +20,16 @@ namespace lstm_native::cpu {
 enum class Start { c, bias, zero };  // what the chain starts from: c itself, the bias of the column, zero
 struct Product {
     Start start;
-    const float* bias;         // [pair][2][L], with Start::bias
+    const float* bias;  // [pair][2][L], with Start::bias
     std::int64_t rows, k;
     const float* a;
-    std::int64_t a_stride;     // floats between column blocks of a
+    std::int64_t a_stride;  // floats between column blocks of a
     const float* w;
-    std::int64_t w_stride;     // floats between pairs: >= k * 2 * L
+    std::int64_t w_stride;  // floats between pairs: >= k * 2 * L
     float* c;
     std::int64_t c_stride;
     std::int64_t pair_begin, pair_end;
-    bool descending;           // walk the pairs backwards: the cache still holds the last ones of the step before
+    bool descending;  // walk the pairs backwards: the cache still holds the last ones of the step before
 };
 
 // One time step of a cell for one tile of rows and the unit blocks [block_begin, block_end): adds h * R to the
@@ -37,24 +37,24 @@ struct Product {
 //   gates  blocked rows, G column blocks a unit block (i, f, c, o): pre-activations in; training: what backward
 //          needs out (activated gates, or pre-activations when `general`)
 struct CellStep {
-    std::int64_t rows, units;        // rows of the tile, true number of units
+    std::int64_t rows, units;  // rows of the tile, true number of units
     std::int64_t block_begin, block_end;
     bool descending;
     bool training;
     std::int32_t activation, recurrent_activation;  // numbers of core/activation.h
-    const float* w;                  // packed pairs of the recurrent kernel
+    const float* w;                                 // packed pairs of the recurrent kernel
     std::int64_t w_stride;
     float* gates;
     std::int64_t gates_stride;
-    const float* h_in;               // blocked rows (rows, units)
+    const float* h_in;  // blocked rows (rows, units)
     float* h_out;
     std::int64_t h_in_stride, h_out_stride;
-    const float* c_in;               // blocked rows; may be c_out
+    const float* c_in;  // blocked rows; may be c_out
     float* c_out;
     std::int64_t c_in_stride, c_out_stride;
-    const std::uint8_t* control;     // one byte a row at control[r * control_stride], or null
+    const std::uint8_t* control;  // one byte a row at control[r * control_stride], or null
     std::int64_t control_stride;
-    float* out;                      // row r's output at out[r * out_stride], row-major units; or null
+    float* out;  // row r's output at out[r * out_stride], row-major units; or null
     std::int64_t out_stride;
 };
 
@@ -70,11 +70,11 @@ struct CellStepBackward {
     std::int32_t activation, recurrent_activation;
     float* gates;
     std::int64_t gates_stride;
-    const float* c_before;           // blocked rows: c that the step started from
+    const float* c_before;  // blocked rows: c that the step started from
     std::int64_t c_before_stride;
-    const float* d_out;              // row r at d_out[r * d_out_stride], row-major units; or null. Added to dh where emitted.
+    const float* d_out;  // row r at d_out[r * d_out_stride], row-major units; or null. Added to dh where emitted.
     std::int64_t d_out_stride;
-    float* dh;                       // blocked rows
+    float* dh;  // blocked rows
     float* dc;
     std::int64_t d_stride;
     const std::uint8_t* control;
@@ -95,13 +95,13 @@ struct Outer {
     std::int64_t out_stride;
     std::int64_t column0, column1;
     std::int64_t valid0, valid1;
-    bool accumulate;                 // false: written, not added
+    bool accumulate;  // false: written, not added
 };
 
 struct KernelTable {
     const char* name;
-    std::int64_t lanes;              // L
-    std::int64_t tile_rows;          // rows that one micro-kernel takes at most
+    std::int64_t lanes;      // L
+    std::int64_t tile_rows;  // rows that one micro-kernel takes at most
     void (*product)(const Product&);
     void (*lstm_step)(const CellStep&);
     void (*lstm_step_backward)(const CellStepBackward&);

@@ -6,10 +6,10 @@
 #include "core/activation.h"
 #include "cpu/kernels/kernel_table.h"
 
+#include "cpu/kernels/elementwise-inl.h"
+#include "cpu/kernels/lstm-inl.h"
 #include "cpu/kernels/math-inl.h"
 #include "cpu/kernels/product-inl.h"
-#include "cpu/kernels/lstm-inl.h"
-#include "cpu/kernels/elementwise-inl.h"
 
 namespace lstm_native::cpu::LSTM_NATIVE_ISA_NAMESPACE {
 namespace {

@@ -131,9 +131,7 @@ inline LstmValues gate_values(const GeneralGates& act, const float* z, std::int6
             activation_derivative(act.recurrent, zo)};
 }
 inline Vec output_derivative(const FastGates&, Vec, Vec value) { return Vec::fnma(value, value, Vec::set(1.0F)); }
-inline Vec output_derivative(const GeneralGates& act, Vec c, Vec) {
-    return activation_derivative(act.activation, c);
-}
+inline Vec output_derivative(const GeneralGates& act, Vec c, Vec) { return activation_derivative(act.activation, c); }
 
 template <class Gates>
 inline void lstm_cell_backward(const CellStepBackward& s, const Gates& act, std::int64_t block) {

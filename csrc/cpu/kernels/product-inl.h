@@ -71,11 +71,11 @@ constexpr TileFunctions tile_functions() {
     return {tile<Rows, 1>, tile<Rows, pairs_at_once(Rows)>, pairs_at_once(Rows)};
 }
 constexpr TileFunctions kTiles[] = {
-    tile_functions<1>(), tile_functions<2>(), tile_functions<3>(), tile_functions<4>(),
-    tile_functions<5>(), tile_functions<6>(),
+    tile_functions<1>(),  tile_functions<2>(),  tile_functions<3>(),
+    tile_functions<4>(),  tile_functions<5>(),  tile_functions<6>(),
 #if defined(__AVX512F__)
-    tile_functions<7>(), tile_functions<8>(), tile_functions<9>(), tile_functions<10>(),
-    tile_functions<11>(), tile_functions<12>(),
+    tile_functions<7>(),  tile_functions<8>(),  tile_functions<9>(),
+    tile_functions<10>(), tile_functions<11>(), tile_functions<12>(),
 #endif
 };
 static_assert(sizeof(kTiles) / sizeof(kTiles[0]) == kTileRows, "one entry for each number of rows");
@@ -116,7 +116,9 @@ void product(const Product& p) {
 }
 
 // out[i .. i + Rows) of one pair; `a` points at column i of row 0.
-constexpr int kOuterRows = kL < 8 ? kL : Vec::kRegisters >= 32 ? 8 : 4;  // divides kL: a group stays in one column block
+constexpr int kOuterRows = kL < 8                  ? kL
+                           : Vec::kRegisters >= 32 ? 8
+                                                   : 4;  // divides kL: a group stays in one column block
 
 inline Vec load_valid(const float* p, std::int64_t valid) {
     return valid == kL ? Vec::load(p) : Vec::load_first(p, valid);

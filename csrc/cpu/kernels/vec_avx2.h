@@ -41,7 +41,8 @@ struct Vec {
     }
     // a * 2^n for an integral n in [-126, 127]; the result must be normal or zero.
     static Vec scale2(Vec a, Vec n) {
-        const __m256i exponent = _mm256_slli_epi32(_mm256_add_epi32(_mm256_cvtps_epi32(n.v), _mm256_set1_epi32(127)), 23);
+        const __m256i exponent =
+            _mm256_slli_epi32(_mm256_add_epi32(_mm256_cvtps_epi32(n.v), _mm256_set1_epi32(127)), 23);
         return {_mm256_mul_ps(a.v, _mm256_castsi256_ps(exponent))};
     }
     // x < y ? a : b, lane by lane (b where either is NaN).

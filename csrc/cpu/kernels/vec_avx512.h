@@ -27,9 +27,7 @@ struct Vec {
     static Vec load(const float* p) { return {_mm512_loadu_ps(p)}; }
     void store(float* p) const { _mm512_storeu_ps(p, v); }
     // The first n lanes (0 <= n <= kLanes); the others are zero / left alone.
-    static Vec load_first(const float* p, std::int64_t n) {
-        return {_mm512_maskz_loadu_ps(first(n), p)};
-    }
+    static Vec load_first(const float* p, std::int64_t n) { return {_mm512_maskz_loadu_ps(first(n), p)}; }
     void store_first(float* p, std::int64_t n) const { _mm512_mask_storeu_ps(p, first(n), v); }
 
     friend Vec operator+(Vec a, Vec b) { return {_mm512_add_ps(a.v, b.v)}; }
