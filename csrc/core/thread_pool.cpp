@@ -48,6 +48,11 @@ void pause() noexcept {
 #endif
 }
 
+// A wait in a barrier beyond this means that a member has lost its processor.
+constexpr microseconds kStall{100};
+constexpr int kStallRespite = 20;  // barriers are avoided for so many times the length of the stall
+std::atomic<Clock::rep> stalled_until{0};
+
 // Waits for another running thread: spins, then gives the processor away between looks.
 template <class Condition>
 void wait_until(const Condition& condition) noexcept {
@@ -307,9 +312,22 @@ void Barrier::wait(int team) noexcept {
     if (arrived_.fetch_add(1, std::memory_order_acq_rel) + 1 == team) {
         arrived_.store(0, std::memory_order_relaxed);
         phase_.store(phase + 1, std::memory_order_release);
-    } else {
-        wait_until([&] { return phase_.load(std::memory_order_acquire) != phase; });
+        return;
     }
+    const auto released = [&] { return phase_.load(std::memory_order_acquire) != phase; };
+    for (int spins = 0; spins < kSpinsBeforeYield; ++spins) {
+        if (released()) return;
+        pause();
+    }
+    const Clock::time_point start = Clock::now();
+    while (!released()) sched_yield();
+    const Clock::time_point end = Clock::now();
+    if (end - start > kStall) stalled_until.store((end + kStallRespite * (end - start)).time_since_epoch().count());
+}
+
+bool Barrier::lately_stalled() noexcept {
+    const Clock::rep until = stalled_until.load(std::memory_order_relaxed);
+    return until != 0 && Clock::now().time_since_epoch().count() < until;
 }
 
 }  // namespace lstm_native::core

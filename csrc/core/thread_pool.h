@@ -49,6 +49,10 @@ public:
     // Returns when `team` members have called it; every one passes the same number.
     void wait(int team) noexcept;
 
+    // True for a while after a wait that was long because a member lost its processor: the machine is busy, and who can
+    // do without barriers should. The while is in proportion to the wait, so that trying again costs little.
+    static bool lately_stalled() noexcept;
+
 private:
     alignas(64) std::atomic<int> arrived_{0};
     alignas(64) std::atomic<unsigned> phase_{0};

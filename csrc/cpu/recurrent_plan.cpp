@@ -93,7 +93,10 @@ int recurrent_threads(const LnContext& context, const RecurrentPlan& plan, const
     const double inner = static_cast<double>(pack.config.I + pack.config.H);
     const double work =
         static_cast<double>(plan.B) * static_cast<double>(plan.T) * inner * static_cast<double>(pack.columns.columns());
-    const Grouping grouping = group_team(plan, pack, threads_for(context, work));
+    std::int64_t threads = threads_for(context, work);
+    // No more threads than tiles: each runs on its own, without a barrier a step.
+    if (core::Barrier::lately_stalled()) threads = std::min(threads, plan.tiles);
+    const Grouping grouping = group_team(plan, pack, static_cast<int>(threads));
     return static_cast<int>(grouping.groups * grouping.members);
 }
 

@@ -1,14 +1,9 @@
 // All micro-kernels for the vector type `Vec` of namespace LSTM_NATIVE_ISA_NAMESPACE. Included once by each
 // kernels_<isa>.cpp. Everything has internal linkage: a function compiled for one instruction set must never be
 // the copy that the linker keeps for another.
-#include <cstdint>
-
-#include "core/activation.h"
-#include "cpu/kernels/kernel_table.h"
-
 #include "cpu/kernels/elementwise-inl.h"
+#include "cpu/kernels/kernel_table.h"
 #include "cpu/kernels/lstm-inl.h"
-#include "cpu/kernels/math-inl.h"
 #include "cpu/kernels/product-inl.h"
 
 namespace lstm_native::cpu::LSTM_NATIVE_ISA_NAMESPACE {

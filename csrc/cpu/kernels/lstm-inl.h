@@ -4,6 +4,14 @@
 // after Hochreiter and Schmidhuber 1997 with the forget gate of Gers, Schmidhuber and Cummins 2000.
 // With s = sigmoid and a = tanh (`fast`) the activated gates are kept for backward, since both derivatives
 // follow from the values; otherwise the pre-activations are kept.
+#pragma once
+
+#include <cstdint>
+
+#include "core/activation.h"
+#include "cpu/kernels/kernel_table.h"
+#include "cpu/kernels/math-inl.h"
+#include "cpu/kernels/product-inl.h"
 
 namespace lstm_native::cpu::LSTM_NATIVE_ISA_NAMESPACE {
 namespace {

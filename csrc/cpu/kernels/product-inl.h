@@ -1,4 +1,9 @@
 // Products over blocked rows and packed pairs (see kernel_table.h). Included by kernels-inl.h.
+#pragma once
+
+#include <cstdint>
+
+#include "cpu/kernels/kernel_table.h"
 
 namespace lstm_native::cpu::LSTM_NATIVE_ISA_NAMESPACE {
 namespace {
