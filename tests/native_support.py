@@ -80,6 +80,15 @@ class RecurrentCase:
     activation: str = "tanh"
     recurrent_activation: str = "sigmoid"
 
+    def __repr__(self) -> str:
+        """Shapes and what is there: a failing example is found again by its seed, not by its numbers."""
+        batch, time, inputs = self.x.shape
+        arrays = ("bias", "mask", "reset", "h0", "c0", "d_output", "d_h", "d_c")
+        given = ", ".join(name for name in arrays if getattr(self, name) is not None)
+        flags = ("return_sequences", "go_backwards", "zero_output_for_mask")
+        on = ", ".join(flag for flag in flags if getattr(self, flag))
+        return f"<B={batch} T={time} I={inputs} H={len(self.recurrent)} with {given}; {on}>"
+
     def reference(self) -> ref.LSTMTrace:
         return ref.lstm_forward(
             self.x,
