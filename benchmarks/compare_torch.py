@@ -3,7 +3,8 @@
     python benchmarks/compare_torch.py [--threads 1 2] [--cases tutorial sequence] [--rounds 7]
 
 Each peer runs in a process of its own and the peers take turns, so that a machine that slows down slows
-all of them. A figure is the median over turns, a turn the median over its calls. All start from the same
+all of them; a turn that other processes disturbed is repeated. A figure is the median over turns, a turn
+the median over its calls. All start from the same
 weights; a run in which probabilities or losses differ is worth nothing and ends with an error.
 """
 
@@ -15,12 +16,14 @@ import os
 import statistics
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from peers import PEERS
 from peers.base import CASES
+from quiet import undisturbed
 from record import ROOT, write
 
 OPERATIONS = ("predict", "train_step")
@@ -79,10 +82,13 @@ def race(peers: list[str], case: str, threads: int, rounds: int, seconds: float)
         outputs = {worker.peer: worker.order(do="outputs") for worker in workers}
         differences = check_same(outputs)
         turns: dict[str, dict[str, list[float]]] = {o: {peer: [] for peer in peers} for o in OPERATIONS}
+        disturbed = 0
         for _ in range(rounds):
             for operation in OPERATIONS:
                 for worker in workers:
-                    answer = worker.order(do="turn", operation=operation, seconds=seconds)
+                    turn = partial(worker.order, do="turn", operation=operation, seconds=seconds)
+                    answer, quiet = undisturbed(turn, worker.process.pid)
+                    disturbed += not quiet
                     turns[operation][worker.peer].append(answer["seconds"])
     finally:
         for worker in workers:
@@ -92,6 +98,7 @@ def race(peers: list[str], case: str, threads: int, rounds: int, seconds: float)
         "threads": threads,
         "versions": {name: v for answer in outputs.values() for name, v in answer["versions"].items()},
         "largest_differences": differences,
+        "disturbed_turns": disturbed,
         "microseconds": {
             operation: {peer: round(statistics.median(times) * 1e6, 2) for peer, times in by_peer.items()}
             for operation, by_peer in turns.items()
@@ -127,6 +134,8 @@ def main() -> None:
             for operation, times in result["microseconds"].items():
                 figures = "  ".join(f"{times[peer]:11.1f} us" for peer in args.peers)
                 print(f"{case:10} {threads:7}  {operation:10}  {figures}", flush=True)
+            if result["disturbed_turns"]:
+                print(f"{result['disturbed_turns']} turns were disturbed by other processes: measure again")
     if not args.no_file:
         path = write(
             "compare_torch", {"rounds": args.rounds, "seconds_per_turn": args.seconds, "races": races}
