@@ -1,7 +1,10 @@
 // Variable and PackCache (floor 2).
 #include "ops/variable.h"
 
+#include <pthread.h>
+
 #include <cstring>
+#include <mutex>
 
 #include "core/error.h"
 
@@ -28,6 +31,32 @@ PackCache::PackCache(std::initializer_list<std::shared_ptr<const Variable>> vari
     for (const auto& variable : variables) {
         if (variable != nullptr) variables_.push_back(variable);
     }
+}
+
+namespace {
+std::mutex& packs_mutex() {
+    static std::mutex* const mutex = [] {
+        static std::mutex made;
+        pthread_atfork([] { made.lock(); }, [] { made.unlock(); }, [] { made.unlock(); });
+        return &made;
+    }();
+    return *mutex;
+}
+}  // namespace
+
+std::shared_ptr<void> PackCache::find(std::uint64_t versions, std::uint64_t epoch) {
+    std::shared_ptr<void> stale;  // freed after the lock
+    const std::lock_guard<std::mutex> lock(packs_mutex());
+    if (versions == versions_ && epoch == epoch_) return pack_;
+    stale.swap(pack_);
+    return nullptr;
+}
+
+void PackCache::keep(std::shared_ptr<void> pack, std::uint64_t versions, std::uint64_t epoch) {
+    const std::lock_guard<std::mutex> lock(packs_mutex());
+    pack_.swap(pack);
+    versions_ = versions;
+    epoch_ = epoch;
 }
 
 std::uint64_t PackCache::version_sum() const noexcept {

@@ -10,7 +10,6 @@
 #include <cstdint>
 #include <initializer_list>
 #include <memory>
-#include <mutex>
 #include <vector>
 
 #include "core/tensor.h"
@@ -47,28 +46,31 @@ public:
     // Null pointers are left out.
     explicit PackCache(std::initializer_list<std::shared_ptr<const Variable>> variables);
 
-    // The pack of the current versions under `epoch` (the backend's pack_epoch()). Where there is none,
-    // `void* build()` makes it, under the lock; `release` frees it when the last holder lets go. What build
-    // throws goes to the caller; the next call builds again.
+    // The pack of the current versions under `epoch` (the backend's pack_epoch()). Where there is none, `void* build()`
+    // makes it; `release` frees it when the last holder lets go. What build throws goes to the caller; the next call
+    // builds again. Threads that ask for a missing pack at once may each build it; the last one stays.
     template <class Build>
     std::shared_ptr<const void> get(std::uint64_t epoch, void (*release)(void*), Build&& build) {
-        const std::lock_guard<std::mutex> lock(mutex_);
         const std::uint64_t versions = version_sum();
-        if (pack_ == nullptr || versions != versions_ || epoch != epoch_) {
-            pack_.reset();  // before the new one is made: less memory at the peak
-            pack_ = std::shared_ptr<void>(build(), release);
-            versions_ = versions;
-            epoch_ = epoch;
+        std::shared_ptr<void> pack = find(versions, epoch);
+        if (pack == nullptr) {
+            pack = std::shared_ptr<void>(build(), release);
+            keep(pack, versions, epoch);
         }
-        return pack_;
+        return pack;
     }
 
 private:
     // Versions only grow, so equal sums mean equal versions.
     std::uint64_t version_sum() const noexcept;
 
+    // The kept pack if it is this one; else null, and a kept one is let go: less memory while the new one is made.
+    std::shared_ptr<void> find(std::uint64_t versions, std::uint64_t epoch);
+    void keep(std::shared_ptr<void> pack, std::uint64_t versions, std::uint64_t epoch);
+
     std::vector<std::shared_ptr<const Variable>> variables_;
-    std::mutex mutex_;
+    // Under one lock of all caches, which a fork waits for: no child inherits it locked. So nothing is built, and no
+    // memory is taken or given back, under it.
     std::shared_ptr<void> pack_;
     std::uint64_t versions_ = 0;
     std::uint64_t epoch_ = 0;
