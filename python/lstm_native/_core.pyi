@@ -102,7 +102,8 @@ def recurrent_forward(
 ) -> tuple[Tensor, Tensor, Tensor, RecurrentSaved | None]:
     """Runs inputs (B, T, I): returns output (B, T, U) or (B, U), last h (B, U), last c (B, U), saved.
 
-    `mask` and `reset` are bool (B, T), in input order. Outputs are in processed order. `saved` is None unless `training`.
+    `mask` and `reset` are bool (B, T), in input order. Outputs are in processed order. `saved` is None
+    unless `training`.
     """
 
 def recurrent_backward(
@@ -194,7 +195,10 @@ def sgd_step(
     decays: Sequence[float] | None,
     /,
 ) -> None:
-    """One SGD step as Keras: velocity = momentum * velocity - g * lr; w += velocity (nesterov: w += momentum * velocity - g * lr)."""
+    """One SGD step as Keras: velocity = momentum * velocity - g * lr; w += velocity.
+
+    With `nesterov`, w += momentum * velocity - g * lr. Without velocities, w -= g * lr.
+    """
 
 def add_(target: Tensor, other: Tensor, /) -> None: ...
 def scale_(target: Tensor, factor: float, /) -> None: ...
