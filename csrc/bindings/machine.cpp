@@ -56,6 +56,7 @@ void bind_machine(py::module_& module) {
         .def("get_num_threads", &core::num_threads)
         .def("set_num_threads", &core::set_num_threads)
         .def("pool_threads", &core::pool_threads)
+        .def("set_patient", &core::set_patient)
         .def("build_info", &build_info);
 }
 

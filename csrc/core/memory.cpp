@@ -6,12 +6,12 @@
 // cannot fill the cache.
 #include "core/memory.h"
 
-#include <pthread.h>
-
 #include <cstdint>
 #include <cstdlib>
 #include <mutex>
 #include <new>
+
+#include "core/fork.h"
 
 #if defined(__linux__)
 #include <sys/mman.h>
@@ -52,12 +52,12 @@ constexpr std::size_t kLimit = 0;
 constexpr std::size_t kLimit = kCacheLimit;
 #endif
 
-// Never destroyed: tensors may be released while the process ends. The locks around fork keep the lists of
-// the child whole.
+// Never destroyed: tensors may be released while the process ends.
 Cache& cache() {
     static Cache* const instance = [] {
-        pthread_atfork([] { cache().mutex.lock(); }, [] { cache().mutex.unlock(); }, [] { cache().mutex.unlock(); });
-        return new Cache;
+        Cache* const made = new Cache;
+        hold_over_fork(made->mutex);  // and the lists of a forked child are whole
+        return made;
     }();
     return *instance;
 }

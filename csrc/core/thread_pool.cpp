@@ -53,6 +53,8 @@ constexpr microseconds kStall{100};
 constexpr int kStallRespite = 20;  // barriers are avoided for so many times the length of the stall
 std::atomic<Clock::rep> stalled_until{0};
 
+std::atomic<bool> patient_calls{false};
+
 // Waits for another running thread: spins, then gives the processor away between looks.
 template <class Condition>
 void wait_until(const Condition& condition) noexcept {
@@ -227,7 +229,8 @@ int Pool::gather(int want) {
             }
             pause();
         }
-    } while (Clock::now() < end);
+        if (patient_calls.load(std::memory_order_relaxed)) sched_yield();
+    } while (Clock::now() < end || patient_calls.load(std::memory_order_relaxed));
     const std::uint32_t gate = gate_.fetch_and(~kOpen, std::memory_order_acq_rel);
     patience_ = std::max(kLeastPatience, patience_ / 2);
     return joined(gate);
@@ -292,6 +295,8 @@ void set_num_threads(int n) {
     chosen_threads.store(n, std::memory_order_relaxed);
 }
 
+void set_patient(bool patient) noexcept { patient_calls.store(patient); }
+
 int pool_threads() noexcept {
     const Pool* const existing = current_pool.load(std::memory_order_acquire);
     return existing == nullptr ? 0 : existing->workers();
@@ -326,6 +331,7 @@ void Barrier::wait(int team) noexcept {
 }
 
 bool Barrier::lately_stalled() noexcept {
+    if (patient_calls.load(std::memory_order_relaxed)) return false;
     const Clock::rep until = stalled_until.load(std::memory_order_relaxed);
     return until != 0 && Clock::now().time_since_epoch().count() < until;
 }

@@ -17,6 +17,10 @@ void set_num_threads(int n);
 // Worker threads that exist now.
 int pool_threads() noexcept;
 
+// Makes calls wait for the whole team, however late its members are, and share steps at any rate: for tests of what a
+// team of n threads computes on a machine with fewer processors.
+void set_patient(bool patient) noexcept;
+
 // The body of a parallel call: runs as member `rank` of `team`. Must not throw.
 using TeamBody = void (*)(void* argument, int rank, int team);
 

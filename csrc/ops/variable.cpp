@@ -1,12 +1,11 @@
 // Variable and PackCache (floor 2).
 #include "ops/variable.h"
 
-#include <pthread.h>
-
 #include <cstring>
 #include <mutex>
 
 #include "core/error.h"
+#include "core/fork.h"
 
 namespace lstm_native::ops {
 
@@ -37,7 +36,7 @@ namespace {
 std::mutex& packs_mutex() {
     static std::mutex* const mutex = [] {
         static std::mutex made;
-        pthread_atfork([] { made.lock(); }, [] { made.unlock(); }, [] { made.unlock(); });
+        core::hold_over_fork(made);
         return &made;
     }();
     return *mutex;

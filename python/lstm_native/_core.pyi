@@ -234,4 +234,7 @@ def set_num_threads(n: int, /) -> None: ...
 def pool_threads() -> int:
     """Worker threads that are running now (0 before the first parallel call)."""
 
+def set_patient(patient: bool, /) -> None:
+    """Makes calls wait until their whole team is there (for tests)."""
+
 def build_info() -> dict[str, str]: ...

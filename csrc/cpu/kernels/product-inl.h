@@ -136,6 +136,12 @@ inline void store_valid(Vec v, float* p, std::int64_t valid) {
     }
 }
 
+// Rows are summed on their own before they join what is there: the error grows with the rows of one call and with the
+// number of calls, not with their product.
+inline void finish_outer(Vec sum, float* out, std::int64_t valid, bool accumulate) {
+    store_valid(accumulate ? load_valid(out, valid) + sum : sum, out, valid);
+}
+
 void outer(const Outer& o) {
     for (std::int64_t i = 0; i < o.m; i += kOuterRows) {
         const float* a = o.a + (i / kL) * o.a_stride + i % kL;
@@ -143,14 +149,7 @@ void outer(const Outer& o) {
         const std::int64_t real = o.m - i < kOuterRows ? o.m - i : kOuterRows;
         Vec sum[kOuterRows][2];
 #pragma GCC unroll 8
-        for (int r = 0; r < kOuterRows; ++r) {
-            sum[r][0] = Vec::zero();
-            sum[r][1] = Vec::zero();
-            if (o.accumulate && r < real) {
-                sum[r][0] = load_valid(out + r * o.out_stride + o.column0, o.valid0);
-                if (o.valid1 > 0) sum[r][1] = load_valid(out + r * o.out_stride + o.column1, o.valid1);
-            }
-        }
+        for (int r = 0; r < kOuterRows; ++r) sum[r][0] = sum[r][1] = Vec::zero();
         const float* g0 = o.g0;
         const float* g1 = o.g1;
         for (std::int64_t row = 0; row < o.rows; ++row, a += kL, g0 += kL, g1 += kL) {
@@ -165,10 +164,10 @@ void outer(const Outer& o) {
         }
 #pragma GCC unroll 8
         for (int r = 0; r < kOuterRows; ++r) {
-            if (r < real) {
-                store_valid(sum[r][0], out + r * o.out_stride + o.column0, o.valid0);
-                if (o.valid1 > 0) store_valid(sum[r][1], out + r * o.out_stride + o.column1, o.valid1);
-            }
+            if (r >= real) continue;
+            float* const row = out + r * o.out_stride;
+            finish_outer(sum[r][0], row + o.column0, o.valid0, o.accumulate);
+            if (o.valid1 > 0) finish_outer(sum[r][1], row + o.column1, o.valid1, o.accumulate);
         }
     }
 }

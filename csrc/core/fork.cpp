@@ -1,0 +1,33 @@
+#include "core/fork.h"
+
+#include <pthread.h>
+
+#include <new>
+
+namespace lstm_native::core {
+namespace {
+
+constexpr int kMost = 8;  // each is one line of this library's source
+std::mutex* held[kMost] = {};
+int count = 0;
+std::mutex registration;
+
+void lock_all() {
+    registration.lock();
+    for (int i = 0; i < count; ++i) held[i]->lock();
+}
+
+void unlock_all() {
+    for (int i = count; i-- > 0;) held[i]->unlock();
+    registration.unlock();
+}
+
+}  // namespace
+
+void hold_over_fork(std::mutex& mutex) {
+    const std::lock_guard<std::mutex> lock(registration);
+    if (count == kMost || (count == 0 && pthread_atfork(lock_all, unlock_all, unlock_all) != 0)) throw std::bad_alloc();
+    held[count++] = &mutex;
+}
+
+}  // namespace lstm_native::core
