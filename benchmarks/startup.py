@@ -13,8 +13,9 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
-from processes import Run, run, summary
+from processes import Run, run, run_undisturbed, summary
 from record import ROOT, versions, write
 
 TUTORIAL = ROOT / "examples" / "tutorial.py"
@@ -47,10 +48,14 @@ def take_turns(commands: dict[str, list[str]], rounds: int) -> dict[str, list[Ru
     runs: dict[str, list[Run]] = {name: [] for name in commands}
     for number in range(rounds + 1):
         for name, command in commands.items():
-            done = run(command, environment)
+            done = run_undisturbed(command, environment) if number else run(command, environment)
             if number:
                 runs[name].append(done)
     return runs
+
+
+def note(values: dict[str, Any]) -> str:
+    return f"({values['disturbed']} runs disturbed by other processes)" if values["disturbed"] else ""
 
 
 def main() -> None:
@@ -62,7 +67,7 @@ def main() -> None:
     parser.add_argument("--no-file", action="store_true", help="write nothing to benchmarks/results/")
     args = parser.parse_args()
 
-    figures: dict[str, object] = {"rounds": args.rounds, "versions": versions(["lstm-native", "numpy"])}
+    figures: dict[str, Any] = {"rounds": args.rounds, "versions": versions(["lstm-native", "numpy"])}
     imports = take_turns(
         {
             "numpy": [sys.executable, "-c", "import numpy"],
@@ -83,8 +88,9 @@ def main() -> None:
     figures["tutorial"] = {name: summary(runs) for name, runs in tutorial.items()}
 
     for what in ("import", "tutorial"):
-        for name, values in figures[what].items():  # type: ignore[attr-defined]
-            print(f"{what:9} {name:12} {values['seconds']:8.3f} s  {values['peak_mib']:8.1f} MiB")
+        for name, values in figures[what].items():
+            seconds, peak = values["seconds"], values["peak_mib"]
+            print(f"{what:9} {name:12} {seconds:8.3f} s  {peak:8.1f} MiB {note(values)}")
     if not args.no_file:
         print(write("startup", figures).relative_to(ROOT))
 

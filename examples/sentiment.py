@@ -68,8 +68,8 @@ def encode(sentences: Sequence[str], vocabulary: dict[str, int]) -> np.ndarray:
 def make_model(vocabulary: dict[str, int], units: int) -> Sequential:
     """Embedding -> LSTM -> Dense. So little data is soon learnt by heart; dropout works against that."""
     model = Sequential()
-    model.add(Embedding(input_dim=len(vocabulary) + 2, output_dim=64, mask_zero=True))
-    model.add(Dropout(0.5))
+    model.add(Embedding(input_dim=len(vocabulary) + 2, output_dim=128, mask_zero=True))
+    model.add(Dropout(0.7))
     model.add(LSTM(units))
     model.add(Dropout(0.5))
     model.add(Dense(1, activation="sigmoid"))
@@ -114,7 +114,7 @@ def parse_arguments() -> argparse.Namespace:
     )
     option = parser.add_argument
     option("--data", type=Path, action="append", metavar="FILE", help="labelled sentences (repeatable)")
-    option("--epochs", type=int, default=12)
+    option("--epochs", type=int, default=8)
     option("--units", type=int, default=32, help="units of the LSTM (default 32)")
     option("--batch-size", type=int, default=16)
     option("--seed", type=int, default=0, help="of the split and of all random numbers (default 0)")
