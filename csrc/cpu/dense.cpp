@@ -26,7 +26,7 @@ struct DensePack {
     mutable PackedPairs transposed;  // made by the first backward call
 
     const PackedPairs& backward() const {
-        std::call_once(transpose_once, [this] { transposed = transpose_pairs(columns, forward); });
+        std::call_once(transpose_once, [this] { transposed = transpose_pairs(*table, columns, forward); });
         return transposed;
     }
 };

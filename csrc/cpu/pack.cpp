@@ -47,7 +47,7 @@ core::Block<float> pack_bias(const ColumnBlocks& columns, const float* bias) {
     return packed;
 }
 
-PackedPairs transpose_pairs(const ColumnBlocks& columns, const PackedPairs& packed) {
+PackedPairs transpose_pairs(const KernelTable& table, const ColumnBlocks& columns, const PackedPairs& packed) {
     const std::int64_t lanes = columns.lanes;
     const std::int64_t k_blocks = core::ceil_div(packed.k, lanes);
     PackedPairs out = empty_pairs(core::ceil_div(k_blocks, 2), columns.count() * lanes, lanes);
@@ -58,10 +58,7 @@ PackedPairs transpose_pairs(const ColumnBlocks& columns, const PackedPairs& pack
             const float* from =
                 packed.data.get() + block / 2 * packed.stride + kb * lanes * 2 * lanes + block % 2 * lanes;
             float* to = out.data.get() + kb / 2 * out.stride + block * lanes * 2 * lanes + kb % 2 * lanes;
-            for (std::int64_t i = 0; i < lanes; ++i, to += 2 * lanes) {
-                for (std::int64_t j = 0; j < valid; ++j) to[j] = from[j * 2 * lanes + i];
-                for (std::int64_t j = valid; j < lanes; ++j) to[j] = 0.0F;
-            }
+            table.transpose_tile(valid, from, 2 * lanes, to, 2 * lanes);
         }
     }
     return out;

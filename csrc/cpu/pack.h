@@ -37,7 +37,7 @@ PackedPairs pack_pairs(const ColumnBlocks& columns, std::int64_t k, const float*
 core::Block<float> pack_bias(const ColumnBlocks& columns, const float* bias);
 // The transpose of packed weights, for products that go back: pairs over the K side, inner dimension
 // columns.count() * lanes in block order.
-PackedPairs transpose_pairs(const ColumnBlocks& columns, const PackedPairs& packed);
+PackedPairs transpose_pairs(const KernelTable& table, const ColumnBlocks& columns, const PackedPairs& packed);
 
 // out (m rows, `out_stride` floats apart), at the columns' canonical places: sums over `rows` of a[r, i] * g[r,
 // column], for the pairs [pair_begin, pair_end) of column blocks. a and g are blocked rows; rows ascending.

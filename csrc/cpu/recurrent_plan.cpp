@@ -15,12 +15,12 @@ constexpr double kSharedStepWork = 65536;
 }  // namespace
 
 const PackedPairs& RecurrentPack::kernel_transposed() const {
-    std::call_once(kernel_once_, [this] { kernel_transposed_ = transpose_pairs(columns, kernel); });
+    std::call_once(kernel_once_, [this] { kernel_transposed_ = transpose_pairs(*table, columns, kernel); });
     return kernel_transposed_;
 }
 
 const PackedPairs& RecurrentPack::recurrent_transposed() const {
-    std::call_once(recurrent_once_, [this] { recurrent_transposed_ = transpose_pairs(columns, recurrent); });
+    std::call_once(recurrent_once_, [this] { recurrent_transposed_ = transpose_pairs(*table, columns, recurrent); });
     return recurrent_transposed_;
 }
 

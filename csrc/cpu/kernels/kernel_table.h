@@ -111,6 +111,9 @@ struct KernelTable {
                        std::int64_t out_block_stride);
     void (*unblock_rows)(std::int64_t rows, std::int64_t columns, const float* in, std::int64_t in_block_stride,
                          float* out, std::int64_t out_stride);
+    // The transpose of L x L floats; rows of `in` from `rows` on count as zeros.
+    void (*transpose_tile)(std::int64_t rows, const float* in, std::int64_t in_stride, float* out,
+                           std::int64_t out_stride);
     ElementwiseKernels elementwise;
 };
 

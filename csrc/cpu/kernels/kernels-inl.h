@@ -22,6 +22,7 @@ constexpr KernelTable kTable = {
     outer,
     block_rows,
     unblock_rows,
+    transpose_tile,
     kElementwise,
 };
 

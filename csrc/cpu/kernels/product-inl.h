@@ -192,5 +192,14 @@ void unblock_rows(std::int64_t rows, std::int64_t columns, const float* in, std:
     }
 }
 
+void transpose_tile(std::int64_t rows, const float* in, std::int64_t in_stride, float* out, std::int64_t out_stride) {
+    Vec tile[kL];
+#pragma GCC unroll 16
+    for (int i = 0; i < kL; ++i) tile[i] = i < rows ? Vec::load(in + i * in_stride) : Vec::zero();
+    Vec::transpose(tile);
+#pragma GCC unroll 16
+    for (int i = 0; i < kL; ++i) tile[i].store(out + i * out_stride);
+}
+
 }  // namespace
 }  // namespace lstm_native::cpu::LSTM_NATIVE_ISA_NAMESPACE

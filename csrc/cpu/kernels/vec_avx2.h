@@ -58,7 +58,33 @@ struct Vec {
         return lane[0];
     }
 
+    // rows[i] lane j becomes rows[j] lane i.
+    static void transpose(Vec (&rows)[kLanes]) {
+        // Within groups of four rows q: lane group l of part[4 q + c] holds column 4 l + c.
+        __m256 part[kLanes];
+        for (int q = 0; q < kLanes; q += 4) {
+            const __m256 a = _mm256_unpacklo_ps(rows[q].v, rows[q + 1].v);
+            const __m256 b = _mm256_unpackhi_ps(rows[q].v, rows[q + 1].v);
+            const __m256 c = _mm256_unpacklo_ps(rows[q + 2].v, rows[q + 3].v);
+            const __m256 d = _mm256_unpackhi_ps(rows[q + 2].v, rows[q + 3].v);
+            part[q] = pairs_low(a, c);
+            part[q + 1] = pairs_high(a, c);
+            part[q + 2] = pairs_low(b, d);
+            part[q + 3] = pairs_high(b, d);
+        }
+        for (int c = 0; c < 4; ++c) {
+            rows[c].v = _mm256_permute2f128_ps(part[c], part[4 + c], 0x20);
+            rows[4 + c].v = _mm256_permute2f128_ps(part[c], part[4 + c], 0x31);
+        }
+    }
+
 private:
+    static __m256 pairs_low(__m256 a, __m256 b) {
+        return _mm256_castpd_ps(_mm256_unpacklo_pd(_mm256_castps_pd(a), _mm256_castps_pd(b)));
+    }
+    static __m256 pairs_high(__m256 a, __m256 b) {
+        return _mm256_castpd_ps(_mm256_unpackhi_pd(_mm256_castps_pd(a), _mm256_castps_pd(b)));
+    }
     static __m256 sign_bit() { return _mm256_set1_ps(-0.0F); }
     static __m256i first(std::int64_t n) {
         return _mm256_cmpgt_epi32(_mm256_set1_epi32(static_cast<int>(n)), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));

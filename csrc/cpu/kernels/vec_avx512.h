@@ -64,7 +64,39 @@ struct Vec {
         return lane[0];
     }
 
+    // rows[i] lane j becomes rows[j] lane i.
+    static void transpose(Vec (&rows)[kLanes]) {
+        // Within groups of four rows q: lane group l of part[4 q + c] holds column 4 l + c.
+        __m512 part[kLanes];
+        for (int q = 0; q < kLanes; q += 4) {
+            const __m512 a = _mm512_unpacklo_ps(rows[q].v, rows[q + 1].v);
+            const __m512 b = _mm512_unpackhi_ps(rows[q].v, rows[q + 1].v);
+            const __m512 c = _mm512_unpacklo_ps(rows[q + 2].v, rows[q + 3].v);
+            const __m512 d = _mm512_unpackhi_ps(rows[q + 2].v, rows[q + 3].v);
+            part[q] = pairs_low(a, c);
+            part[q + 1] = pairs_high(a, c);
+            part[q + 2] = pairs_low(b, d);
+            part[q + 3] = pairs_high(b, d);
+        }
+        for (int c = 0; c < 4; ++c) {
+            const __m512 even0 = _mm512_shuffle_f32x4(part[c], part[4 + c], 0x88);
+            const __m512 even1 = _mm512_shuffle_f32x4(part[8 + c], part[12 + c], 0x88);
+            const __m512 odd0 = _mm512_shuffle_f32x4(part[c], part[4 + c], 0xDD);
+            const __m512 odd1 = _mm512_shuffle_f32x4(part[8 + c], part[12 + c], 0xDD);
+            rows[c].v = _mm512_shuffle_f32x4(even0, even1, 0x88);
+            rows[4 + c].v = _mm512_shuffle_f32x4(odd0, odd1, 0x88);
+            rows[8 + c].v = _mm512_shuffle_f32x4(even0, even1, 0xDD);
+            rows[12 + c].v = _mm512_shuffle_f32x4(odd0, odd1, 0xDD);
+        }
+    }
+
 private:
+    static __m512 pairs_low(__m512 a, __m512 b) {
+        return _mm512_castpd_ps(_mm512_unpacklo_pd(_mm512_castps_pd(a), _mm512_castps_pd(b)));
+    }
+    static __m512 pairs_high(__m512 a, __m512 b) {
+        return _mm512_castpd_ps(_mm512_unpackhi_pd(_mm512_castps_pd(a), _mm512_castps_pd(b)));
+    }
     static __mmask16 first(std::int64_t n) { return static_cast<__mmask16>((1U << n) - 1U); }
 };
 

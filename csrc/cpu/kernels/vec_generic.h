@@ -70,6 +70,17 @@ struct Vec {
     // The sum of the lanes, in one fixed order.
     float sum() const { return (v[0] + v[2]) + (v[1] + v[3]); }
 
+    // rows[i] lane j becomes rows[j] lane i.
+    static void transpose(Vec (&rows)[kLanes]) {
+        for (int i = 0; i < kLanes; ++i) {
+            for (int j = i + 1; j < kLanes; ++j) {
+                const float element = rows[i].v[j];
+                rows[i].v[j] = rows[j].v[i];
+                rows[j].v[i] = element;
+            }
+        }
+    }
+
 private:
     static Vec select(Mask m, Vec a, Vec b) {
         return {reinterpret_cast<Native>((m & reinterpret_cast<Mask>(a.v)) | (~m & reinterpret_cast<Mask>(b.v)))};
