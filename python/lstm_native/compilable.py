@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import threading
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -68,6 +69,20 @@ class Compilable(Layer):
         """Number of rows that every batch must have; None when it is free."""
         raise NotImplementedError
 
+    @contextmanager
+    def not_training(self, what: str) -> Iterator[None]:
+        """Keeps training out while the body runs.
+
+        Raises:
+            RuntimeError: the model is training, in another thread or around this call.
+        """
+        if not self._training_lock.acquire(blocking=False):
+            raise RuntimeError(f"{self.label()}: {what} while this model is training already")
+        try:
+            yield
+        finally:
+            self._training_lock.release()
+
     # --- compile ----------------------------------------------------------------------------------
 
     def compile(
@@ -95,6 +110,7 @@ class Compilable(Layer):
 
         Raises:
             ValueError: an unknown name; the model stays compiled as it was.
+            RuntimeError: the model is training, in another thread or around this call.
         """
         if loss_weights is not None:
             raise ValueError(f"{self.label()}: compile got loss_weights, which need several outputs")
@@ -104,13 +120,14 @@ class Compilable(Layer):
             _metric_list("metrics", metrics, self.label()),
             _metric_list("weighted_metrics", weighted_metrics, self.label()),
         )
-        self.optimizer = new_optimizer
-        self.loss = loss
-        self._loss = new_loss
-        self._metric_identifiers = identifiers
-        self._forget_metrics()
-        self.stop_training = False
-        self.compiled = True
+        with self.not_training("compile"):
+            self.optimizer = new_optimizer
+            self.loss = loss
+            self._loss = new_loss
+            self._metric_identifiers = identifiers
+            self._forget_metrics()
+            self.stop_training = False
+            self.compiled = True
 
     def _forget_metrics(self) -> None:
         self._train_values = None

@@ -87,7 +87,9 @@ class Sequential(Trainer):
 
         Raises:
             TypeError: it is no layer.
-            ValueError: its name is taken, it is a second `Input`, or it does not fit the layers before it.
+            ValueError: its name is taken, it is a second `Input`, it holds this model, or it does not fit the
+                layers before it.
+            RuntimeError: the model is training.
         """
         if not isinstance(layer, Layer):
             raise TypeError(f"{self.label()}: add got a {type(layer).__name__}, expected a layer")
@@ -95,18 +97,27 @@ class Sequential(Trainer):
             raise self.error(f"a layer called {layer.name!r} is there already, names must differ")
         if isinstance(layer, InputLayer) and self._layers:
             raise self.error("Input must be the first item and there can be one only")
-        before = list(self._layers), self._build_shape, self.built
-        if not self._layers and layer.given_input_shape is not None:
-            self._layers.append(InputLayer(layer.given_input_shape))
-        self._layers.append(layer)
-        self.built = False
-        try:
-            if rebuild:
-                self._build_if_shape_known()
-        except BaseException:
-            self._layers, self._build_shape, self.built = before
-            raise
-        structure_changed()
+        if layer is self or (isinstance(layer, Sequential) and layer.holds(self)):
+            raise self.error("add got a model that would hold itself")
+        with self.not_training("add"):
+            before = list(self._layers), self._build_shape, self.built
+            if not self._layers and layer.given_input_shape is not None:
+                self._layers.append(InputLayer(layer.given_input_shape))
+            self._layers.append(layer)
+            self.built = False
+            try:
+                if rebuild:
+                    self._build_if_shape_known()
+            except BaseException:
+                self._layers, self._build_shape, self.built = before
+                raise
+            structure_changed()
+
+    def holds(self, layer: Layer) -> bool:
+        """Whether `layer` is a part of this model, of whatever depth."""
+        return any(
+            part is layer or (isinstance(part, Sequential) and part.holds(layer)) for part in self._layers
+        )
 
     def pop(self, rebuild: bool = True) -> Layer:
         """Removes the last layer and returns it; the others keep their weights.
@@ -116,11 +127,12 @@ class Sequential(Trainer):
         """
         if not self.layers:
             raise self.error("pop from a model without layers")
-        layer = self._layers.pop()
-        self.built = self.built and bool(self.layers)
-        self._forget_metrics()
-        structure_changed()
-        return layer
+        with self.not_training("pop"):
+            layer = self._layers.pop()
+            self.built = self.built and bool(self.layers)
+            self._forget_metrics()
+            structure_changed()
+            return layer
 
     def get_layer(self, name: str | None = None, index: int | None = None) -> Layer:
         """The layer of that name, or at that position."""

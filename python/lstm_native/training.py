@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Sequence
 from typing import Any
 
@@ -83,7 +82,7 @@ class Trainer(Compilable):
             RuntimeError: this model is training already, in another thread or around this call.
         """
         self._compiled("fit")
-        with _exclusive(self._training_lock, f"{self.label()}: fit"):
+        with self.not_training("fit"):
             label = f"{self.label()}: fit"
             self.check_can_train()
             verbose = resolve_verbose(verbose)
@@ -228,7 +227,7 @@ class Trainer(Compilable):
             The loss before the step; a list of loss and metrics when there are metrics.
         """
         self._compiled("train_on_batch")
-        with _exclusive(self._training_lock, f"{self.label()}: train_on_batch"):
+        with self.not_training("train_on_batch"):
             self.check_can_train()
             batch, y_shape = self._check("train_on_batch", x, y, sample_weight, class_weight)
             self._check_batch_sizes("train_on_batch", batch.x.shape[0], batch.x.shape[0])
@@ -391,21 +390,6 @@ class Trainer(Compilable):
     def predict_on_batch(self, x: Any) -> Any:
         """Outputs for one batch."""
         return self(x)
-
-
-class _exclusive:
-    """Holds a lock, or raises RuntimeError when it is taken."""
-
-    def __init__(self, lock: threading.Lock, where: str) -> None:
-        self._lock = lock
-        self._where = where
-
-    def __enter__(self) -> None:
-        if not self._lock.acquire(blocking=False):
-            raise RuntimeError(f"{self._where} while this model is training already")
-
-    def __exit__(self, *_: object) -> None:
-        self._lock.release()
 
 
 def _count(value: Any, label: str, argument: str) -> int:

@@ -266,6 +266,7 @@ class Optimizer:
         if variables == self._trainable:
             slots, decay_mask = self._slots, self._decay_mask
         else:
+            self._check_known(variables)
             order = [self._index[id(variable)] for variable in variables]
             slots = [[slot[i] for i in order] for slot in self._slots]
             decay_mask = [self._decay_mask[i] for i in order]
@@ -376,7 +377,7 @@ class Optimizer:
             if id(variable) not in self._index:
                 raise ValueError(
                     f"{self.name}: {_name(variable)} is none of the variables that this optimizer was built "
-                    "with; make a new optimizer for another model"
+                    "with; call compile() with a new optimizer"
                 )
 
     def _decays(self, variable: _core.Variable) -> bool:
