@@ -102,7 +102,7 @@ int recurrent_threads(const LnContext& context, const RecurrentPlan& plan, const
 
 void run_tiles(const RecurrentPlan& plan, const RecurrentPack& pack, int want, TileBody body, const void* argument) {
     std::atomic<std::int64_t> next{0};
-    std::vector<core::Barrier> barriers(static_cast<std::size_t>(want));
+    std::vector<core::Barrier> barriers(want > 1 ? static_cast<std::size_t>(want) : 0);
     auto member = [&](int rank, int team) {
         const Grouping grouping = group_team(plan, pack, team);
         Share share{};
@@ -113,8 +113,8 @@ void run_tiles(const RecurrentPlan& plan, const RecurrentPack& pack, int want, T
         if (share.group >= grouping.groups) return;
         const Range pairs = part_of(plan.unit_blocks / 2, share.members, share.member);
         share.blocks = {2 * pairs.begin, 2 * pairs.end};
-        share.barrier = &barriers[static_cast<std::size_t>(share.group)];
         if (share.members > 1) {
+            share.barrier = &barriers[static_cast<std::size_t>(share.group)];
             body(argument, share.group, share);
         } else {
             for (std::int64_t tile; (tile = next.fetch_add(1)) < plan.tiles;) body(argument, tile, share);

@@ -72,7 +72,7 @@ struct Share {
     std::int64_t group;  // scratch memory that the members of a tile share
     std::int64_t member, members;
     Range blocks;  // of the units, whole pairs
-    core::Barrier* barrier;
+    core::Barrier* barrier;  // null for a single member
 
     void sync() const {
         if (members > 1) barrier->wait(static_cast<int>(members));
