@@ -60,7 +60,7 @@ def test_a_layer_that_a_callback_thaws_is_unknown_to_the_optimizer() -> None:
     def thaw(model: Any) -> None:
         model.layers[0].trainable = True
 
-    with pytest.raises(ValueError, match="words/embeddings is none of the variables .* new optimizer"):
+    with pytest.raises(ValueError, match=r"words/embeddings is none of the variables .* new optimizer"):
         model.fit(IDS, LABELS, batch_size=1, verbose=0, callbacks=[Hook("on_train_batch_end", thaw)])
     model.compile("adam", "binary_crossentropy")
     model.fit(IDS, LABELS, verbose=0)

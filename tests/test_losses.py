@@ -232,7 +232,7 @@ def test_labels_that_do_not_fit() -> None:
             sparse.prepare(bad, (2, 3))
     with pytest.raises(ValueError, match=r"\(2, 3\) or \(2, 3, 1\)|\(2,\) or \(2, 1\)"):
         sparse.prepare(np.zeros((2, 3)), (2, 3))
-    with pytest.raises(TypeError, match="labels have dtype"):
+    with pytest.raises(TypeError, match="y_true has dtype"):
         losses.MeanSquaredError().prepare(np.array(["a", "b"]), (2, 1))
     with pytest.raises(ValueError, match=r"sample_weight has shape \(3,\)"):
         losses.MeanSquaredError()(np.zeros((4, 1)), np.zeros((4, 1)), [1, 2, 3])

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import lstm_native
-from lstm_native import activations
+from lstm_native import activations, callbacks, initializers, losses, metrics, optimizers
 from lstm_native.layers import LSTM, Activation, Dense, Dropout, Embedding, Input, Masking
 from lstm_native.models import Sequential
 
@@ -63,6 +63,12 @@ def everything(model: Sequential) -> list[Any]:
         (lambda: Embedding(2**31, 1), "Embedding: input_dim is 2147483648"),
         (lambda: Dropout(1.5), "Dropout: rate is 1.5"),
         (lambda: Dropout(0.5, noise_shape=(-1,)), "Dropout: noise_shape"),
+        (lambda: Dropout("x"), "Dropout: rate is 'x', expected a number between 0 and 1"),
+        (lambda: Dropout(None), "Dropout: rate is None"),
+        (lambda: Masking("a"), "Masking: mask_value is 'a', expected a number"),
+        (lambda: Input((np.inf,)), "Input: shape is"),
+        (lambda: Input((3,), batch_size=0), "Input: batch_size is 0, expected a positive integer"),
+        (lambda: Input((3,), dtype="foo"), "Input: dtype is 'foo'"),
         (lambda: Input(), "Input: pass either shape or batch_shape"),
         (lambda: Input(shape=(-3,)), "Input: shape is"),
         (lambda: LSTM(3, activation="tahn"), "unknown activation 'tahn': did you mean 'tanh'"),
@@ -97,6 +103,35 @@ def test_constructors_refuse_values(make: Callable[[], Any], message: str) -> No
 )
 def test_constructors_refuse_arguments(make: Callable[[], Any], message: str) -> None:
     with pytest.raises(TypeError, match=message):
+        make()
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: optimizers.Adam(beta_1="a"), "adam: beta_1 is 'a'"),
+        (lambda: optimizers.Adam(epsilon="a"), "adam: epsilon is 'a'"),
+        (lambda: optimizers.Adam(epsilon=-1), "adam: epsilon is -1"),
+        (lambda: optimizers.Adam(clipnorm="a"), "adam: clipnorm is 'a'"),
+        (lambda: optimizers.Adam(weight_decay=np.nan), "adam: weight_decay is nan"),
+        (lambda: optimizers.SGD(momentum="a"), "SGD: momentum is 'a'"),
+        (lambda: losses.BinaryCrossentropy(label_smoothing="a"), "label_smoothing is 'a', expected 0 to 1"),
+        (lambda: losses.SparseCategoricalCrossentropy(ignore_class="a"), "ignore_class is 'a'"),
+        (lambda: metrics.BinaryAccuracy(threshold="a"), "BinaryAccuracy: threshold is 'a'"),
+        (lambda: initializers.Constant("a"), "Constant: value is 'a'"),
+        (lambda: initializers.Identity("a"), "Identity: gain is 'a'"),
+        (lambda: initializers.Orthogonal("a"), "Orthogonal: gain is 'a'"),
+        (lambda: initializers.RandomNormal(stddev="a"), "RandomNormal: stddev is 'a'"),
+        (lambda: initializers.RandomUniform("a"), "RandomUniform: minval is 'a'"),
+        (lambda: initializers.VarianceScaling("a"), "VarianceScaling: scale is 'a'"),
+        (lambda: initializers.Zeros()("ab"), "Zeros: shape is 'ab'"),
+        (lambda: callbacks.EarlyStopping(min_delta="a"), "EarlyStopping: min_delta is 'a'"),
+        (lambda: callbacks.EarlyStopping(patience="a"), "EarlyStopping: patience is 'a'"),
+        (lambda: lstm_native.set_num_threads(2**40), "set_num_threads: n is"),
+    ],
+)
+def test_numbers_must_be_numbers(make: Callable[[], Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
         make()
 
 
@@ -368,11 +403,22 @@ def test_training_before_compile(method: str) -> None:
             "class_weight or sample_weight, not both",
         ),
         ({"y": LABELS, "class_weight": [1, 2]}, "class_weight is"),
+        ({"y": LABELS, "class_weight": {0: "a"}}, r"class_weight\[0\] is 'a', expected a number"),
+        ({"y": LABELS, "class_weight": {0: None}}, r"class_weight\[0\] is None"),
+        ({"y": LABELS, "class_weight": {"0": 2}}, "class_weight has the class '0', expected class numbers"),
+        ({"y": [0, np.nan], "class_weight": {0: 2}}, "class_weight with labels that are not finite"),
         ({"y": LABELS, "batch_size": 0}, "batch_size is 0"),
         ({"y": LABELS, "batch_size": 1.5}, "batch_size is 1.5"),
         ({"y": LABELS, "epochs": -1}, "epochs is -1"),
         ({"y": LABELS, "epochs": "3"}, "epochs is '3'"),
-        ({"y": LABELS, "steps_per_epoch": 0}, "steps is 0"),
+        ({"y": LABELS, "steps_per_epoch": 0}, "fit: steps_per_epoch is 0"),
+        ({"y": LABELS, "validation_steps": 0}, "fit: validation_steps is 0"),
+        ({"y": LABELS, "validation_batch_size": 0}, "fit: validation_batch_size is 0"),
+        ({"y": LABELS, "shuffle": "foo"}, "fit: shuffle is 'foo', expected True, False or 'batch'"),
+        ({"y": LABELS, "verbose": np.zeros(1)}, "verbose is array"),
+        ({"y": LABELS, "validation_split": "0.2"}, "fit: validation_split is '0.2', expected a number"),
+        ({"y": LABELS, "validation_data": []}, "fit: validation_data: a batch has 0 parts"),
+        ({"y": LABELS, "validation_freq": [1, "a"]}, "fit: validation_freq is 'a'"),
         ({"y": LABELS, "verbose": "loud"}, "verbose is 'loud'"),
         ({"y": LABELS, "validation_split": 1.5}, "validation_split is 1.5"),
         (
@@ -527,6 +573,13 @@ def test_nan_and_infinity_in_the_input_pass_through() -> None:
     assert np.isfinite(y[2:]).all()
     history = model.fit(x, np.ones((2, 2)), verbose=0)
     assert np.isnan(history.history["loss"][0])
+
+
+def test_labels_and_weights_beyond_float32_are_infinite_without_a_warning() -> None:
+    model = regressor()
+    huge = np.array([[1e300, 1.0], [1.0, 1.0]])
+    assert model.test_on_batch(SERIES, huge) == np.inf
+    assert model.test_on_batch(SERIES, np.ones((2, 2)), sample_weight=[1e300, 1.0]) == np.inf
 
 
 def test_unknown_names_at_the_top() -> None:

@@ -61,7 +61,7 @@ def to_step_flags(x: Any, shape: Shape, label: str, argument: str) -> _core.Tens
 
 
 def to_shape(value: Any, label: str, argument: str) -> Shape:
-    """A tuple of positive sizes (None where unknown).
+    """A tuple of sizes (None where unknown).
 
     Raises:
         ValueError: a negative or fractional size.
@@ -69,11 +69,16 @@ def to_shape(value: Any, label: str, argument: str) -> Shape:
     try:
         sizes = tuple(value)
         whole = [s if s is None else int(s) for s in sizes]
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise ValueError(f"{label}: {argument} is {value!r}, expected a tuple of sizes") from None
     if any(s is not None and (s < 0 or s != given) for s, given in zip(whole, sizes, strict=True)):
         raise ValueError(f"{label}: {argument} is {value!r}, expected sizes that are not negative, or None")
     return tuple(whole)
+
+
+def optional_int(value: Any, label: str, argument: str) -> int | None:
+    """`value` as an int of at least 1, or None."""
+    return None if value is None else positive_int(value, label, argument)
 
 
 def positive_int(value: Any, label: str, argument: str) -> int:

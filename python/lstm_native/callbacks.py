@@ -7,6 +7,8 @@ import warnings
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from lstm_native.errors import check_number
+
 Logs = Mapping[str, Any] | None
 
 
@@ -314,7 +316,8 @@ class EarlyStopping(Callback):
             )
             mode = "auto"
         self.monitor = monitor
-        self.min_delta = abs(min_delta)
+        self.min_delta = abs(check_number("EarlyStopping", "min_delta", min_delta, "a number"))
+        check_number("EarlyStopping", "patience", patience, "a number of epochs")
         self.patience = patience
         self.verbose = verbose
         self.mode = mode

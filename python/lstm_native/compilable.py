@@ -11,11 +11,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 
 from lstm_native import losses, metrics, optimizers
-from lstm_native.arrays import positive_int, to_numpy
+from lstm_native.arrays import to_float32, to_numpy
 from lstm_native.callbacks import History
 from lstm_native.data import ArrayData, Batch, Epochs, IterableData, class_weights_of, is_iterable_of_batches
 from lstm_native.layers.base import Context, Layer, Tensor
@@ -182,10 +181,10 @@ class Compilable(Layer):
                 raise ValueError(
                     f"{label}: class_weight is {class_weight!r}, expected a dict of class: weight"
                 )
-            sample_weight = class_weights_of(given, class_weight)
+            sample_weight = class_weights_of(given, class_weight, label)
         weight = None
         if sample_weight is not None:
-            weight = np.asarray(to_numpy(sample_weight, label, "sample_weight"), np.float32)
+            weight = to_float32(sample_weight, label, "sample_weight").numpy()
             expected = output_shape[:-1]
             if weight.shape[:1] != (rows,) or any(
                 a not in (1, b) for a, b in zip(weight.shape[1:], (*expected[1:], 1), strict=False)
@@ -267,10 +266,6 @@ class Compilable(Layer):
     ) -> tuple[Epochs, tuple[tuple[int, ...], tuple[int, ...]] | None]:
         """Batches with labels, and the shapes to build for where they are known beforehand."""
         label = f"{self.label()}: {where}"
-        if steps is not None:
-            steps = positive_int(steps, label, "steps")
-        if batch_size is not None:
-            batch_size = positive_int(batch_size, label, "batch_size")
         if is_iterable_of_batches(x) or (isinstance(x, list | tuple) and y is None):
             if y is not None or sample_weight is not None:
                 raise ValueError(f"{label}: x yields batches, so y and sample_weight belong into them")

@@ -28,7 +28,8 @@ def set_num_threads(n: int) -> None:
     """
     if isinstance(n, bool) or not hasattr(n, "__index__") or n < 1:
         raise ValueError(f"set_num_threads: n is {n!r}, expected an integer of at least 1")
-    _core.set_num_threads(int(n))
+    # The native side refuses too many, but only takes what fits its integers.
+    _core.set_num_threads(min(int(n), 2**31 - 1))
 
 
 def config_text() -> str:

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from lstm_native import _core, random_state
 from lstm_native.arrays import to_numpy
+from lstm_native.errors import check_number
 
 Array = npt.NDArray[Any]
 
@@ -180,38 +181,42 @@ def unpack(item: Any, where: str) -> tuple[Any, Any, Any]:
 
 
 def split_validation(
-    arrays: tuple[Any, Any, Any], fraction: float
+    arrays: tuple[Any, Any, Any], fraction: float, where: str
 ) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
     """Splits (x, y, sample_weight) into training rows and the last `fraction` of the rows.
 
     Raises:
-        ValueError: a fraction outside [0, 1), or one that leaves either part empty.
+        ValueError: a fraction that leaves either part empty, or no arrays.
     """
-    if not 0 <= fraction < 1:
-        raise ValueError(f"fit: validation_split is {fraction!r}, expected a number in [0, 1)")
     if is_iterable_of_batches(arrays[0]):
-        raise ValueError("fit: validation_split needs arrays; pass validation_data beside a generator")
+        raise ValueError(f"{where}: validation_split needs arrays; pass validation_data beside a generator")
     converted = [
-        None if a is None else to_numpy(a, "fit", name)
+        None if a is None else to_numpy(a, where, name)
         for a, name in zip(arrays, ("x", "y", "sample_weight"), strict=True)
     ]
     rows = len(converted[0]) if converted[0] is not None else 0
     split = int(np.floor(rows * (1 - fraction)))
     if split in (0, rows):
-        raise ValueError(f"fit: validation_split={fraction} of {rows} rows leaves one part without rows")
+        raise ValueError(f"{where}: validation_split={fraction} of {rows} rows leaves one part without rows")
     return (
         tuple(None if a is None else a[:split] for a in converted),
         tuple(None if a is None else a[split:] for a in converted),
     )
 
 
-def class_weights_of(y: Array, class_weight: dict[int, float]) -> Array:
+def class_weights_of(y: Array, class_weight: dict[int, float], where: str) -> Array:
     """A weight (rows,) for every row of the labels `y`; classes that are not listed have weight 1."""
     labels = y
     if labels.ndim > 1:
         labels = labels[..., 0] if labels.shape[-1] == 1 else labels.argmax(axis=-1)
     if labels.ndim != 1:
-        raise ValueError(f"class_weight: labels have shape {y.shape}, expected one label a row")
+        raise ValueError(f"{where}: class_weight with labels of shape {y.shape}, expected one label a row")
+    if not np.isfinite(labels).all():
+        raise ValueError(f"{where}: class_weight with labels that are not finite, expected class numbers")
+    for known, value in class_weight.items():
+        if isinstance(known, bool) or not isinstance(known, int | np.integer):
+            raise ValueError(f"{where}: class_weight has the class {known!r}, expected class numbers")
+        check_number(where, f"class_weight[{known}]", value, "a number")
     classes, positions = np.unique(np.round(labels).astype(np.int64), return_inverse=True)
     weights = np.array([class_weight.get(int(c), 1.0) for c in classes], np.float32)
     return np.asarray(weights[positions.reshape(-1)])

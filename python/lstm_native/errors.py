@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import numbers
+from collections.abc import Callable, Iterable
+from typing import Any
 
 
 def unknown_name(kind: str, name: object, known: Iterable[str]) -> ValueError:
@@ -24,3 +26,24 @@ def unknown_name(kind: str, name: object, known: Iterable[str]) -> ValueError:
     near = difflib.get_close_matches(str(name).lower(), list(lowered), n=1, cutoff=0.6)
     hint = f"did you mean {lowered[near[0]]!r}? " if near else ""
     return ValueError(f"unknown {kind} {name!r}: {hint}known names are {', '.join(names)}")
+
+
+def check_number(
+    owner: str, argument: str, value: Any, expected: str, accept: Callable[[float], bool] = lambda _: True
+) -> float:
+    """`value` as a float.
+
+    Args:
+        owner: who asks, for the message.
+        argument: name of the argument, for the message.
+        value: what the caller passed.
+        expected: what is right, for the message ("a number in [0, 1]").
+        accept: whether a number is right; NaN must fail where it is wrong.
+
+    Raises:
+        ValueError: no real number (bools are none), or one that `accept` refuses.
+    """
+    number = isinstance(value, numbers.Real) and not isinstance(value, bool)
+    if not number or not accept(float(value)):
+        raise ValueError(f"{owner}: {argument} is {value!r}, expected {expected}")
+    return float(value)

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lstm_native import _core, random_state
-from lstm_native.errors import unknown_name
+from lstm_native.errors import check_number, unknown_name
 
 # Standard deviation of a standard normal cut at two standard deviations:
 # sqrt(1 - 4 phi(2) / (2 Phi(2) - 1)). Dividing by it gives the asked variance after the cut.
@@ -67,7 +67,7 @@ class Constant(Initializer):
     """
 
     def __init__(self, value: float = 0.0) -> None:
-        self.value = value
+        self.value = check_number("Constant", "value", value, "a number")
 
     def __call__(self, shape: Sequence[int], dtype: Any = None) -> Array:
         """`value` in every element of `shape`."""
@@ -86,7 +86,7 @@ class Identity(Initializer):
     """
 
     def __init__(self, gain: float = 1.0) -> None:
-        self.gain = gain
+        self.gain = check_number("Identity", "gain", gain, "a number")
 
     def __call__(self, shape: Sequence[int], dtype: Any = None) -> Array:
         """`gain` on the diagonal of a matrix of `shape`, zero elsewhere.
@@ -137,8 +137,8 @@ class RandomUniform(RandomInitializer):
     """
 
     def __init__(self, minval: float = -0.05, maxval: float = 0.05, seed: int | None = None) -> None:
-        self.minval = minval
-        self.maxval = maxval
+        self.minval = check_number("RandomUniform", "minval", minval, "a number")
+        self.maxval = check_number("RandomUniform", "maxval", maxval, "a number")
         super().__init__(seed)
 
     def __call__(self, shape: Sequence[int], dtype: Any = None) -> Array:
@@ -161,8 +161,9 @@ class RandomNormal(RandomInitializer):
     """
 
     def __init__(self, mean: float = 0.0, stddev: float = 0.05, seed: int | None = None) -> None:
-        self.mean = mean
-        self.stddev = stddev
+        name = type(self).__name__
+        self.mean = check_number(name, "mean", mean, "a number")
+        self.stddev = check_number(name, "stddev", stddev, "a number that is not negative", lambda s: s >= 0)
         super().__init__(seed)
 
     def __call__(self, shape: Sequence[int], dtype: Any = None) -> Array:
@@ -214,8 +215,7 @@ class VarianceScaling(RandomInitializer):
         seed: int | None = None,
     ) -> None:
         name = type(self).__name__
-        if not scale > 0:
-            raise ValueError(f"{name}: scale is {scale!r}, expected a positive number")
+        check_number(name, "scale", scale, "a positive number", lambda s: s > 0)
         if mode not in ("fan_in", "fan_out", "fan_avg"):
             raise unknown_name("VarianceScaling mode", mode, ("fan_in", "fan_out", "fan_avg"))
         kinds = ("truncated_normal", "untruncated_normal", "uniform")
@@ -335,7 +335,7 @@ class Orthogonal(RandomInitializer):
     """
 
     def __init__(self, gain: float = 1.0, seed: int | None = None) -> None:
-        self.gain = gain
+        self.gain = check_number("Orthogonal", "gain", gain, "a number")
         super().__init__(seed)
 
     def __call__(self, shape: Sequence[int], dtype: Any = None) -> Array:
@@ -360,7 +360,7 @@ class Orthogonal(RandomInitializer):
 def _check_shape(owner: Initializer, shape: Sequence[int]) -> tuple[int, ...]:
     try:
         dims = tuple(int(dim) for dim in shape)
-    except TypeError:
+    except (TypeError, ValueError, OverflowError):
         dims = (-1,)
     if any(dim < 0 for dim in dims):
         raise ValueError(

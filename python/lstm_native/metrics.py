@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lstm_native import losses
-from lstm_native.errors import unknown_name
+from lstm_native.errors import check_number, unknown_name
 from lstm_native.naming import snake_case
 
 Array = npt.NDArray[Any]
@@ -172,8 +172,8 @@ class BinaryAccuracy(_Average):
     def __init__(
         self, name: str | None = "binary_accuracy", dtype: Any = None, threshold: float = 0.5
     ) -> None:
-        if not 0 < threshold < 1:
-            raise ValueError(f"BinaryAccuracy: threshold is {threshold!r}, expected a number between 0 and 1")
+        expected = "a number between 0 and 1"
+        check_number("BinaryAccuracy", "threshold", threshold, expected, lambda t: 0 < t < 1)
         super().__init__(name, dtype)
         self.threshold = threshold
 

@@ -12,6 +12,8 @@ import time
 from collections.abc import Mapping
 from typing import Any, TextIO
 
+import numpy as np
+
 _INTERVAL = 0.05  # seconds between two drawings of the live bar
 _WIDTH = 20  # characters of the bar
 _BOLD, _GREEN, _WHITE, _PLAIN = "\x1b[1m", "\x1b[32m", "\x1b[37m", "\x1b[0m"
@@ -34,7 +36,7 @@ def resolve_verbose(verbose: int | str, stream: TextIO | None = None) -> int:
         if verbose != "auto":
             raise ValueError(f"verbose is {verbose!r}, expected 'auto', 0, 1 or 2")
         return 1 if _is_live(sys.stdout if stream is None else stream) else 2
-    if verbose not in (0, 1, 2):
+    if not isinstance(verbose, int | np.integer) or verbose not in (0, 1, 2):
         raise ValueError(f"verbose is {verbose!r}, expected 'auto', 0, 1 or 2")
     return int(verbose)
 

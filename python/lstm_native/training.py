@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from lstm_native.arrays import positive_int
+from lstm_native.arrays import optional_int, positive_int
 from lstm_native.callbacks import CallbackList, History
 from lstm_native.compilable import Compilable, batch_size_for
 from lstm_native.data import (
@@ -19,6 +19,7 @@ from lstm_native.data import (
     split_validation,
     unpack,
 )
+from lstm_native.errors import check_number
 from lstm_native.layers.base import Context, Tensor, empty_outputs, numpy_outputs
 from lstm_native.layers.core import ActivationAtEnd
 from lstm_native.progress import Progress, resolve_verbose
@@ -90,16 +91,23 @@ class Trainer(Compilable):
             first, last = (
                 _count(v, label, n) for v, n in ((initial_epoch, "initial_epoch"), (epochs, "epochs"))
             )
-            if isinstance(validation_freq, int):
-                positive_int(validation_freq, label, "validation_freq")
-            elif not isinstance(validation_freq, list | tuple):
-                raise ValueError(
-                    f"{label}: validation_freq is {validation_freq!r}, expected an int or a list"
-                )
-            if validation_split and validation_data is None:
-                (x, y, sample_weight), validation_data = split_validation(
-                    (x, y, sample_weight), validation_split
-                )
+            batch_size = optional_int(batch_size, label, "batch_size")
+            steps_per_epoch = optional_int(steps_per_epoch, label, "steps_per_epoch")
+            validation_steps = optional_int(validation_steps, label, "validation_steps")
+            validation_batch_size = optional_int(validation_batch_size, label, "validation_batch_size")
+            if isinstance(validation_freq, list | tuple):
+                validation_freq = [positive_int(v, label, "validation_freq") for v in validation_freq]
+            else:
+                validation_freq = positive_int(validation_freq, label, "validation_freq")
+            if not isinstance(shuffle, bool | np.bool_) and shuffle not in (None, 0, 1, "batch"):
+                raise ValueError(f"{label}: shuffle is {shuffle!r}, expected True, False or 'batch'")
+            if validation_split is not None and validation_data is None:
+                expected = "a number in [0, 1)"
+                check_number(label, "validation_split", validation_split, expected, lambda v: 0 <= v < 1)
+                if validation_split:
+                    (x, y, sample_weight), validation_data = split_validation(
+                        (x, y, sample_weight), validation_split, label
+                    )
             data, shapes = self._data(
                 "fit", x, y, sample_weight, batch_size, steps_per_epoch,
                 train=True, class_weight=class_weight, shuffle=shuffle,
@@ -108,7 +116,7 @@ class Trainer(Compilable):
             if validation_data is not None:
                 parts = (validation_data, None, None)
                 if isinstance(validation_data, list | tuple):
-                    parts = unpack(validation_data, label)
+                    parts = unpack(validation_data, f"{label}: validation_data")
                 validation, validation_shapes = self._data(
                     "validation", *parts, validation_batch_size or batch_size, validation_steps, train=False
                 )
@@ -260,8 +268,11 @@ class Trainer(Compilable):
             The loss; a list of loss and metrics when there are metrics.
         """
         self._compiled("evaluate")
+        label = f"{self.label()}: evaluate"
         verbose = resolve_verbose(verbose)
         calls = CallbackList(callbacks)
+        steps = optional_int(steps, label, "steps")
+        batch_size = optional_int(batch_size, label, "batch_size")
         data, shapes = self._data("evaluate", x, y, sample_weight, batch_size, steps, train=False)
         with self._testing_lock:
             if shapes is not None:
@@ -341,10 +352,8 @@ class Trainer(Compilable):
         label = f"{self.label()}: predict"
         verbose = resolve_verbose(verbose)
         calls = CallbackList(callbacks)
-        if steps is not None:
-            steps = positive_int(steps, label, "steps")
-        if batch_size is not None:
-            batch_size = positive_int(batch_size, label, "batch_size")
+        steps = optional_int(steps, label, "steps")
+        batch_size = optional_int(batch_size, label, "batch_size")
         source: ArrayData | IterableData
         if is_iterable_of_batches(x):
             source = IterableData(x, self._predict_batch, label)

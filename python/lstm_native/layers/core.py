@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from lstm_native import _core, activations, random_state
 from lstm_native.arrays import Shape, positive_int, to_numpy, to_shape
+from lstm_native.errors import check_number
 from lstm_native.layers.base import Context, Layer, Tensor, get_initializer, require_backward
 
 
@@ -38,12 +39,20 @@ class InputLayer(Layer):
             raise ValueError("Input: pass either shape or batch_shape")
         if batch_shape is not None and batch_size is not None:
             raise ValueError("Input: batch_size is part of batch_shape, pass one of them")
+        if batch_size is not None:
+            batch_size = positive_int(batch_size, "Input", "batch_size")
+        try:
+            input_dtype = np.dtype(dtype or "float32")
+        except TypeError:
+            raise ValueError(
+                f"Input: dtype is {dtype!r}, expected the name of one, such as 'float32'"
+            ) from None
         super().__init__(name=name)
         if batch_shape is None:
             assert shape is not None
             batch_shape = (batch_size, *to_shape(shape, "Input", "shape"))
         self.batch_shape: Shape = to_shape(batch_shape, "Input", "batch_shape")
-        self.dtype = dtype or "float32"
+        self.dtype = input_dtype.name
         self.built = True
 
     def check_input_shape(self, shape: Shape) -> None:
@@ -360,10 +369,9 @@ class Dropout(Layer):
         seed: int | None = None,
         **kwargs: Any,
     ) -> None:
-        if isinstance(rate, bool) or not 0 <= rate <= 1:
-            raise ValueError(f"Dropout: rate is {rate!r}, expected a number between 0 and 1")
+        rate = check_number("Dropout", "rate", rate, "a number between 0 and 1", lambda r: 0 <= r <= 1)
         super().__init__(**kwargs)
-        self.rate = float(rate)
+        self.rate = rate
         self.noise_shape = None if noise_shape is None else to_shape(noise_shape, "Dropout", "noise_shape")
         self.seed = seed
         self._stream = random_state.next_seed() if seed is None else random_state.check_seed("Dropout", seed)
@@ -420,8 +428,9 @@ class Masking(Layer):
     """
 
     def __init__(self, mask_value: float = 0.0, **kwargs: Any) -> None:
+        mask_value = check_number("Masking", "mask_value", mask_value, "a number")
         super().__init__(**kwargs)
-        self.mask_value = float(mask_value)
+        self.mask_value = mask_value
         self.built = True
 
     def check_input_shape(self, shape: Shape) -> None:

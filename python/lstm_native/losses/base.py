@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lstm_native import _core
+from lstm_native.arrays import to_float32
 from lstm_native.errors import unknown_name
 from lstm_native.naming import snake_case
 
@@ -70,7 +71,7 @@ class Loss:
         Raises:
             ValueError: Labels or weights that do not fit.
         """
-        pred = float32(y_pred)
+        pred = self._float32(y_pred, "y_pred")
         if pred.ndim == 0:
             raise ValueError(f"{self.name}: y_pred is a single number, expected (batch, ...)")
         labels = np.asarray(y_true)
@@ -111,7 +112,7 @@ class Loss:
             ValueError: Labels that do not fit, with both shapes.
             TypeError: Labels that are no numbers.
         """
-        labels = self._as_labels(y_true, np.float32)
+        labels = self._float32(y_true, "y_true")
         want = tuple(y_pred_shape)
         if want and labels.ndim == len(want) - 1 and want[-1] == 1:
             labels = labels[..., None]
@@ -201,7 +202,7 @@ class Loss:
                 raise ValueError(
                     f"loss {self.name!r}: gradient() gave shape {gradient.shape}, expected {y_pred.shape}"
                 )
-        return float32(self.call(y_true, pred)), gradient
+        return np.asarray(self.call(y_true, pred), np.float32), gradient
 
     def _valid_rows(self, y_true: Array, mask: Array | None) -> Array | None:
         """`mask` together with what the labels themselves mask."""
@@ -217,7 +218,7 @@ class Loss:
         weights: Array | None = None
         divisor = self._plain_divisor(math.prod(row_shape))
         if sample_weight is not None:
-            weights = self._spread(float32(sample_weight), row_shape, "sample_weight")
+            weights = self._spread(self._float32(sample_weight, "sample_weight"), row_shape, "sample_weight")
         if mask is not None:
             valid = self._spread(np.asarray(mask, dtype=np.bool_), row_shape, "mask")
             # Means run over the valid rows only. Whoever masks everything gets a loss of zero.
@@ -244,11 +245,8 @@ class Loss:
                 f"loss {self.name!r}: {argument} has shape {shape}, expected {row_shape[:1]} or {row_shape}"
             ) from None
 
-    def _as_labels(self, y_true: Any, dtype: Any) -> Array:
-        labels = np.asarray(y_true)
-        if labels.dtype.kind not in "biuf":
-            raise TypeError(f"loss {self.name!r}: labels have dtype {labels.dtype}, expected numbers")
-        return np.asarray(labels, dtype=dtype, order="C")
+    def _float32(self, x: Any, argument: str) -> Array:
+        return to_float32(x, f"loss {self.name!r}", argument).numpy()
 
     def _check_shape(self, labels: tuple[int, ...], want: Shape, y_true: Any) -> None:
         if len(labels) != len(want) or any(w not in (None, n) for n, w in zip(labels, want, strict=True)):
@@ -260,10 +258,6 @@ class Loss:
     def _label_shape(self, want: Shape) -> str:
         shape = tuple(want)
         return f"{shape[:-1]} or {shape}" if shape and shape[-1] == 1 else f"{shape}"
-
-
-def float32(x: Any) -> Array:
-    return np.asarray(x, dtype=np.float32)
 
 
 def _weighted(rows: Array, weights: Array) -> Array:

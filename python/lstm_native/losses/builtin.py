@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from lstm_native import _core
+from lstm_native.errors import check_number
 from lstm_native.losses.base import Array, Loss, Shape
 
 
@@ -92,10 +93,10 @@ class _Crossentropy(_NativeLoss):
         dtype: Any,
     ) -> None:
         super().__init__(name, reduction, dtype)
-        if not 0.0 <= label_smoothing <= 1.0:
-            raise ValueError(f"loss {self.name!r}: label_smoothing is {label_smoothing!r}, expected 0 to 1")
+        owner = f"loss {self.name!r}"
+        check_number(owner, "label_smoothing", label_smoothing, "0 to 1", lambda v: 0 <= v <= 1)
         if isinstance(axis, bool) or not isinstance(axis, int):
-            raise ValueError(f"loss {self.name!r}: axis is {axis!r}, expected an integer")
+            raise ValueError(f"{owner}: axis is {axis!r}, expected an integer")
         self.from_logits = bool(from_logits)
         self.label_smoothing = float(label_smoothing)
         self.axis = axis
@@ -199,6 +200,10 @@ class SparseCategoricalCrossentropy(_Crossentropy):
         dtype: Any = None,
     ) -> None:
         super().__init__(from_logits, 0.0, axis, reduction, name, dtype)
+        if ignore_class is not None and not isinstance(ignore_class, int | np.integer):
+            raise ValueError(
+                f"loss {self.name!r}: ignore_class is {ignore_class!r}, expected an integer or None"
+            )
         self.ignore_class = ignore_class
 
     def prepare(self, y_true: Any, y_pred_shape: Shape) -> Array:

@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 from lstm_native import _core
+from lstm_native.errors import check_number
 from lstm_native.optimizers.base import LearningRate, Optimizer
 from lstm_native.variable import Variable
 
@@ -44,8 +45,8 @@ class Adam(Optimizer):
     ) -> None:
         super().__init__(learning_rate, weight_decay, clipnorm, clipvalue, global_clipnorm, name)
         for argument, value in (("beta_1", beta_1), ("beta_2", beta_2)):
-            if not 0 <= value < 1:
-                raise ValueError(f"{self.name}: {argument} is {value!r}, expected a number in [0, 1)")
+            check_number(self.name, argument, value, "a number in [0, 1)", lambda v: 0 <= v < 1)
+        check_number(self.name, "epsilon", epsilon, "a number that is not negative", lambda v: v >= 0)
         self.beta_1 = beta_1
         self.beta_2 = beta_2
         self.epsilon = epsilon

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lstm_native import _core
+from lstm_native.errors import check_number
 from lstm_native.naming import snake_case
 from lstm_native.optimizers.schedules import LearningRateSchedule
 from lstm_native.variable import Variable
@@ -117,8 +118,8 @@ class Optimizer:
         if len(given) > 1:
             raise ValueError(f"{self.name}: got {' and '.join(given)}, only one of them can be set")
         for key, value in {**clips, "weight_decay": weight_decay}.items():
-            if value is not None and not value >= 0:
-                raise ValueError(f"{self.name}: {key} is {value!r}, expected a number that is not negative")
+            if value is not None:
+                check_number(self.name, key, value, "a number that is not negative", lambda v: v >= 0)
         self.weight_decay = weight_decay
         self.clipnorm = clipnorm
         self.clipvalue = clipvalue

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from lstm_native import _core
+from lstm_native.errors import check_number
 from lstm_native.optimizers.base import LearningRate, Optimizer
 from lstm_native.variable import Variable
 
@@ -38,8 +39,7 @@ class SGD(Optimizer):
         name: str | None = "SGD",
     ) -> None:
         super().__init__(learning_rate, weight_decay, clipnorm, clipvalue, global_clipnorm, name)
-        if isinstance(momentum, bool) or not 0 <= momentum <= 1:
-            raise ValueError(f"{self.name}: momentum is {momentum!r}, expected a number in [0, 1]")
+        check_number(self.name, "momentum", momentum, "a number in [0, 1]", lambda v: 0 <= v <= 1)
         self.momentum = momentum
         self.nesterov = bool(nesterov)
 
