@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 from collections.abc import Callable
 from typing import Any
 
@@ -9,7 +11,7 @@ import numpy as np
 import pytest
 
 from lstm_native.callbacks import Callback
-from lstm_native.layers import LSTM, Dense, Embedding
+from lstm_native.layers import LSTM, Dense, Dropout, Embedding
 from lstm_native.models import Sequential
 
 IDS = np.array([[1, 2, 3], [4, 5, 6]])
@@ -92,3 +94,44 @@ def test_a_model_is_usable_after_an_interrupted_fit(error: type[BaseException]) 
     model.fit(IDS, LABELS, verbose=0)
     assert int(model.optimizer.iterations) == 2
     assert model.predict(IDS, verbose=0).shape == (2, 1)
+
+
+# --- copies ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x))])
+def test_a_copy_trains_on_as_its_model_and_apart_from_it(copied: Callable[[Any], Any]) -> None:
+    model = Sequential(
+        [
+            Embedding(10, 3, mask_zero=True),
+            LSTM(4, return_sequences=True, stateful=True),
+            Dropout(0.5, seed=3),
+            Sequential([LSTM(3, activation="softsign"), Dense(1, activation="sigmoid")]),
+        ]
+    )
+    untrained = copied(model)
+    assert not untrained.built
+    model.compile("adam", "binary_crossentropy", metrics=["accuracy"])
+    model.fit(IDS, LABELS, verbose=0)
+    other = copied(model)
+    assert other.history.history == model.history.history
+    assert other.history.model is other
+    for a, b in zip(model.layers[1].states, other.layers[1].states, strict=True):
+        assert np.array_equal(a, b)
+    before = [w.tobytes() for w in model.get_weights()]
+    after = other.fit(IDS, LABELS, epochs=2, shuffle=False, verbose=0).history
+    assert [w.tobytes() for w in model.get_weights()] == before
+    assert model.fit(IDS, LABELS, epochs=2, shuffle=False, verbose=0).history == after
+    assert [w.tobytes() for w in model.get_weights()] == [w.tobytes() for w in other.get_weights()]
+    assert np.array_equal(model.predict(IDS, verbose=0), other.predict(IDS, verbose=0))
+
+
+@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy])
+def test_copies_of_layers(copied: Callable[[Any], Any]) -> None:
+    layer = LSTM(4, activation=np.tanh)
+    assert not copied(layer).built
+    expected = layer(np.ones((1, 2, 3)))
+    assert np.array_equal(copied(layer)(np.ones((1, 2, 3))), expected)
+    # A copy shares its variables with the layer, a deep copy has its own.
+    copied(layer).kernel.assign(np.zeros((3, 16)))
+    assert np.array_equal(layer(np.ones((1, 2, 3))), expected) == (copied is copy.deepcopy)

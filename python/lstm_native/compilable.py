@@ -9,7 +9,7 @@ import threading
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy.typing as npt
 
@@ -30,6 +30,8 @@ _DEFAULT_BATCH_SIZE = 32
 class Compilable(Layer):
     """A layer that knows its loss, optimizer and metrics, and checks data against them."""
 
+    uncopied: ClassVar[tuple[str, ...]] = ("_training_lock", "_testing_lock")
+
     def __init__(self, *, name: str | None = None, trainable: bool = True) -> None:
         super().__init__(name=name, trainable=trainable)
         self.optimizer: optimizers.Optimizer | None = None
@@ -41,6 +43,9 @@ class Compilable(Layer):
         self._metric_identifiers: tuple[list[Any], list[Any]] = ([], [])
         self._train_values: RunningValues | None = None
         self._test_values: RunningValues | None = None
+        self.make_uncopied()
+
+    def make_uncopied(self) -> None:
         self._training_lock = threading.Lock()
         self._testing_lock = threading.RLock()
 

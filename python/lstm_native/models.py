@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from lstm_native import _core, saving
 from lstm_native.arrays import Shape, to_shape, to_step_flags
@@ -48,11 +48,15 @@ class Sequential(Trainer):
     It builds when it knows the shape of its inputs: from an `Input` as first item, from the first
     layer's `input_shape`, from `build(input_shape)`, or from the first data it sees.
 
+    Models and layers can be copied (`copy.deepcopy`) and pickled, with weights, optimizer and state.
+
     Args:
         layers: layers to start with.
         trainable: False freezes all layers.
         name: name of the model; numbered automatically by default.
     """
+
+    uncopied: ClassVar[tuple[str, ...]] = (*Trainer.uncopied, "_current_plan")
 
     def __init__(
         self, layers: Iterable[Layer] | None = None, trainable: bool = True, name: str | None = None
@@ -60,12 +64,15 @@ class Sequential(Trainer):
         super().__init__(name=name, trainable=trainable)
         self._layers: list[Layer] = []
         self._build_shape: Shape | None = None
-        self._current_plan: _Plan | None = None
         for layer in layers or ():
             self.add(layer, rebuild=False)
         self._build_if_shape_known()
         if not trainable:
             self.trainable = False
+
+    def make_uncopied(self) -> None:
+        super().make_uncopied()
+        self._current_plan: _Plan | None = None
 
     # --- the list ---------------------------------------------------------------------------------
 

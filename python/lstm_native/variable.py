@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import copyreg
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from lstm_native import _core
+
+
+def _reduce_tensor(tensor: _core.Tensor) -> tuple[Any, ...]:
+    return _core.as_tensor, (tensor.numpy(), tensor.dtype)
+
+
+# Copies and pickles of layers hold tensors (the state of stateful ones).
+copyreg.pickle(_core.Tensor, _reduce_tensor)
 
 
 class Variable(_core.Variable):
@@ -49,6 +58,9 @@ class Variable(_core.Variable):
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> npt.NDArray[Any]:
         values = self.numpy()
         return values if dtype is None else values.astype(dtype)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.numpy(), self.name, self.trainable, self.path)
 
     def __repr__(self) -> str:
         return f"<Variable {self.path}, shape={self.shape}, trainable={self.trainable}>"

@@ -108,6 +108,8 @@ class Layer:
     neutral_arguments: ClassVar[dict[str, Any]] = {}
     # Type of the inputs that `forward` takes.
     input_dtype: ClassVar[str] = "float32"
+    # Attributes that copies and pickles leave out; `make_uncopied` makes them anew.
+    uncopied: ClassVar[tuple[str, ...]] = ()
 
     def __init__(
         self,
@@ -174,6 +176,9 @@ class Layer:
 
     def reset_state(self) -> None:
         """Forgets the state of a stateful layer; nothing to do for others."""
+
+    def make_uncopied(self) -> None:
+        """Makes the attributes listed in `uncopied` (locks, packed weights) from the others."""
 
     def add_weight(
         self, name: str, shape: tuple[int, ...], initializer: Callable[..., Any], trainable: bool = True
@@ -321,6 +326,13 @@ class Layer:
         if not self.built:
             raise self.error("count_params before the layer is built: call build(input_shape) first")
         return sum(v.size for v in self.variables)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name not in self.uncopied}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self.make_uncopied()
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} name={self.name}, built={self.built}>"

@@ -284,6 +284,7 @@ class Dense(ActivationAtEnd):
         "lora_alpha": None,
         "quantization_config": None,
     }
+    uncopied: ClassVar[tuple[str, ...]] = ("_packed",)
 
     def __init__(
         self,
@@ -309,6 +310,10 @@ class Dense(ActivationAtEnd):
         self.kernel = self.add_weight("kernel", (features, self.units), self.kernel_initializer)
         self.bias = self.add_weight("bias", (self.units,), self.bias_initializer) if self.use_bias else None
         self._packed = _core.DenseWeights(self.kernel, self.bias)
+
+    def make_uncopied(self) -> None:
+        if self.built:
+            self._packed = _core.DenseWeights(self.kernel, self.bias)
 
     def check_input_shape(self, shape: Shape) -> None:
         if len(shape) < 2 or not shape[-1]:
@@ -362,6 +367,8 @@ class Dropout(Layer):
         seed: the masks are a function of the seed and of the number of calls; drawn at random by default.
     """
 
+    uncopied: ClassVar[tuple[str, ...]] = ("_draw_lock",)
+
     def __init__(
         self,
         rate: float,
@@ -376,8 +383,11 @@ class Dropout(Layer):
         self.seed = seed
         self._stream = random_state.next_seed() if seed is None else random_state.check_seed("Dropout", seed)
         self._drawn = 0
-        self._draw_lock = threading.Lock()
+        self.make_uncopied()
         self.built = True
+
+    def make_uncopied(self) -> None:
+        self._draw_lock = threading.Lock()
 
     def check_input_shape(self, shape: Shape) -> None:
         if self.noise_shape is None:

@@ -49,6 +49,7 @@ class LSTM(Layer):
         "dropout": 0.0,
         "recurrent_dropout": 0.0,
     }
+    uncopied: ClassVar[tuple[str, ...]] = ("_packed",)
 
     def __init__(
         self,
@@ -107,6 +108,13 @@ class LSTM(Layer):
         )
         bias_initializer = self._initial_bias if self.unit_forget_bias else self.bias_initializer
         self.bias = self.add_weight("bias", (4 * units,), bias_initializer) if self.use_bias else None
+        self._pack()
+
+    def make_uncopied(self) -> None:
+        if self.built:
+            self._pack()
+
+    def _pack(self) -> None:
         if self._native:
             self._packed = _core.RecurrentWeights(
                 "lstm",

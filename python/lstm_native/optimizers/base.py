@@ -134,7 +134,7 @@ class Optimizer:
         self._trainable: list[_core.Variable] = []
         self._index: dict[int, int] = {}
         self._slots: list[list[Variable]] = []
-        self._excluded: set[int] = set()
+        self._excluded: list[_core.Variable] = []
         self._excluded_names: re.Pattern[str] | None = None
         self._decay_mask: list[bool] = []
 
@@ -193,7 +193,7 @@ class Optimizer:
             for name in group
         ]
         self._trainable = trainable
-        self._index = {id(variable): i for i, variable in enumerate(trainable)}
+        self._number(trainable)
         self._decay_mask = [self._decays(variable) for variable in trainable]
         self.built = True
 
@@ -319,7 +319,7 @@ class Optimizer:
             raise ValueError(f"{self.name}: exclude_from_weight_decay() must come before the first step")
         names = sorted(set(var_names or ()))
         self._excluded_names = re.compile("|".join(names)) if names else None
-        self._excluded = {id(variable) for variable in var_list or ()}
+        self._excluded = list(var_list or ())
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
@@ -341,6 +341,13 @@ class Optimizer:
     def from_config(cls, config: dict[str, Any]) -> Optimizer:
         """An optimizer from `get_config()`; it starts at step 0."""
         return cls(**config)
+
+    def _number(self, variables: Sequence[_core.Variable]) -> None:
+        self._index = {id(variable): i for i, variable in enumerate(variables)}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._number(self._trainable)  # the variables of a copy are others
 
     def _slot_groups(self) -> tuple[tuple[str, ...], ...]:
         """Names of what is kept per variable, in the groups that `variables` lists one after another."""
@@ -382,7 +389,7 @@ class Optimizer:
                 )
 
     def _decays(self, variable: _core.Variable) -> bool:
-        if id(variable) in self._excluded:
+        if any(variable is excluded for excluded in self._excluded):
             return False
         return self._excluded_names is None or self._excluded_names.search(_name(variable)) is None
 
