@@ -228,3 +228,32 @@ def test_damaged_files(tmp_path_factory: pytest.TempPathFactory, position: int, 
         message = str(error)
     assert str(path) in message
     assert read is None or sum(array.nbytes for array in read.values()) == 14
+
+
+@pytest.mark.parametrize(
+    ("start", "kind"),
+    [
+        (b"\x89HDF\r\n\x1a\n", "an HDF5 file"),
+        (b"PK\x03\x04\x14\0\0\0", "a zip archive"),
+        (b"\x93NUMPY\1\0", "a NumPy"),
+    ],
+)
+def test_other_formats_are_recognized(tmp_path: Path, start: bytes, kind: str) -> None:
+    path = tmp_path / "model.weights.h5"
+    path.write_bytes(start + b"\0" * 100)
+    with pytest.raises(
+        ValueError, match=rf"model\.weights\.h5: this is {kind}.* expected a safetensors file"
+    ):
+        read_safetensors(path)
+
+
+def test_errors_of_paths_name_the_path_that_was_given(tmp_path: Path) -> None:
+    one = {"a": np.zeros(1)}
+    with pytest.raises(FileNotFoundError, match=r"none/x\.safetensors'$"):
+        write_safetensors(tmp_path / "none" / "x.safetensors", one)
+    with pytest.raises(IsADirectoryError, match=f"{tmp_path}'$"):
+        write_safetensors(tmp_path, one)
+    with pytest.raises(TypeError):
+        read_safetensors(0)  # type: ignore[arg-type]
+    write_safetensors(os.fsencode(tmp_path / "x"), one)  # type: ignore[arg-type]
+    assert read_safetensors(tmp_path / "x")[0]["a"].shape == (1,)

@@ -64,6 +64,8 @@ class Sequential(Trainer):
         super().__init__(name=name, trainable=trainable)
         self._layers: list[Layer] = []
         self._build_shape: Shape | None = None
+        if isinstance(layers, Layer) or not isinstance(layers, Iterable | None):
+            raise TypeError(f"{self.label()}: layers is a {type(layers).__name__}, expected a list of layers")
         for layer in layers or ():
             self.add(layer, rebuild=False)
         self._build_if_shape_known()
@@ -147,6 +149,8 @@ class Sequential(Trainer):
             raise self.error("get_layer takes either a name or an index")
         layers = self.layers
         if index is not None:
+            if not hasattr(index, "__index__"):
+                raise self.error(f"get_layer index is {index!r}, expected an integer")
             if not -len(layers) <= index < len(layers):
                 raise self.error(f"get_layer index is {index}, the model has {len(layers)} layers")
             return layers[index]

@@ -6,6 +6,7 @@ dtype, shape and byte range) and the tensors' bytes. The reader trusts nothing i
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 import os
@@ -38,6 +39,12 @@ _DTYPES: dict[str, np.dtype[Any]] = {
         "U8": "u1",
         "BOOL": "?",
     }.items()
+}
+# What other files of weights start with; as the length of a header all of these are too long.
+_OTHER_FORMATS = {
+    b"\x89HDF\r\n\x1a\n": "an HDF5 file (.h5)",
+    b"PK\x03\x04": "a zip archive (.keras, .npz or .pt)",
+    b"\x93NUMPY": "a NumPy file (.npy)",
 }
 _NAMES = {dtype: name for name, dtype in _DTYPES.items()}
 
@@ -103,7 +110,7 @@ def write_safetensors(
         raise ValueError(
             f"write_safetensors: the header has {len(text)} bytes, the format allows {_MAX_HEADER}"
         )
-    _replace_file(os.path.realpath(path), [len(text).to_bytes(8, "little"), text, *arrays])
+    _replace_file(os.path.realpath(os.fsdecode(path)), [len(text).to_bytes(8, "little"), text, *arrays])
 
 
 def read_safetensors(path: Path) -> tuple[dict[str, npt.NDArray[Any]], dict[str, str]]:
@@ -119,7 +126,8 @@ def read_safetensors(path: Path) -> tuple[dict[str, npt.NDArray[Any]], dict[str,
         ValueError: The file is damaged or hostile; the message names the field.
         OSError: The file cannot be read.
     """
-    with open(path, "rb") as file:
+    # An integer would be read as the number of an open file.
+    with open(os.fspath(path), "rb") as file:
         size = os.fstat(file.fileno()).st_size
         entries, metadata, start = _read_header(file, size, _where(path))
         data = bytearray(size - start)
@@ -143,8 +151,12 @@ def _read_header(file: BinaryIO, size: int, where: str) -> tuple[list[_Entry], d
     """The checked entries in order of their bytes, the metadata, and where the data starts."""
     if size < 8:
         raise ValueError(f"{where}: file is truncated: {size} bytes, expected at least 8")
-    length = int.from_bytes(file.read(8), "little")
+    start = file.read(8)
+    length = int.from_bytes(start, "little")
     if length > _MAX_HEADER:
+        for magic, kind in _OTHER_FORMATS.items():
+            if start.startswith(magic):
+                raise ValueError(f"{where}: this is {kind}, expected a safetensors file")
         raise ValueError(f"{where}: header length is {length}, the format allows {_MAX_HEADER}")
     if length > size - 8:
         raise ValueError(f"{where}: header length is {length}, but only {size - 8} bytes follow")
@@ -232,12 +244,17 @@ def _short(value: Any) -> str:
 
 
 def _where(path: Path) -> str:
-    return os.fspath(path)
+    return os.fsdecode(path)
 
 
 def _replace_file(path: str, parts: list[Any]) -> None:
     """Puts `parts` into a new file that takes the place of `path` only when it is whole on disk."""
     folder, name = os.path.split(path)
+    # The errors of the temporary file would name the temporary file.
+    if os.path.isdir(path):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
+    if not os.path.isdir(folder):
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
     temporary = os.path.join(folder, f".{name[:64]}.{os.urandom(8).hex()}.tmp")
     # open() honours the umask, which tempfile does not.
     with open(temporary, "xb") as file:

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lstm_native import _core
+from lstm_native.arrays import to_float32
 
 
 def _reduce_tensor(tensor: _core.Tensor) -> tuple[Any, ...]:
@@ -45,8 +46,9 @@ class Variable(_core.Variable):
 
         Raises:
             ValueError: its shape differs.
+            TypeError: it holds no numbers.
         """
-        tensor = _core.as_tensor(value, "float32")
+        tensor = to_float32(value, self.path, "value")
         if tensor.shape != self.shape:
             raise ValueError(f"{self.path}: value has shape {tensor.shape}, expected {self.shape}")
         return tensor

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lstm_native import _core, activations, initializers
-from lstm_native.arrays import Shape, to_float32, to_shape, to_step_flags
+from lstm_native.arrays import Shape, to_float32, to_numpy, to_shape, to_step_flags
 from lstm_native.naming import snake_case
 from lstm_native.variable import Variable
 
@@ -193,11 +193,9 @@ class Layer:
         """
         if math.prod(shape) * 4 > sys.maxsize:
             raise self.error(f"weight {name} of shape {shape} is larger than the address space")
-        values = initializer(shape)
-        if np.shape(values) != shape:
-            raise self.error(
-                f"initializer of {name} made an array of shape {np.shape(values)}, expected {shape}"
-            )
+        values = to_numpy(initializer(shape), self.label(), f"initial value of {name}")
+        if values.shape != shape:
+            raise self.error(f"initializer of {name} made an array of shape {values.shape}, expected {shape}")
         variable = Variable(values, name, trainable and self._trainable, f"{self.name}/{name}")
         self._variables.append(variable)
         return variable
@@ -311,6 +309,8 @@ class Layer:
             ValueError: another number of arrays, or an array of another shape.
         """
         variables = self.variables
+        if not hasattr(weights, "__len__"):
+            raise TypeError(f"{self.label()}: set_weights got a {type(weights).__name__}, expected a list")
         if len(weights) != len(variables):
             raise self.error(f"set_weights got {len(weights)} arrays, expected {len(variables)}")
         checked = [v.check(w) for v, w in zip(variables, weights, strict=True)]

@@ -301,6 +301,12 @@ class LSTM(Layer):
             ctx.add_gradient(self.bias, d_bias)
         return (d_inputs, d_h0, d_c0) if initial_state_given else d_inputs
 
+    def _apply(self, argument: str, x: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        y = np.asarray(getattr(self, argument)(x), np.float32)
+        if y.shape != x.shape:
+            raise self.error(f"{argument} turned shape {x.shape} into {y.shape}")
+        return y
+
     def _forward_in_python(
         self,
         inputs: Tensor,
@@ -328,9 +334,9 @@ class LSTM(Layer):
                 h, c = np.where(restart, start_h, h), np.where(restart, start_c, c)
                 last = np.where(restart, zeros, last)
             i, f, g, o = np.split(z[:, t] + h @ recurrent_kernel, 4, axis=1)
-            i, f, o = (np.asarray(self.recurrent_activation(gate), np.float32) for gate in (i, f, o))
-            new_c = f * c + i * np.asarray(self.activation(g), np.float32)
-            new_h = o * np.asarray(self.activation(new_c), np.float32)
+            i, f, o = (self._apply("recurrent_activation", gate) for gate in (i, f, o))
+            new_c = f * c + i * self._apply("activation", g)
+            new_h = o * self._apply("activation", new_c)
             if mask is None:
                 h, c, last = new_h, new_c, new_h
             else:
