@@ -139,6 +139,7 @@ MAY_NOT_IMPORT = {
         "training",
         "data",
         "summary",
+        "streaming",
         "losses",
         "metrics",
         "optimizers",

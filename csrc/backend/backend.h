@@ -131,6 +131,10 @@ typedef struct LnBackend {
     /* Bytes of `saved` for one training call. */
     size_t (*recurrent_saved_bytes)(const void* pack, int64_t B, int64_t T);
     LnStatus (*recurrent_forward)(LnContext*, const void* pack, const LnRecurrentForward*);
+    /* One time step (T = 1) of inference in `workspace`, recurrent_step_bytes bytes aligned to a cache line: the same
+     * bits as recurrent_forward. A step that is too small for several threads asks for no memory. */
+    size_t (*recurrent_step_bytes)(const void* pack, int64_t B);
+    LnStatus (*recurrent_step)(LnContext*, const void* pack, const LnRecurrentForward*, void* workspace);
     LnStatus (*recurrent_backward)(LnContext*, const void* pack, const LnRecurrentBackward*);
 
     /* Dense: y (M, N) = x (M, K) kernel (K, N) + bias (N). */

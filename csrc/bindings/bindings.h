@@ -7,6 +7,7 @@
 #include <type_traits>
 #include <utility>
 
+#include "core/activation.h"
 #include "core/tensor.h"
 
 namespace lstm_native::bindings {
@@ -16,9 +17,11 @@ namespace py = pybind11;
 // One call each from module.cpp, in an order in which types come before their users.
 void bind_tensor(py::module_& module);
 void bind_layers(py::module_& module);
+void bind_stream(py::module_& module);
 void bind_training(py::module_& module);
 void bind_machine(py::module_& module);
 
+core::Activation activation_from_name(const char* name);  // invalid_argument: unknown
 core::Shape shape_from_python(const py::handle& extents);
 py::tuple shape_to_python(const core::Shape& shape);
 

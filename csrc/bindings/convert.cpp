@@ -35,32 +35,6 @@ enum NumpyType {
 };
 static_assert(sizeof(long) == 8, "type numbers below take long to have 64 bits");
 
-bool find_dtype(int type, DType* dtype) {
-    switch (type) {
-        case kNumpyFloat32:
-            *dtype = DType::float32;
-            return true;
-        case kNumpyFloat64:
-            *dtype = DType::float64;
-            return true;
-        case kNumpyInt32:
-            *dtype = DType::int32;
-            return true;
-        case kNumpyLong:
-        case kNumpyLongLong:
-            *dtype = DType::int64;
-            return true;
-        case kNumpyUint8:
-            *dtype = DType::uint8;
-            return true;
-        case kNumpyBool:
-            *dtype = DType::boolean;
-            return true;
-        default:
-            return false;
-    }
-}
-
 py::module_ numpy() { return py::module_::import("numpy"); }
 
 // --- element by element ---
@@ -180,6 +154,32 @@ Tensor tensor_from_array(py::array array, DType dtype) {
 }
 
 }  // namespace
+
+bool find_dtype(int type, DType* dtype) {
+    switch (type) {
+        case kNumpyFloat32:
+            *dtype = DType::float32;
+            return true;
+        case kNumpyFloat64:
+            *dtype = DType::float64;
+            return true;
+        case kNumpyInt32:
+            *dtype = DType::int32;
+            return true;
+        case kNumpyLong:
+        case kNumpyLongLong:
+            *dtype = DType::int64;
+            return true;
+        case kNumpyUint8:
+            *dtype = DType::uint8;
+            return true;
+        case kNumpyBool:
+            *dtype = DType::boolean;
+            return true;
+        default:
+            return false;
+    }
+}
 
 core::DType dtype_from_name(std::string_view name) {
     for (const DType dtype : kDTypes) {

@@ -10,8 +10,9 @@
 
 namespace lstm_native::bindings {
 
-core::DType dtype_from_name(std::string_view name);  // invalid_argument: unknown
-int numpy_type(core::DType dtype);                   // NumPy's type number
+core::DType dtype_from_name(std::string_view name);   // invalid_argument: unknown
+int numpy_type(core::DType dtype);                    // NumPy's type number
+bool find_dtype(int numpy_type, core::DType* dtype);  // false where we have no such type
 
 // Keeps a Python object alive for as long as C++ needs it; may be let go by any thread.
 std::shared_ptr<void> hold(py::object object);

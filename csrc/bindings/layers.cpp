@@ -81,12 +81,6 @@ Tensor embedding_backward(const Tensor& ids, const Tensor& d_y, std::int64_t inp
                [&] { return ops::embedding_backward(ids, d_y, input_dim); });
 }
 
-core::Activation activation_from_name(const char* name) {
-    core::Activation activation{};
-    if (!core::find_activation(name, &activation)) core::fail("unknown activation '", name, "'");
-    return activation;
-}
-
 py::list activation_names() {
     py::list names;
     for (std::int32_t i = 0; i < static_cast<std::int32_t>(core::Activation::count); ++i) {
@@ -109,18 +103,24 @@ Tensor activation_backward(const char* name, const Tensor& x, const Tensor& y, c
 
 }  // namespace
 
+core::Activation activation_from_name(const char* name) {
+    core::Activation activation{};
+    if (!core::find_activation(name, &activation)) core::fail("unknown activation '", name, "'");
+    return activation;
+}
+
 void bind_layers(py::module_& module) {
     using VariablePointer = std::shared_ptr<Variable>;
     const py::arg present = py::arg().none(false);  // a smart pointer takes None as null otherwise
 
-    py::class_<ops::RecurrentWeights>(module, "RecurrentWeights")
+    py::class_<ops::RecurrentWeights, std::shared_ptr<ops::RecurrentWeights>>(module, "RecurrentWeights")
         .def(py::init<const std::string&, VariablePointer, VariablePointer, VariablePointer, const std::string&,
                       const std::string&>(),
              py::arg(), present, present, py::arg(), py::arg(), py::arg());
     py::class_<ops::RecurrentSaved, std::shared_ptr<ops::RecurrentSaved>>(module, "RecurrentSaved");
     module.def("recurrent_forward", &recurrent_forward).def("recurrent_backward", &recurrent_backward);
 
-    py::class_<ops::DenseWeights>(module, "DenseWeights")
+    py::class_<ops::DenseWeights, std::shared_ptr<ops::DenseWeights>>(module, "DenseWeights")
         .def(py::init<VariablePointer, VariablePointer>(), present, py::arg());
     module.def("dense_forward", &dense_forward).def("dense_backward", &dense_backward);
 

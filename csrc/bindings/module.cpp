@@ -7,6 +7,7 @@ PYBIND11_MODULE(_core, module) {
 
     bindings::bind_tensor(module);    // Tensor, as_tensor, Variable
     bindings::bind_layers(module);    // recurrent layers, dense, embedding, activations
+    bindings::bind_stream(module);    // a model step by step
     bindings::bind_training(module);  // losses, optimizers, elementwise arithmetic, random numbers
     bindings::bind_machine(module);   // instruction sets, threads, build
 }

@@ -18,6 +18,8 @@ constexpr LnBackend kBackend = {
     recurrent_release,
     recurrent_saved_bytes,
     recurrent_forward,
+    recurrent_step_bytes,
+    recurrent_step,
     recurrent_backward,
     dense_prepare,
     dense_release,

@@ -13,6 +13,8 @@ LnStatus recurrent_prepare(LnContext* context, const LnRecurrentConfig* config, 
 void recurrent_release(void* pack);
 std::size_t recurrent_saved_bytes(const void* pack, std::int64_t B, std::int64_t T);
 LnStatus recurrent_forward(LnContext* context, const void* pack, const LnRecurrentForward* args);
+std::size_t recurrent_step_bytes(const void* pack, std::int64_t B);
+LnStatus recurrent_step(LnContext* context, const void* pack, const LnRecurrentForward* args, void* workspace);
 LnStatus recurrent_backward(LnContext* context, const void* pack, const LnRecurrentBackward* args);
 
 }  // namespace lstm_native::cpu

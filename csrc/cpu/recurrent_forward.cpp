@@ -202,4 +202,31 @@ LnStatus recurrent_forward(LnContext* context, const void* opaque, const LnRecur
     });
 }
 
+std::size_t recurrent_step_bytes(const void* opaque, std::int64_t B) {
+    const RecurrentPack& pack = *static_cast<const RecurrentPack*>(opaque);
+    const RecurrentPlan plan(pack, B, 1);
+    const LnRecurrentForward args{};
+    const std::int64_t floats =
+        Forward(pack, args, plan).input_floats() + plan.chunk_floats(plan.largest_tile(), plan.steps);
+    return static_cast<std::size_t>(core::checked_mul(floats, sizeof(float)));
+}
+
+LnStatus recurrent_step(LnContext* context, const void* opaque, const LnRecurrentForward* args, void* workspace) {
+    bool shared = false;
+    const LnStatus status = guarded(context, [&] {
+        const RecurrentPack& pack = *static_cast<const RecurrentPack*>(opaque);
+        const RecurrentPlan plan(pack, args->B, 1);
+        shared = recurrent_threads(*context, plan, pack) > 1;
+        if (shared) return;
+        const Forward forward(pack, *args, plan);
+        Share share{};
+        share.members = 1;
+        share.blocks = {0, plan.unit_blocks};
+        float* const input = static_cast<float*>(workspace);
+        float* const chunk = input + forward.input_floats();
+        for (std::int64_t tile = 0; tile < plan.tiles; ++tile) forward.run_tile(tile, share, input, chunk);
+    });
+    return shared ? recurrent_forward(context, opaque, args) : status;
+}
+
 }  // namespace lstm_native::cpu

@@ -1,8 +1,9 @@
 """Types of the native module (floor 3). Private: the public face is the package around it."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 import numpy.typing as npt
 
 class Tensor:
@@ -144,6 +145,38 @@ def activation_is_elementwise(name: str, /) -> bool: ...
 def activation_forward(name: str, x: Tensor, /) -> Tensor: ...
 def activation_backward(name: str, x: Tensor, y: Tensor, d_y: Tensor, /) -> Tensor:
     """Gradient of x, from the input, the output and the output's gradient."""
+
+# --- a model step by step -------------------------------------------------------------------------
+
+class Stream:
+    """One time step of a whole model as one call, for `rows` sequences side by side.
+
+    Layers are added in order. A call that fails changes nothing; one from a second thread meanwhile
+    raises RuntimeError.
+    """
+
+    def __init__(self, label: str, rows: int, features: int, convert: Callable[[Any], Tensor], /) -> None:
+        """`features` is 0 where an embedding comes first; `convert` makes tensors of unusual inputs."""
+
+    def add_embedding(self, label: str, table: Variable, mask_zero: bool, /) -> None: ...
+    def add_masking(self, value: float, /) -> None: ...
+    def add_recurrent(
+        self, weights: RecurrentWeights, return_sequences: bool, zero_output_for_mask: bool, /
+    ) -> None: ...
+    def add_dense(self, weights: DenseWeights, /) -> None: ...
+    def add_activation(self, name: str, /) -> None: ...
+    @property
+    def rows(self) -> int: ...
+    @property
+    def width(self) -> int:
+        """Columns of the outputs."""
+    def step(self, x: Any, out: npt.NDArray[np.float32] | None, /) -> npt.NDArray[np.float32]:
+        """x (rows, features) or ids (rows,), a single row also without its axis -> `out` (rows, width)."""
+    def reset(self, rows: Sequence[int] = ..., /) -> None:
+        """Zero states in all rows, or in those listed."""
+    def state(self) -> list[tuple[Tensor, Tensor]]:
+        """Copies of (h, c), each (rows, units), of every recurrent layer."""
+    def set_state(self, state: Sequence[tuple[Tensor, Tensor]], /) -> None: ...
 
 # --- losses -------------------------------------------------------------------------------------
 

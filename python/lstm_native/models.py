@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, ClassVar, TypeVar
 
 from lstm_native import _core, saving
-from lstm_native.arrays import Shape, to_shape, to_step_flags
+from lstm_native.arrays import Shape, positive_int, to_shape, to_step_flags
 from lstm_native.layers.base import (
     Context,
     Layer,
@@ -19,6 +19,7 @@ from lstm_native.layers.base import (
 )
 from lstm_native.layers.core import ActivationAtEnd, InputLayer
 from lstm_native.naming import snake_case
+from lstm_native.streaming import Stream
 from lstm_native.summary import print_summary
 from lstm_native.training import Trainer
 from lstm_native.variable import Variable
@@ -378,6 +379,24 @@ class Sequential(Trainer):
     def reset_states(self) -> None:
         """Older name of `reset_state`."""
         self.reset_state()
+
+    def stream(self, batch_size: int = 1) -> Stream:
+        """The model step by step, for data that comes one time step after the other.
+
+        Args:
+            batch_size: number of independent sequences side by side, the rows of a step.
+
+        Returns:
+            A stream with zero states and states of its own: `stateful` layers neither give nor take any.
+
+        Raises:
+            ValueError: the model is not built, takes no sequences, or has a layer that cannot run step by
+                step; the message names the layer.
+        """
+        rows = positive_int(batch_size, self.label(), "stream: batch_size")
+        if not self.built:
+            raise self.error("stream before the model is built: call build(input_shape) first")
+        return Stream(self._plan().layers, self.input_shape, rows, self.label())
 
     # --- weights ----------------------------------------------------------------------------------
 

@@ -165,6 +165,14 @@ class Layer:
         """Gradient of the inputs (None when not needed); adds those of the variables to `ctx`."""
         raise NotImplementedError(f"{type(self).__name__} defines no backward")
 
+    def add_to_stream(self, stream: _core.Stream) -> None:
+        """Adds one time step of this layer to `stream`.
+
+        Raises:
+            ValueError: the layer cannot run step by step.
+        """
+        raise self.error("cannot run step by step in a stream, for it defines no add_to_stream")
+
     def check_can_train(self) -> None:
         """Raises ValueError when the layer works forward only."""
 

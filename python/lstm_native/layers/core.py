@@ -65,6 +65,9 @@ class InputLayer(Layer):
         self.check_input_shape(inputs.shape)
         return inputs
 
+    def add_to_stream(self, stream: _core.Stream) -> None:
+        pass  # a stream may have any number of rows and steps
+
     def backward(self, d_outputs: Tensor, ctx: Context, need_d_inputs: bool = True) -> Tensor:
         return d_outputs
 
@@ -162,7 +165,7 @@ class Embedding(Layer):
         if changed.any():
             where = tuple(int(i) for i in np.argwhere(changed)[0])
             if given.dtype.kind == "f" and not float(given[where]).is_integer():
-                raise self.error(f"input[{_index(where)}] is {given[where]}, expected whole numbers")
+                raise self.error(f"input{_index(where)} is {given[where]}, expected whole numbers")
             raise self._bad_id(given[where], where)
         return _core.as_tensor(ids, "int32")
 
@@ -174,7 +177,7 @@ class Embedding(Layer):
 
     def _bad_id(self, value: Any, where: tuple[int, ...]) -> ValueError:
         return self.error(
-            f"input[{_index(where)}] is {int(value)}, expected an index in [0, {self.input_dim}) (input_dim)"
+            f"input{_index(where)} is {int(value)}, expected an index in [0, {self.input_dim}) (input_dim)"
         )
 
     def forward(self, inputs: Tensor, ctx: Context, mask: Tensor | None = None) -> Tensor:
@@ -193,6 +196,9 @@ class Embedding(Layer):
         ids = ctx.take(self)
         ctx.add_gradient(self.embeddings, _core.embedding_backward(ids, d_outputs, self.input_dim))
 
+    def add_to_stream(self, stream: _core.Stream) -> None:
+        stream.add_embedding(self.label(), self.embeddings, self.mask_zero)
+
 
 def _step_flags(inputs: Any, flags_of: Callable[[npt.NDArray[Any]], npt.NDArray[Any]]) -> Any:
     """A mask of the kind that `inputs` are: tensor or array."""
@@ -202,7 +208,7 @@ def _step_flags(inputs: Any, flags_of: Callable[[npt.NDArray[Any]], npt.NDArray[
 
 
 def _index(where: tuple[int, ...]) -> str:
-    return ", ".join(map(str, where))
+    return f"[{', '.join(map(str, where))}]" if where else ""
 
 
 class ActivationAtEnd(Layer):
@@ -225,6 +231,17 @@ class ActivationAtEnd(Layer):
 
     def check_can_train(self) -> None:
         require_backward(self, "activation", self.activation)
+
+    def add_activation_to_stream(self, stream: _core.Stream) -> None:
+        """Adds the activation to `stream`; ValueError where it is a Python callable."""
+        name = self._activation_name
+        if name is None:
+            raise self.error(
+                f"activation is the Python callable {activations.name_of(self.activation)}, which cannot run "
+                "step by step in a stream"
+            )
+        if name != "linear":
+            stream.add_activation(name)
 
     def forward_logits(self, inputs: Tensor, ctx: Context) -> Tensor:
         """Outputs before the activation."""
@@ -338,6 +355,10 @@ class Dense(ActivationAtEnd):
             ctx.add_gradient(self.bias, d_bias)
         return d_inputs
 
+    def add_to_stream(self, stream: _core.Stream) -> None:
+        stream.add_dense(self._packed)
+        self.add_activation_to_stream(stream)
+
 
 class Activation(ActivationAtEnd):
     """Applies an activation to its inputs.
@@ -356,6 +377,9 @@ class Activation(ActivationAtEnd):
 
     def backward_logits(self, d_logits: Tensor, ctx: Context, need_d_inputs: bool = True) -> Tensor:
         return d_logits
+
+    def add_to_stream(self, stream: _core.Stream) -> None:
+        self.add_activation_to_stream(stream)
 
 
 class Dropout(Layer):
@@ -429,6 +453,9 @@ class Dropout(Layer):
         noise = ctx.take(self)
         return d_outputs if noise is None else _core.multiply(d_outputs, noise)
 
+    def add_to_stream(self, stream: _core.Stream) -> None:
+        pass  # nothing is dropped at inference
+
 
 class Masking(Layer):
     """Marks time steps whose features all equal `mask_value`, for later layers to skip, and zeroes them.
@@ -463,3 +490,6 @@ class Masking(Layer):
     def backward(self, d_outputs: Tensor, ctx: Context, need_d_inputs: bool = True) -> Tensor:
         valid = ctx.take(self)
         return _core.as_tensor(np.where(valid, d_outputs.numpy(), np.float32(0)), "float32")
+
+    def add_to_stream(self, stream: _core.Stream) -> None:
+        stream.add_masking(self.mask_value)

@@ -301,6 +301,17 @@ class LSTM(Layer):
             ctx.add_gradient(self.bias, d_bias)
         return (d_inputs, d_h0, d_c0) if initial_state_given else d_inputs
 
+    def add_to_stream(self, stream: _core.Stream) -> None:
+        if self.go_backwards:
+            raise self.error("go_backwards=True begins at the last time step and cannot run step by step")
+        if not self._native:
+            names = [activations.name_of(a) for a in (self.activation, self.recurrent_activation)]
+            raise self.error(
+                f"activation and recurrent_activation are {names[0]} and {names[1]}, "
+                "a stream takes elementwise activations of lstm_native.activations only"
+            )
+        stream.add_recurrent(self._packed, self.return_sequences, self.zero_output_for_mask)
+
     def _apply(self, argument: str, x: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         y = np.asarray(getattr(self, argument)(x), np.float32)
         if y.shape != x.shape:

@@ -1,0 +1,158 @@
+// A model step by step in Python (floor 3). The call itself must cost little beside a small layer: plain arrays are
+// looked into where they lie, everything else goes through a Python function.
+#include <pybind11/stl.h>
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "bindings/convert.h"
+#include "core/activation.h"
+#include "core/error.h"
+#include "ops/stream.h"
+
+namespace lstm_native::bindings {
+namespace {
+
+using core::DType;
+using core::Tensor;
+using ops::ArrayView;
+
+// The array's memory as it is; false where it is no array that native code can read in place (and write, on demand).
+bool view_array(const py::handle& x, bool writable, ArrayView* view) {
+    const py::detail::npy_api& numpy = py::detail::npy_api::get();
+    if (!numpy.PyArray_Check_(x.ptr())) return false;
+    const auto* const array = py::detail::array_proxy(x.ptr());
+    const auto* const descr = py::detail::array_descriptor_proxy(array->descr);
+    int needed = py::detail::npy_api::NPY_ARRAY_C_CONTIGUOUS_ | py::detail::npy_api::NPY_ARRAY_ALIGNED_;
+    if (writable) needed |= py::detail::npy_api::NPY_ARRAY_WRITEABLE_;
+    if ((array->flags & needed) != needed || array->nd > core::kMaxRank) return false;
+    if (!find_dtype(descr->type_num, &view->dtype) || (descr->byteorder != '=' && descr->byteorder != '|'))
+        return false;
+    std::int64_t extents[core::kMaxRank] = {};
+    for (int axis = 0; axis < array->nd; ++axis) extents[axis] = array->dimensions[axis];
+    view->shape = core::Shape(extents, array->nd);
+    view->data = array->data;
+    return true;
+}
+
+// A Python int as an id; false where it is none or too large.
+bool view_id(const py::handle& x, std::int64_t* id) {
+    if (!PyLong_CheckExact(x.ptr())) return false;
+    int overflow = 0;
+    *id = PyLong_AsLongLongAndOverflow(x.ptr(), &overflow);
+    return overflow == 0;
+}
+
+ArrayView view_tensor(const Tensor& tensor) { return {tensor.raw(), tensor.shape(), tensor.dtype()}; }
+
+py::object new_rows(std::int64_t rows, std::int64_t width) {
+    const py::detail::npy_api& numpy = py::detail::npy_api::get();
+    const Py_intptr_t extents[] = {rows, width};
+    PyObject* const array =
+        numpy.PyArray_NewFromDescr_(numpy.PyArray_Type_, numpy.PyArray_DescrFromType_(numpy_type(DType::float32)), 2,
+                                    extents, nullptr, nullptr, 0, nullptr);
+    if (array == nullptr) throw py::error_already_set();
+    return py::reinterpret_steal<py::object>(array);
+}
+
+// `convert` makes a tensor of the right dtype of any other argument, or raises.
+class Stream {
+public:
+    Stream(const std::string& label, std::int64_t rows, std::int64_t features, py::function convert)
+        : stream_(label, rows, features), label_(label), convert_(std::move(convert)) {}
+
+    ops::Stream& native() { return stream_; }
+
+    py::object step(const py::object& x, py::object out) {
+        ArrayView from;
+        ArrayView to;
+        std::int64_t id = 0;
+        Tensor converted;
+        if (stream_.takes_ids() && view_id(x, &id)) {
+            from = {&id, core::Shape{}, DType::int64};
+        } else if (!view_array(x, false, &from) || !fits(from.dtype)) {
+            converted = convert_(x).cast<Tensor>();
+            from = view_tensor(converted);
+        }
+        if (out.is_none()) out = new_rows(stream_.rows(), stream_.width());
+        if (!view_array(out, true, &to)) refuse(out);
+        run(stream_.work(), [&] { stream_.step(from, to); });
+        return out;
+    }
+
+private:
+    bool fits(DType dtype) const {
+        return stream_.takes_ids() ? dtype == DType::int32 || dtype == DType::int64 : dtype == DType::float32;
+    }
+
+    [[noreturn]] void refuse(const py::object& out) const {
+        const std::string expected = core::message(", expected a writable C-contiguous float32 array of shape ",
+                                                   core::Shape{stream_.rows(), stream_.width()});
+        if (!py::isinstance<py::array>(out))
+            throw py::type_error(core::message(label_, ": out is a ", Py_TYPE(out.ptr())->tp_name, expected));
+        core::fail(label_, ": out has dtype ", std::string(py::str(out.attr("dtype"))), ", shape ",
+                   std::string(py::str(out.attr("shape"))), " or a layout that cannot be written in place", expected);
+    }
+
+    ops::Stream stream_;
+    std::string label_;
+    py::function convert_;
+};
+
+using StatePairs = std::vector<std::pair<Tensor, Tensor>>;
+
+StatePairs state_of(Stream& self) {
+    StatePairs pairs;
+    for (ops::StreamState& state : self.native().state()) pairs.emplace_back(std::move(state.h), std::move(state.c));
+    return pairs;
+}
+
+void set_state(Stream& self, const StatePairs& pairs) {
+    std::vector<ops::StreamState> states;
+    for (const auto& [h, c] : pairs) states.push_back({h, c});
+    self.native().set_state(states);
+}
+
+}  // namespace
+
+void bind_stream(py::module_& module) {
+    const py::arg present = py::arg().none(false);  // a smart pointer takes None as null otherwise
+    py::class_<Stream>(module, "Stream")
+        .def(py::init<const std::string&, std::int64_t, std::int64_t, py::function>())
+        .def(
+            "add_embedding",
+            [](Stream& self, const std::string& label, std::shared_ptr<ops::Variable> table, bool mask_zero) {
+                self.native().add_embedding(label, std::move(table), mask_zero);
+            },
+            py::arg(), present, py::arg())
+        .def("add_masking", [](Stream& self, float value) { self.native().add(ops::stream_masking(value)); })
+        .def(
+            "add_recurrent",
+            [](Stream& self, std::shared_ptr<ops::RecurrentWeights> weights, bool return_sequences,
+               bool zero_output_for_mask) {
+                self.native().add(ops::stream_recurrent(std::move(weights), return_sequences, zero_output_for_mask));
+            },
+            present, py::arg(), py::arg())
+        .def(
+            "add_dense",
+            [](Stream& self, std::shared_ptr<ops::DenseWeights> weights) {
+                self.native().add(ops::stream_dense(std::move(weights)));
+            },
+            present)
+        .def("add_activation",
+             [](Stream& self, const char* name) {
+                 self.native().add(ops::stream_activation(activation_from_name(name)));
+             })
+        .def_property_readonly("rows", [](Stream& self) { return self.native().rows(); })
+        .def_property_readonly("width", [](Stream& self) { return self.native().width(); })
+        .def("step", &Stream::step)
+        .def("reset", [](Stream& self) { self.native().reset(); })
+        .def("reset", [](Stream& self, const std::vector<std::int64_t>& rows) { self.native().reset(rows); })
+        .def("state", &state_of)
+        .def("set_state", &set_state);
+}
+
+}  // namespace lstm_native::bindings

@@ -1,0 +1,162 @@
+#include "ops/stream.h"
+
+#include <cstring>
+#include <limits>
+#include <utility>
+
+#include "core/error.h"
+
+namespace lstm_native::ops {
+
+using core::check;
+using core::DType;
+using core::Shape;
+using core::Tensor;
+
+// Takes the stream for one call.
+class Stream::Busy {
+public:
+    explicit Busy(Stream& stream) : stream_(stream) {
+        if (stream.busy_.exchange(true, std::memory_order_acquire))
+            throw std::runtime_error(stream.label_ +
+                                     ": another thread is in a call of this stream; give each thread one of its own");
+    }
+    ~Busy() { stream_.busy_.store(false, std::memory_order_release); }
+    Busy(const Busy&) = delete;
+    Busy& operator=(const Busy&) = delete;
+
+private:
+    Stream& stream_;
+};
+
+Stream::Stream(std::string label, std::int64_t rows, std::int64_t features)
+    : label_(std::move(label)), rows_(rows), features_(features), width_(features) {
+    check(rows > 0, label_, ": batch_size is ", rows, ", expected at least 1");
+    check(features >= 0, label_, ": a step has ", features, " features, expected at least 0");
+}
+
+void Stream::add(std::unique_ptr<StreamLayer> layer) {
+    const Busy busy(*this);
+    const std::int64_t width = layer->connect(rows_, width_);
+    layers_.push_back(std::move(layer));
+    work_ += layers_.back()->work();
+    width_ = width;
+}
+
+void Stream::add_embedding(std::string label, std::shared_ptr<Variable> table, bool mask_zero) {
+    check(layers_.empty() && features_ == 0, label, ": works in a stream as its first layer only");
+    const Tensor& values = table->tensor();
+    check(values.rank() == 2 && values.dtype() == DType::float32 &&
+              values.shape()[0] <= std::numeric_limits<std::int32_t>::max(),
+          label, ": table is ", core::name_of(values.dtype()), " ", values.shape(),
+          ", expected float32 (input_dim, output_dim)");
+    Tensor ids = Tensor::zeros({rows_}, DType::int32);
+    add(stream_embedding(table, mask_zero));
+    table_ = std::move(table);
+    ids_ = std::move(ids);
+    embedding_label_ = std::move(label);
+}
+
+void Stream::check_arrays(const ArrayView& x, const ArrayView& y) const {
+    const bool ids = takes_ids();
+    check(ids ? x.dtype == DType::int32 || x.dtype == DType::int64 : x.dtype == DType::float32, label_, ": x_t is ",
+          core::name_of(x.dtype), ", expected ", ids ? "int32 or int64" : "float32");
+    const int rank = ids ? 1 : 2;
+    const bool whole = x.shape.rank() == rank && x.shape[0] == rows_ && (ids || x.shape[1] == features_);
+    const bool row = rows_ == 1 && x.shape.rank() == rank - 1 && (ids || x.shape[0] == features_);
+    if (!whole && !row) {
+        const Shape expected = ids ? Shape{rows_} : Shape{rows_, features_};
+        if (rows_ != 1) core::fail(label_, ": x_t has shape ", x.shape, ", expected ", expected);
+        core::fail(label_, ": x_t has shape ", x.shape, ", expected ", expected, " or ",
+                   ids ? Shape{} : Shape{features_});
+    }
+    if (y.dtype != DType::float32 || y.shape.rank() != 2 || y.shape[0] != rows_ || y.shape[1] != width_)
+        core::fail(label_, ": out is ", core::name_of(y.dtype), " of shape ", y.shape, ", expected float32 ",
+                   Shape{rows_, width_});
+}
+
+template <class Id>
+void Stream::take_ids(const Id* ids) {
+    const std::int64_t V = table_->tensor().shape()[0];
+    for (std::int64_t r = 0; r < rows_; ++r) {
+        if (ids[r] < 0 || ids[r] >= V)
+            core::fail(embedding_label_, ": x_t", rows_ == 1 ? "" : core::message("[", r, "]"), " is ", ids[r],
+                       ", expected an index in [0, ", V, ") (input_dim)");
+        ids_.data<std::int32_t>()[r] = static_cast<std::int32_t>(ids[r]);
+    }
+}
+
+void Stream::step(const ArrayView& x, const ArrayView& y) {
+    check_arrays(x, y);
+    const Busy busy(*this);
+    StreamStep now;
+    if (!takes_ids()) {
+        now.values = static_cast<const float*>(x.data);
+    } else {
+        now.ids = ids_.data<std::int32_t>();
+        if (x.dtype == DType::int32) {
+            take_ids(static_cast<const std::int32_t*>(x.data));
+        } else {
+            take_ids(static_cast<const std::int64_t*>(x.data));
+        }
+    }
+    for (const auto& layer : layers_) layer->prepare();
+    for (const auto& layer : layers_) layer->run(now);
+    for (const auto& layer : layers_) layer->finish();
+    std::memmove(y.data, now.values, static_cast<std::size_t>(rows_ * width_) * sizeof(float));
+}
+
+std::vector<StreamState*> Stream::states() {
+    std::vector<StreamState*> states;
+    for (const auto& layer : layers_) {
+        if (StreamState* const state = layer->state()) states.push_back(state);
+    }
+    return states;
+}
+
+void Stream::reset() {
+    const Busy busy(*this);
+    for (StreamState* const state : states()) {
+        std::memset(state->h.raw(), 0, state->h.bytes());
+        std::memset(state->c.raw(), 0, state->c.bytes());
+    }
+}
+
+void Stream::reset(const std::vector<std::int64_t>& rows) {
+    const Busy busy(*this);
+    for (const std::int64_t row : rows)
+        check(row >= 0 && row < rows_, label_, ": reset got row ", row, ", expected rows in [0, ", rows_, ")");
+    for (StreamState* const state : states()) {
+        const std::int64_t H = state->h.shape()[1];
+        for (const std::int64_t row : rows) {
+            std::memset(state->h.data<float>() + row * H, 0, static_cast<std::size_t>(H) * sizeof(float));
+            std::memset(state->c.data<float>() + row * H, 0, static_cast<std::size_t>(H) * sizeof(float));
+        }
+    }
+}
+
+std::vector<StreamState> Stream::state() {
+    const Busy busy(*this);
+    std::vector<StreamState> copies;
+    for (const StreamState* const state : states()) copies.push_back({state->h.copy(), state->c.copy()});
+    return copies;
+}
+
+void Stream::set_state(const std::vector<StreamState>& given) {
+    const Busy busy(*this);
+    const std::vector<StreamState*> states = this->states();
+    check(given.size() == states.size(), label_, ": state has ", given.size(), " items, expected ", states.size(),
+          ", one (h, c) for each recurrent layer");
+    for (std::size_t i = 0; i < given.size(); ++i) {
+        const Shape& expected = states[i]->h.shape();
+        const auto fits = [&](const Tensor& x) { return x.dtype() == DType::float32 && x.shape() == expected; };
+        check(fits(given[i].h) && fits(given[i].c), label_, ": state[", i, "] has h of shape ", given[i].h.shape(),
+              " and c of shape ", given[i].c.shape(), ", expected ", expected);
+    }
+    for (std::size_t i = 0; i < given.size(); ++i) {
+        std::memcpy(states[i]->h.raw(), given[i].h.raw(), states[i]->h.bytes());
+        std::memcpy(states[i]->c.raw(), given[i].c.raw(), states[i]->c.bytes());
+    }
+}
+
+}  // namespace lstm_native::ops

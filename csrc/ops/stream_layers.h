@@ -1,0 +1,63 @@
+// The layers of a stream (floor 2): each runs one time step and owns the state and the buffers that it needs, so that
+// a step asks for no memory.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "core/activation.h"
+#include "core/tensor.h"
+#include "ops/dense.h"
+#include "ops/recurrent.h"
+#include "ops/variable.h"
+
+namespace lstm_native::ops {
+
+// What goes from layer to layer within one step.
+struct StreamStep {
+    const std::int32_t* ids = nullptr;    // (rows), in front of an embedding
+    const float* values = nullptr;        // (rows, width)
+    const std::uint8_t* valid = nullptr;  // (rows), 0 where the step does not count; null: it counts in every row
+};
+
+// State of a recurrent layer: h and c, each (rows, units).
+struct StreamState {
+    core::Tensor h, c;
+};
+
+class StreamLayer {
+public:
+    StreamLayer() = default;
+    StreamLayer(const StreamLayer&) = delete;
+    StreamLayer& operator=(const StreamLayer&) = delete;
+    virtual ~StreamLayer() = default;
+
+    // Makes the buffers for inputs (rows, width) and returns the width of the outputs; invalid_argument when the width
+    // does not fit.
+    virtual std::int64_t connect(std::int64_t rows, std::int64_t width) = 0;
+    // Operations of a step, roughly.
+    virtual double work() const { return 0.0; }
+
+    // A step is prepare for all layers, run for all layers, then finish for all layers. Whatever may fail leaves the
+    // state as it was: the new one takes effect with finish.
+    virtual void prepare() {}
+    virtual void run(StreamStep& step) = 0;
+    virtual void finish() noexcept {}
+
+    // Null for layers without a state. Only between steps.
+    virtual StreamState* state() { return nullptr; }
+};
+
+// Rows of `table` (V, D). With `mask_zero`, a step with id 0 does not count.
+std::unique_ptr<StreamLayer> stream_embedding(std::shared_ptr<Variable> table, bool mask_zero);
+// A step does not count where every feature equals `value`; its features become zero.
+std::unique_ptr<StreamLayer> stream_masking(float value);
+// A step that does not count keeps the state and repeats the output, or gives zeros with `zero_output_for_mask`. With
+// `return_sequences` it does not count for the layers behind either.
+std::unique_ptr<StreamLayer> stream_recurrent(std::shared_ptr<RecurrentWeights> weights, bool return_sequences,
+                                              bool zero_output_for_mask);
+std::unique_ptr<StreamLayer> stream_dense(std::shared_ptr<DenseWeights> weights);
+std::unique_ptr<StreamLayer> stream_activation(core::Activation activation);
+
+}  // namespace lstm_native::ops
