@@ -3,7 +3,8 @@
 // One word, the gate, forms a team: the caller opens it with the size it wants; workers join by compare and
 // exchange; the gate closes when the team is full or when the caller's patience ends, and the number of those
 // who have joined is the team. Only then does anybody run. So a worker that the system is slow to schedule
-// costs a bounded wait and never a hang in a barrier.
+// costs a bounded wait and never a hang in a barrier. Where no member waits for another, the gate is eager: all run as
+// they come, and it closes when the caller has found nothing left to do.
 #include "core/thread_pool.h"
 
 #include <pthread.h>
@@ -35,6 +36,8 @@ constexpr microseconds kWorkerSpin{50};
 // workers, so that small calls do not wait in vain.
 constexpr microseconds kMostPatience{100};
 constexpr microseconds kLeastPatience{5};
+// A sleeping worker is always late for the least patience: without a try now and then, once impatient is for ever.
+constexpr unsigned kMissesBeforeRetry = 16;
 constexpr int kPausesPerLook = 32;       // a few microseconds between looks at the clock
 constexpr int kSpinsBeforeYield = 2000;  // tens of microseconds
 constexpr std::size_t kStackBytes = std::size_t{1} << 20;
@@ -67,13 +70,16 @@ void wait_until(const Condition& condition) noexcept {
     }
 }
 
-// --- the gate's word: [open:1][wanted:15][joined:16], the caller counted in both ---
+// --- the gate's word: [open:1][eager:1][wanted:14][joined:16], the caller counted in both ---
 
 constexpr std::uint32_t kOpen = 1u << 31;
+constexpr std::uint32_t kEager =
+    1u << 30;  // who joins runs at once; the team is complete when the caller closes the gate
 constexpr std::uint32_t opened(int want) { return kOpen | static_cast<std::uint32_t>(want) << 16 | 1u; }
-constexpr int wanted(std::uint32_t gate) { return static_cast<int>((gate >> 16) & 0x7FFFu); }
+constexpr int wanted(std::uint32_t gate) { return static_cast<int>((gate >> 16) & 0x3FFFu); }
 constexpr int joined(std::uint32_t gate) { return static_cast<int>(gate & 0xFFFFu); }
 constexpr bool is_open(std::uint32_t gate) { return (gate & kOpen) != 0; }
+constexpr bool is_eager(std::uint32_t gate) { return (gate & kEager) != 0; }
 
 class Pool;
 
@@ -90,7 +96,7 @@ struct Worker {
 class Pool {
 public:
     // False when somebody else is using the pool (a nested call included): nothing was run.
-    bool try_run(int want, TeamBody body, void* argument);
+    bool try_run(int want, TeamBody body, void* argument, bool eager);
     int workers() const noexcept { return workers_.load(std::memory_order_relaxed); }
 
 private:
@@ -101,7 +107,9 @@ private:
     void sleep(Worker& worker);
     void wake(int count);
     void start_workers(int count);
-    int gather(int want);
+    void open(int want, bool eager);
+    int close();
+    int gather();
 
     alignas(64) std::atomic<std::uint32_t> gate_{0};
     alignas(64) std::atomic<int> done_{0};
@@ -112,6 +120,7 @@ private:
     void* argument_ = nullptr;
     microseconds patience_{kMostPatience};
     unsigned refused_calls_ = 0;
+    unsigned misses_ = 0;  // calls in a row that somebody was too late for
     std::unique_ptr<Worker> worker_[kMaxThreads - 1];
 };
 
@@ -151,6 +160,11 @@ bool Pool::try_join(int id) {
             break;
         }
     } while (true);
+    if (is_eager(gate)) {
+        body_(argument_, id + 1, wanted(gate));
+        done_.fetch_add(1, std::memory_order_release);
+        return true;
+    }
     const int order = joined(gate) - 1;
     wait_until([&] { return !is_open(gate_.load(std::memory_order_acquire)); });
     // Closed now, and it stays so until this member is done.
@@ -214,40 +228,48 @@ void Pool::start_workers(int count) {
     pthread_attr_destroy(&attributes);
 }
 
-// Opens the gate and returns the size of the team when it has closed.
-int Pool::gather(int want) {
+void Pool::open(int want, bool eager) {
     done_.store(0, std::memory_order_relaxed);
-    gate_.store(opened(want), std::memory_order_seq_cst);
+    gate_.store(opened(want) | (eager ? kEager : 0), std::memory_order_seq_cst);
     wake(want - 1);
+}
+
+// Closes the gate; the number of those who have joined, the caller included.
+int Pool::close() { return joined(gate_.fetch_and(~kOpen, std::memory_order_acq_rel)); }
+
+// Waits until the team is full or patience ends; closes the gate and returns the size of the team.
+int Pool::gather() {
+    const bool patient = patient_calls.load(std::memory_order_relaxed);
     const Clock::time_point end = Clock::now() + patience_;
     do {
         for (int i = 0; i < kPausesPerLook; ++i) {
-            const std::uint32_t gate = gate_.load(std::memory_order_acquire);
-            if (!is_open(gate)) {
+            if (!is_open(gate_.load(std::memory_order_acquire))) {
                 patience_ = std::min(kMostPatience, 2 * patience_);
-                return joined(gate);
+                misses_ = 0;
+                return close();
             }
             pause();
         }
-        if (patient_calls.load(std::memory_order_relaxed)) sched_yield();
-    } while (Clock::now() < end || patient_calls.load(std::memory_order_relaxed));
-    const std::uint32_t gate = gate_.fetch_and(~kOpen, std::memory_order_acq_rel);
-    patience_ = std::max(kLeastPatience, patience_ / 2);
-    return joined(gate);
+        if (patient) sched_yield();
+    } while (patient || Clock::now() < end);
+    patience_ = ++misses_ % kMissesBeforeRetry == 0 ? kMostPatience : std::max(kLeastPatience, patience_ / 2);
+    return close();
 }
 
-bool Pool::try_run(int want, TeamBody body, void* argument) {
+bool Pool::try_run(int want, TeamBody body, void* argument, bool eager) {
     if (busy_.exchange(true, std::memory_order_acquire)) return false;
     start_workers(want - 1);
     want = std::min(want, 1 + workers());
-    int team = 1;
-    if (want > 1) {
+    if (want == 1) {
+        body(argument, 0, 1);
+    } else {
         body_ = body;
         argument_ = argument;
-        team = gather(want);
+        open(want, eager);
+        body(argument, 0, eager ? want : gather());
+        const int team = close();
+        wait_until([&] { return done_.load(std::memory_order_acquire) == team - 1; });
     }
-    body(argument, 0, team);
-    if (team > 1) wait_until([&] { return done_.load(std::memory_order_acquire) == team - 1; });
     busy_.store(false, std::memory_order_release);
     return true;
 }
@@ -302,13 +324,21 @@ int pool_threads() noexcept {
     return existing == nullptr ? 0 : existing->workers();
 }
 
-void run_team(int want, TeamBody body, void* argument) {
+namespace {
+void run(int want, TeamBody body, void* argument, bool eager) {
     const FlushSubnormals flush;
     if (want > 1) {
         Pool* const workers = pool();
-        if (workers != nullptr && workers->try_run(std::min(want, kMaxThreads), body, argument)) return;
+        if (workers != nullptr && workers->try_run(std::min(want, kMaxThreads), body, argument, eager)) return;
     }
     body(argument, 0, 1);
+}
+}  // namespace
+
+void run_team(int want, TeamBody body, void* argument) { run(want, body, argument, false); }
+
+void run_open_team(int want, TeamBody body, void* argument) {
+    run(want, body, argument, !patient_calls.load(std::memory_order_relaxed));
 }
 
 void Barrier::wait(int team) noexcept {

@@ -34,6 +34,16 @@ void run_team(int want, F& body) {
     run_team(want, [](void* argument, int rank, int team) { (*static_cast<F*>(argument))(rank, team); }, &body);
 }
 
+// As run_team, for bodies that claim their work piece by piece: the caller begins at once, and others join as long as
+// it has not finished. Members that run at the same time have different ranks below `want`; `team` bounds the ranks,
+// fewer may come, and one may come twice. A body ends when nothing is left to claim.
+void run_open_team(int want, TeamBody body, void* argument);
+
+template <class F>
+void run_open_team(int want, F& body) {
+    run_open_team(want, [](void* argument, int rank, int team) { (*static_cast<F*>(argument))(rank, team); }, &body);
+}
+
 // Calls body(index) for 0 <= index < tasks, each once, claimed dynamically by up to `want` threads.
 // body must not throw.
 template <class F>
@@ -43,7 +53,7 @@ void parallel_tasks(std::int64_t tasks, int want, F&& body) {
     auto member = [&](int, int) {
         for (std::int64_t i; (i = next.fetch_add(1, std::memory_order_relaxed)) < tasks;) body(i);
     };
-    run_team(want, member);
+    run_open_team(want, member);
 }
 
 // A barrier for the members of one team. Spins for a bounded time, then yields, so that a member that

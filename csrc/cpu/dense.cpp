@@ -76,7 +76,7 @@ void row_major_product(const KernelTable& table, const LnContext& context, const
                                y_columns.columns());
         }
     };
-    core::run_team(want, member);
+    core::run_open_team(want, member);
 }
 
 // d_kernel (K, N) and d_bias (N): each task owns a range of column pairs and sums over all rows in order.
@@ -119,7 +119,7 @@ void dense_weight_gradient(const DensePack& pack, const LnContext& context, std:
             }
         }
     };
-    core::run_team(want, member);
+    core::run_open_team(want, member);
 }
 
 }  // namespace

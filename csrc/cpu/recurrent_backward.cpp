@@ -260,7 +260,7 @@ LnStatus recurrent_backward(LnContext* context, const void* opaque, const LnRecu
             for (std::int64_t task; (task = next.fetch_add(1)) < tasks;)
                 backward.weight_gradients(part_of(pairs, tasks, task), ones + rows + rank * blocked, ones);
         };
-        core::run_team(threads, member);
+        core::run_open_team(threads, member);
     });
 }
 

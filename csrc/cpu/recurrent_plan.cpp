@@ -120,7 +120,11 @@ void run_tiles(const RecurrentPlan& plan, const RecurrentPack& pack, int want, T
             for (std::int64_t tile; (tile = next.fetch_add(1)) < plan.tiles;) body(argument, tile, share);
         }
     };
-    core::run_team(want, member);
+    if (group_team(plan, pack, want).members > 1) {
+        core::run_team(want, member);
+    } else {
+        core::run_open_team(want, member);
+    }
 }
 
 }  // namespace lstm_native::cpu
