@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import copy
+import os
 import pickle
+import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -135,3 +138,96 @@ def test_copies_of_layers(copied: Callable[[Any], Any]) -> None:
     # A copy shares its variables with the layer, a deep copy has its own.
     copied(layer).kernel.assign(np.zeros((3, 16)))
     assert np.array_equal(layer(np.ones((1, 2, 3))), expected) == (copied is copy.deepcopy)
+
+
+# --- forks ----------------------------------------------------------------------------------------------
+
+
+def in_child(work: Callable[[], Any]) -> int | None:
+    """Exit status of a forked child that does `work`; None when it hangs."""
+    pid = os.fork()
+    if pid == 0:
+        try:
+            work()
+        except BaseException:
+            os._exit(1)
+        os._exit(0)
+    for _ in range(3000):
+        done, status = os.waitpid(pid, os.WNOHANG)
+        if done:
+            return os.waitstatus_to_exitcode(status)
+        time.sleep(0.01)
+    os.kill(pid, 9)
+    os.waitpid(pid, 0)
+    return None
+
+
+class Pause(Callback):
+    """Holds a training or evaluation in its first batch until it is told to go on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.reached = threading.Event()
+        self.go_on = threading.Event()
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        self.reached.set()
+        self.go_on.wait(60)
+
+    on_test_batch_end = on_train_batch_end
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
+@pytest.mark.parametrize("method", ["fit", "evaluate"])
+def test_a_child_forked_while_another_thread_uses_the_model_is_free_to(method: str) -> None:
+    model = classifier()
+    model.fit(IDS, LABELS, verbose=0)
+    pause = Pause()
+    busy = threading.Thread(target=lambda: getattr(model, method)(IDS, LABELS, verbose=0, callbacks=[pause]))
+    busy.start()
+    assert pause.reached.wait(60)
+    try:
+        assert in_child(lambda: model.evaluate(IDS, LABELS, verbose=0)) == 0
+        assert in_child(lambda: model.fit(IDS, LABELS, verbose=0)) == 0
+    finally:
+        pause.go_on.set()
+        busy.join()
+    model.fit(IDS, LABELS, verbose=0)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
+def test_a_child_forked_while_another_thread_builds_can_build() -> None:
+    reached, go_on = threading.Event(), threading.Event()
+
+    def slow(shape: Any, dtype: Any = None) -> Any:
+        reached.set()
+        go_on.wait(60)
+        return np.zeros(shape, np.float32)
+
+    busy = threading.Thread(target=lambda: Dense(1, kernel_initializer=slow).build((None, 2)))
+    busy.start()
+    assert reached.wait(60)
+    try:
+        assert in_child(lambda: classifier().fit(IDS, LABELS, verbose=0)) == 0
+    finally:
+        go_on.set()
+        busy.join()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_callback_may_fork_and_both_go_on() -> None:
+    model = classifier()
+    children: list[int] = []
+    hook = Hook("on_train_batch_end", lambda _: children.append(os.fork()))
+    try:
+        model.fit(IDS, LABELS, verbose=0, callbacks=[hook])
+        model.fit(IDS, LABELS, verbose=0)
+    except BaseException:
+        if children == [0]:
+            os._exit(1)
+        raise
+    if children == [0]:
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(children[0], 0)[1]) == 0

@@ -5,7 +5,6 @@ All checks come before anything changes, so that a failed call leaves the model 
 
 from __future__ import annotations
 
-import threading
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -19,6 +18,7 @@ from lstm_native.callbacks import History
 from lstm_native.data import ArrayData, Batch, Epochs, IterableData, class_weights_of, is_iterable_of_batches
 from lstm_native.layers.base import Context, Layer, Tensor
 from lstm_native.layers.core import ActivationAtEnd
+from lstm_native.locks import Lock
 from lstm_native.random_state import next_seed
 from lstm_native.running import RunningValues
 from lstm_native.variable import Variable
@@ -46,8 +46,8 @@ class Compilable(Layer):
         self.make_uncopied()
 
     def make_uncopied(self) -> None:
-        self._training_lock = threading.Lock()
-        self._testing_lock = threading.RLock()
+        self._training_lock = Lock()
+        self._testing_lock = Lock()
 
     # --- what a model brings ----------------------------------------------------------------------
 
@@ -80,12 +80,15 @@ class Compilable(Layer):
         Raises:
             RuntimeError: the model is training, in another thread or around this call.
         """
-        if not self._training_lock.acquire(blocking=False):
-            raise RuntimeError(f"{self.label()}: {what} while this model is training already")
+        lock = self._training_lock
+        free = lock.acquire(blocking=False)
         try:
+            if not free or lock.depth > 1:
+                raise RuntimeError(f"{self.label()}: {what} while this model is training already")
             yield
         finally:
-            self._training_lock.release()
+            if free:
+                lock.release()
 
     # --- compile ----------------------------------------------------------------------------------
 

@@ -7,13 +7,14 @@ fresh one here, so that one call of `utils.set_random_seed` makes a whole progra
 from __future__ import annotations
 
 import os
-import threading
+
+from lstm_native.locks import Lock
 
 _WORD = (1 << 64) - 1
 # Seeds stay below 2**63 so that they fit signed and unsigned 64-bit integers alike.
 _SEED = (1 << 63) - 1
 
-_lock = threading.Lock()
+_lock = Lock()
 _seed: int | None = None
 _drawn = 0
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import math
 import sys
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, ClassVar
@@ -15,12 +14,13 @@ import numpy.typing as npt
 
 from lstm_native import _core, activations, initializers
 from lstm_native.arrays import Shape, to_float32, to_numpy, to_shape, to_step_flags
+from lstm_native.locks import Lock
 from lstm_native.naming import snake_case
 from lstm_native.variable import Variable
 
 Tensor = _core.Tensor
 # One lock for all building: it is rare, and layers may be shared between models.
-build_lock = threading.RLock()
+build_lock = Lock()
 _name_counts: dict[str, int] = {}
 _structure_versions = itertools.count(1)
 _structure_version = 0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import warnings
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
@@ -14,6 +13,7 @@ from lstm_native import _core, activations, random_state
 from lstm_native.arrays import Shape, positive_int, to_numpy, to_shape
 from lstm_native.errors import check_number
 from lstm_native.layers.base import Context, Layer, Tensor, get_initializer, require_backward
+from lstm_native.locks import Lock
 
 
 class InputLayer(Layer):
@@ -411,7 +411,7 @@ class Dropout(Layer):
         self.built = True
 
     def make_uncopied(self) -> None:
-        self._draw_lock = threading.Lock()
+        self._draw_lock = Lock()
 
     def check_input_shape(self, shape: Shape) -> None:
         if self.noise_shape is None:
