@@ -261,8 +261,8 @@ def test_get_and_configurations() -> None:
         optimizers.get("adma")
     with pytest.raises(ValueError, match="cannot interpret"):
         optimizers.get(0.01)
-    with pytest.raises(TypeError, match="use_ema"):
-        optimizers.Adam(use_ema=True)  # type: ignore[call-arg]
+    with pytest.raises(TypeError, match="use_emma"):
+        optimizers.Adam(use_emma=True)  # type: ignore[call-arg]
 
 
 @pytest.mark.parametrize(

@@ -163,6 +163,8 @@ class Trainer(Compilable):
             calls.on_epoch_end(epoch, logs)
             if self.stop_training:
                 break
+        if last > 0 and self.optimizer is not None:
+            self.optimizer.finalize_variable_values()
         calls.on_train_end(logs)
         return calls.history
 

@@ -24,6 +24,8 @@ class Adam(Optimizer):
         epsilon: Keeps the divisor from zero (default 1e-7).
         amsgrad: Divides by the largest mean of squares so far (default False).
         weight_decay, clipnorm, clipvalue, global_clipnorm: See `Optimizer` (default None).
+        use_ema, ema_momentum, ema_overwrite_frequency, loss_scale_factor, gradient_accumulation_steps: See
+            `Optimizer` (default False, 0.99, None, None, None).
         name: Default "adam".
 
     Raises:
@@ -41,9 +43,26 @@ class Adam(Optimizer):
         clipnorm: float | None = None,
         clipvalue: float | None = None,
         global_clipnorm: float | None = None,
+        use_ema: bool = False,
+        ema_momentum: float = 0.99,
+        ema_overwrite_frequency: int | None = None,
+        loss_scale_factor: float | None = None,
+        gradient_accumulation_steps: int | None = None,
         name: str | None = "adam",
     ) -> None:
-        super().__init__(learning_rate, weight_decay, clipnorm, clipvalue, global_clipnorm, name)
+        super().__init__(
+            learning_rate,
+            weight_decay,
+            clipnorm,
+            clipvalue,
+            global_clipnorm,
+            use_ema,
+            ema_momentum,
+            ema_overwrite_frequency,
+            loss_scale_factor,
+            gradient_accumulation_steps,
+            name,
+        )
         for argument, value in (("beta_1", beta_1), ("beta_2", beta_2)):
             check_number(self.name, argument, value, "a number in [0, 1)", lambda v: 0 <= v < 1)
         check_number(self.name, "epsilon", epsilon, "a number that is not negative", lambda v: v >= 0)
@@ -74,7 +93,7 @@ class Adam(Optimizer):
         learning_rate: float,
         decays: list[float] | None,
     ) -> None:
-        step = int(self._iterations) + 1
+        step = int(self.iterations) + 1
         alpha = learning_rate * math.sqrt(1 - self.beta_2**step) / (1 - self.beta_1**step)
         _core.adam_step(
             variables,

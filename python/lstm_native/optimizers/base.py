@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lstm_native import _core
+from lstm_native.arrays import optional_int
 from lstm_native.errors import check_number
 from lstm_native.naming import snake_case
 from lstm_native.optimizers.schedules import LearningRateSchedule
@@ -97,10 +98,17 @@ class Optimizer:
         clipnorm: Largest norm of each gradient by itself.
         clipvalue: Largest magnitude of each element of a gradient.
         global_clipnorm: Largest norm of all gradients together.
+        use_ema: Keeps a running mean of the weights; `fit` puts it in their place when it ends.
+        ema_momentum: Share of the old mean in the new one, in [0, 1].
+        ema_overwrite_frequency: Puts the mean in the place of the weights after every so many steps too.
+        loss_scale_factor: What the gradients given to `apply` were multiplied with; they are divided by
+            it. `fit` computes in float32 and does not scale.
+        gradient_accumulation_steps: Changes the weights at every so many steps only, by the mean of the
+            gradients since the last change; None does at every step.
         name: Name; the class's name in snake case when None.
 
     Raises:
-        ValueError: More than one of the three clips, or a learning rate that is none of these.
+        ValueError: More than one of the three clips, or an argument outside its range.
     """
 
     def __init__(
@@ -110,6 +118,11 @@ class Optimizer:
         clipnorm: float | None = None,
         clipvalue: float | None = None,
         global_clipnorm: float | None = None,
+        use_ema: bool = False,
+        ema_momentum: float = 0.99,
+        ema_overwrite_frequency: int | None = None,
+        loss_scale_factor: float | None = None,
+        gradient_accumulation_steps: int | None = None,
         name: str | None = None,
     ) -> None:
         self.name = name or snake_case(type(self).__name__)
@@ -124,6 +137,20 @@ class Optimizer:
         self.clipnorm = clipnorm
         self.clipvalue = clipvalue
         self.global_clipnorm = global_clipnorm
+        check_number(self.name, "ema_momentum", ema_momentum, "a number in [0, 1]", lambda v: 0 <= v <= 1)
+        if loss_scale_factor is not None:
+            check_number(
+                self.name, "loss_scale_factor", loss_scale_factor, "a positive number", lambda v: v > 0
+            )
+        self.use_ema = bool(use_ema)
+        self.ema_momentum = ema_momentum
+        self.ema_overwrite_frequency = optional_int(
+            ema_overwrite_frequency, self.name, "ema_overwrite_frequency"
+        )
+        self.loss_scale_factor = loss_scale_factor
+        self.gradient_accumulation_steps = optional_int(
+            gradient_accumulation_steps, self.name, "gradient_accumulation_steps"
+        )
         self.built = False
         self._iterations = Scalar("iteration", "int64", 0)
         self._rate: Scalar | LearningRateSchedule | Callable[[], float]
@@ -134,14 +161,18 @@ class Optimizer:
         self._trainable: list[_core.Variable] = []
         self._index: dict[int, int] = {}
         self._slots: list[list[Variable]] = []
+        self._averages: list[Variable] = []
+        self._accumulators: list[Variable] = []
         self._excluded: list[_core.Variable] = []
         self._excluded_names: re.Pattern[str] | None = None
         self._decay_mask: list[bool] = []
 
     @property
     def iterations(self) -> Scalar:
-        """Number of steps taken."""
-        return self._iterations
+        """Number of steps taken; with accumulation, of changes of the weights."""
+        if self.gradient_accumulation_steps is None:
+            return self._iterations
+        return Scalar("iteration", "int64", int(self._iterations) // self.gradient_accumulation_steps)
 
     @property
     def learning_rate(self) -> Any:
@@ -180,7 +211,7 @@ class Optimizer:
             for of_one_weight in zip(*self._slots[start : start + len(group)], strict=True):
                 slots.extend(of_one_weight)
             start += len(group)
-        return [self._iterations, *rate, *slots]
+        return [self._iterations, *rate, *self._averages, *self._accumulators, *slots]
 
     def build(self, variables: Iterable[_core.Variable]) -> None:
         """Makes the slots (moments and the like) for `variables`; does nothing when built already."""
@@ -192,6 +223,12 @@ class Optimizer:
             for group in self._slot_groups()
             for name in group
         ]
+        if self.use_ema:
+            self._averages = [_zeros_like(variable, i, "average") for i, variable in enumerate(trainable)]
+        if self.gradient_accumulation_steps is not None:
+            self._accumulators = [
+                _zeros_like(variable, i, "gradient_accumulator") for i, variable in enumerate(trainable)
+            ]
         self._trainable = trainable
         self._number(trainable)
         self._decay_mask = [self._decays(variable) for variable in trainable]
@@ -249,12 +286,15 @@ class Optimizer:
                     f"expected {variable.shape}"
                 )
             # Clipping works in place, and these numbers are the caller's.
-            tensors.append(tensor.copy() if self._clips() else tensor)
+            tensors.append(tensor.copy() if self._clips() or self.loss_scale_factor else tensor)
         if len(chosen) < len(variables):
             missing = ", ".join(_name(v) for g, v in zip(grads, variables, strict=True) if g is None)
             warnings.warn(f"{self.name}: no gradients for {missing}", UserWarning, stacklevel=2)
         if not self.built:
             self.build(variables)
+        if self.loss_scale_factor:
+            for tensor in tensors:
+                _core.scale_(tensor, 1 / self.loss_scale_factor)
         self.step(tensors, [variable for _, variable in chosen])
 
     def step(self, gradients: list[_core.Tensor], variables: list[_core.Variable]) -> None:
@@ -271,15 +311,53 @@ class Optimizer:
             order = [self._index[id(variable)] for variable in variables]
             slots = [[slot[i] for i in order] for slot in self._slots]
             decay_mask = [self._decay_mask[i] for i in order]
-        if self._clips():
-            self._clip(gradients)
-        rate = self._current_rate()
-        decays = None
-        if self.weight_decay:
-            shrink = self.weight_decay * rate
-            decays = [shrink if decay else 0.0 for decay in decay_mask]
-        self._update(variables, gradients, slots, rate, decays)
+        if self.gradient_accumulation_steps is None or self._accumulate(gradients, variables):
+            if self._clips():
+                self._clip(gradients)
+            rate = self._current_rate()
+            decays = None
+            if self.weight_decay:
+                shrink = self.weight_decay * rate
+                decays = [shrink if decay else 0.0 for decay in decay_mask]
+            self._update(variables, gradients, slots, rate, decays)
+        if self.use_ema:
+            self._average()
         self._iterations._value += 1
+
+    def finalize_variable_values(self, var_list: Iterable[_core.Variable] | None = None) -> None:
+        """Puts the running means in the place of the weights if `use_ema`; `fit` calls it when it ends.
+
+        Args:
+            var_list: The weights; None takes all that the optimizer was built with.
+        """
+        if not self.use_ema or not self.built:
+            return
+        variables = self._trainable if var_list is None else list(var_list)
+        self._check_known(variables)
+        for variable in variables:
+            variable.assign(_core.as_tensor(self._averages[self._index[id(variable)]].numpy(), "float32"))
+
+    def _accumulate(self, gradients: list[_core.Tensor], variables: list[_core.Variable]) -> bool:
+        """Adds to the accumulators; at every n-th step `gradients` become the means since the last one."""
+        steps = self.gradient_accumulation_steps
+        assert steps is not None
+        full = (int(self._iterations) + 1) % steps == 0
+        for i, variable in enumerate(variables):
+            accumulator = self._accumulators[self._index[id(variable)]]
+            total = accumulator.numpy() + gradients[i].numpy()
+            if full:
+                gradients[i] = _core.as_tensor(total / np.float32(steps), "float32")
+                total = np.zeros_like(total)
+            accumulator.assign(total)
+        return full
+
+    def _average(self) -> None:
+        iterations = int(self.iterations)
+        momentum = np.float32(self.ema_momentum if iterations else 0.0)
+        for variable, average in zip(self._trainable, self._averages, strict=True):
+            average.assign(momentum * average.numpy() + (np.float32(1) - momentum) * variable.numpy())
+        if self.ema_overwrite_frequency and (iterations + 1) % self.ema_overwrite_frequency == 0:
+            self.finalize_variable_values()
 
     def set_weights(self, weights: Sequence[Any]) -> None:
         """Sets `variables` from arrays in that order.
@@ -335,6 +413,11 @@ class Optimizer:
             "clipnorm": self.clipnorm,
             "clipvalue": self.clipvalue,
             "global_clipnorm": self.global_clipnorm,
+            "use_ema": self.use_ema,
+            "ema_momentum": self.ema_momentum,
+            "ema_overwrite_frequency": self.ema_overwrite_frequency,
+            "loss_scale_factor": self.loss_scale_factor,
+            "gradient_accumulation_steps": self.gradient_accumulation_steps,
         }
 
     @classmethod

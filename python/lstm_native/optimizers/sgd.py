@@ -21,6 +21,8 @@ class SGD(Optimizer):
         momentum: In [0, 1] (default 0.0).
         nesterov: Whether to look ahead along the velocity (default False).
         weight_decay, clipnorm, clipvalue, global_clipnorm: See `Optimizer` (default None).
+        use_ema, ema_momentum, ema_overwrite_frequency, loss_scale_factor, gradient_accumulation_steps: See
+            `Optimizer` (default False, 0.99, None, None, None).
         name: Default "SGD".
 
     Raises:
@@ -36,9 +38,26 @@ class SGD(Optimizer):
         clipnorm: float | None = None,
         clipvalue: float | None = None,
         global_clipnorm: float | None = None,
+        use_ema: bool = False,
+        ema_momentum: float = 0.99,
+        ema_overwrite_frequency: int | None = None,
+        loss_scale_factor: float | None = None,
+        gradient_accumulation_steps: int | None = None,
         name: str | None = "SGD",
     ) -> None:
-        super().__init__(learning_rate, weight_decay, clipnorm, clipvalue, global_clipnorm, name)
+        super().__init__(
+            learning_rate,
+            weight_decay,
+            clipnorm,
+            clipvalue,
+            global_clipnorm,
+            use_ema,
+            ema_momentum,
+            ema_overwrite_frequency,
+            loss_scale_factor,
+            gradient_accumulation_steps,
+            name,
+        )
         check_number(self.name, "momentum", momentum, "a number in [0, 1]", lambda v: 0 <= v <= 1)
         self.momentum = momentum
         self.nesterov = bool(nesterov)
