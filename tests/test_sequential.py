@@ -240,6 +240,24 @@ def test_summary_of_an_unbuilt_model_and_with_options() -> None:
     assert "Non-trainable params: 60" in text
 
 
+def test_summary_shows_the_layers_of_nested_models() -> None:
+    model = Sequential(
+        [Dense(2, name="a"), Sequential([Sequential([Dense(4, name="b")], name="in")], name="out")]
+    )
+    model.build((None, 3))
+    lines: list[str] = []
+    model.summary(print_fn=lines.append)
+    assert "b (Dense)" not in "\n".join(lines)
+    lines.clear()
+    model.summary(None, None, lines.append, True)  # the order of Keras
+    cells = [line[2:].split(" │")[0].rstrip() for line in lines if line.startswith("│")]
+    assert cells == ["a (Dense)", "out (Sequential)", "   └ in (Sequential)", "      └ b (Dense)"]
+    with pytest.raises(ValueError, match="summary: line_length is 'a'"):
+        model.summary("a")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="layer_range is 5, expected two names"):
+        model.summary(layer_range=5)  # type: ignore[arg-type]
+
+
 def test_summary_on_a_plain_terminal(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

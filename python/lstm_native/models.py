@@ -251,6 +251,7 @@ class Sequential(Trainer):
         line_length: int | None = None,
         positions: list[float] | None = None,
         print_fn: Callable[[str], Any] | None = None,
+        expand_nested: bool = False,
         show_trainable: bool = False,
         layer_range: Sequence[str] | None = None,
     ) -> None:
@@ -260,10 +261,11 @@ class Sequential(Trainer):
             line_length: width of the table; as wide as the terminal, up to 88, by default.
             positions: where the columns end, as fractions of the width.
             print_fn: called with every line; `print` by default.
+            expand_nested: adds the layers of models that are layers of this one.
             show_trainable: adds a column that says which layers training changes.
             layer_range: names of the first and the last layer to show.
         """
-        print_summary(self, line_length, positions, print_fn, show_trainable, layer_range)
+        print_summary(self, line_length, positions, print_fn, expand_nested, show_trainable, layer_range)
 
     # --- passes -----------------------------------------------------------------------------------
 

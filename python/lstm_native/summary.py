@@ -7,6 +7,8 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from lstm_native.arrays import optional_int
+
 _DEFAULT_WIDTH = 88
 _HEADER = ["Layer (type)", "Output Shape", "Param #"]
 _POSITIONS = [0.45, 0.80, 1.0]
@@ -17,12 +19,14 @@ def print_summary(
     line_length: int | None = None,
     positions: list[float] | None = None,
     print_fn: Callable[[str], Any] | None = None,
+    expand_nested: bool = False,
     show_trainable: bool = False,
     layer_range: Sequence[str] | None = None,
 ) -> None:
     """Prints the layers of `model`, a line at a time; see `Sequential.summary`."""
     import shutil  # not at the top: it brings the compression modules with it
 
+    line_length = optional_int(line_length, "summary", "line_length")
     layers = _chosen(model.layers, layer_range)
     header = list(_HEADER)
     fractions = list(positions or _POSITIONS)
@@ -37,7 +41,7 @@ def print_summary(
     ends = [int(p * width) for p in fractions]
     columns = [max(4, b - a) for a, b in zip([0, *ends[:-1]], ends, strict=True)]
 
-    rows = [_row(model, layer, show_trainable) for layer in layers]
+    rows = _rows(model, layers, expand_nested, show_trainable)
     lines = [f'Model: "{model.name}"', *_table(header, rows, columns), *_totals(model)]
     if print_fn is None:
         encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
@@ -54,16 +58,32 @@ def _chosen(layers: list[Any], layer_range: Any) -> list[Any]:
     if layer_range is None:
         return layers
     names = [layer.name for layer in layers]
-    if len(layer_range) != 2 or any(name not in names for name in layer_range):
+    if (
+        not isinstance(layer_range, list | tuple)
+        or len(layer_range) != 2
+        or any(name not in names for name in layer_range)
+    ):
         raise ValueError(f"summary: layer_range is {layer_range!r}, expected two names of {names}")
     first, last = (names.index(name) for name in layer_range)
     return layers[min(first, last) : max(first, last) + 1]
 
 
-def _row(model: Any, layer: Any, show_trainable: bool) -> list[str]:
+def _rows(
+    model: Any, layers: list[Any], expand_nested: bool, show_trainable: bool, indent: str = ""
+) -> list[list[str]]:
+    rows = []
+    for layer in layers:
+        rows.append(_row(model, layer, show_trainable, indent))
+        if expand_nested and hasattr(layer, "layers"):
+            inner = indent[:-2] + "   └ "
+            rows += _rows(layer, layer.layers, expand_nested, show_trainable, inner)
+    return rows
+
+
+def _row(model: Any, layer: Any, show_trainable: bool, indent: str) -> list[str]:
     shape = model.output_shape_of(layer)
     cells = [
-        f"{layer.name} ({type(layer).__name__})",
+        f"{indent}{layer.name} ({type(layer).__name__})",
         "?" if shape is None else str(shape),
         f"{layer.count_params():,}" if layer.built else "0 (unbuilt)",
     ]
