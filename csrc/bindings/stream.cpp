@@ -131,11 +131,10 @@ void bind_stream(py::module_& module) {
         .def("add_masking", [](Stream& self, float value) { self.native().add(ops::stream_masking(value)); })
         .def(
             "add_recurrent",
-            [](Stream& self, std::shared_ptr<ops::RecurrentWeights> weights, bool return_sequences,
-               bool zero_output_for_mask) {
-                self.native().add(ops::stream_recurrent(std::move(weights), return_sequences, zero_output_for_mask));
+            [](Stream& self, std::shared_ptr<ops::RecurrentWeights> weights, bool zero_output_for_mask) {
+                self.native().add(ops::stream_recurrent(std::move(weights), zero_output_for_mask));
             },
-            present, py::arg(), py::arg())
+            present, py::arg())
         .def(
             "add_dense",
             [](Stream& self, std::shared_ptr<ops::DenseWeights> weights) {

@@ -85,10 +85,8 @@ private:
 
 class Recurrent : public StreamLayer {
 public:
-    Recurrent(std::shared_ptr<RecurrentWeights> weights, bool return_sequences, bool zero_output_for_mask)
-        : weights_(std::move(weights)),
-          return_sequences_(return_sequences),
-          zero_output_for_mask_(zero_output_for_mask) {}
+    Recurrent(std::shared_ptr<RecurrentWeights> weights, bool zero_output_for_mask)
+        : weights_(std::move(weights)), zero_output_for_mask_(zero_output_for_mask) {}
 
     std::int64_t connect(std::int64_t rows, std::int64_t width) override {
         core::check(width == weights_->inputs(), "LSTM: a step has ", width, " features, expected ",
@@ -137,7 +135,6 @@ public:
             forward.last_output = outputs_.data<float>();
             step.values = forward.last_output;
         }
-        if (!return_sequences_) step.valid = nullptr;
         call(backend_of(weights_->device()).recurrent_step, static_cast<const void*>(pack_.get()),
              static_cast<const LnRecurrentForward*>(&forward), workspace_.raw());
     }
@@ -151,7 +148,7 @@ public:
 
 private:
     std::shared_ptr<RecurrentWeights> weights_;
-    bool return_sequences_, zero_output_for_mask_;
+    bool zero_output_for_mask_;
     std::int64_t rows_ = 0;
     StreamState states_[2];
     int now_ = 0;  // the other one is written by a step
@@ -218,9 +215,8 @@ std::unique_ptr<StreamLayer> stream_embedding(std::shared_ptr<Variable> table, b
 
 std::unique_ptr<StreamLayer> stream_masking(float value) { return std::make_unique<Masking>(value); }
 
-std::unique_ptr<StreamLayer> stream_recurrent(std::shared_ptr<RecurrentWeights> weights, bool return_sequences,
-                                              bool zero_output_for_mask) {
-    return std::make_unique<Recurrent>(std::move(weights), return_sequences, zero_output_for_mask);
+std::unique_ptr<StreamLayer> stream_recurrent(std::shared_ptr<RecurrentWeights> weights, bool zero_output_for_mask) {
+    return std::make_unique<Recurrent>(std::move(weights), zero_output_for_mask);
 }
 
 std::unique_ptr<StreamLayer> stream_dense(std::shared_ptr<DenseWeights> weights) {

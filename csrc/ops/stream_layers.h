@@ -53,10 +53,8 @@ public:
 std::unique_ptr<StreamLayer> stream_embedding(std::shared_ptr<Variable> table, bool mask_zero);
 // A step does not count where every feature equals `value`; its features become zero.
 std::unique_ptr<StreamLayer> stream_masking(float value);
-// A step that does not count keeps the state and repeats the output, or gives zeros with `zero_output_for_mask`. With
-// `return_sequences` it does not count for the layers behind either.
-std::unique_ptr<StreamLayer> stream_recurrent(std::shared_ptr<RecurrentWeights> weights, bool return_sequences,
-                                              bool zero_output_for_mask);
+// A step that does not count keeps the state and repeats the output, or gives zeros with `zero_output_for_mask`.
+std::unique_ptr<StreamLayer> stream_recurrent(std::shared_ptr<RecurrentWeights> weights, bool zero_output_for_mask);
 std::unique_ptr<StreamLayer> stream_dense(std::shared_ptr<DenseWeights> weights);
 std::unique_ptr<StreamLayer> stream_activation(core::Activation activation);
 

@@ -310,7 +310,7 @@ class LSTM(Layer):
                 f"activation and recurrent_activation are {names[0]} and {names[1]}, "
                 "a stream takes elementwise activations of lstm_native.activations only"
             )
-        stream.add_recurrent(self._packed, self.return_sequences, self.zero_output_for_mask)
+        stream.add_recurrent(self._packed, self.zero_output_for_mask)
 
     def _apply(self, argument: str, x: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         y = np.asarray(getattr(self, argument)(x), np.float32)
