@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import lstm_native
-from lstm_native import activations, callbacks, initializers, losses, metrics, optimizers
+from lstm_native import activations, callbacks, initializers, losses, metrics, optimizers, utils
 from lstm_native.layers import LSTM, Activation, Dense, Dropout, Embedding, Input, Masking
 from lstm_native.models import Sequential
 
@@ -102,8 +102,27 @@ def test_constructors_refuse_arguments(make: Callable[[], Any], message: str) ->
         (lambda: callbacks.EarlyStopping(min_delta="a"), "EarlyStopping: min_delta is 'a'"),
         (lambda: callbacks.EarlyStopping(patience="a"), "EarlyStopping: patience is 'a'"),
         (lambda: lstm_native.set_num_threads(2**40), "set_num_threads: n is"),
+        (lambda: utils.pad_sequences([[1]], maxlen="a"), "pad_sequences: maxlen is 'a'"),
+        (lambda: utils.pad_sequences([[1], ["a"]]), "pad_sequences: sequence 1 is no array of int32"),
+        (lambda: utils.pad_sequences([[2**40]]), "pad_sequences: sequence 0 is no array of int32"),
+        (lambda: utils.to_categorical([0, np.nan]), "to_categorical: x has values that are not finite"),
+        (lambda: utils.to_categorical([0], "a"), "to_categorical: num_classes is 'a'"),
     ],
 )
 def test_numbers_must_be_numbers(make: Callable[[], Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         make()
+
+
+def test_labels_of_metrics_and_categories_must_be_numbers() -> None:
+    with pytest.raises(TypeError, match="binary_accuracy: y_pred has dtype <U1, expected numbers"):
+        metrics.BinaryAccuracy()([1, 0], ["a", "b"])
+    with pytest.raises(TypeError, match="to_categorical: x has dtype <U1, expected numbers"):
+        utils.to_categorical(["a"])
+
+
+def test_weights_larger_than_memory() -> None:
+    layer = Dense(2**44, name="d")
+    with pytest.raises(MemoryError, match=r"Dense 'd': weight kernel of shape \(5, 17592186044416\) takes"):
+        layer.build((None, 5))
+    assert not layer.built

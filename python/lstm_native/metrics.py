@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lstm_native import losses
+from lstm_native.arrays import to_numpy
 from lstm_native.errors import check_number, unknown_name
 from lstm_native.naming import snake_case
 
@@ -398,7 +399,7 @@ def _accuracy_for(
 
 def _same_rank(name: str, y_true: Any, y_pred: Any) -> tuple[Array, Array]:
     """Labels and predictions of one shape: a last axis of size one is added to labels or dropped."""
-    true, pred = np.asarray(y_true), np.asarray(y_pred)
+    true, pred = to_numpy(y_true, name, "y_true"), to_numpy(y_pred, name, "y_pred")
     if true.shape != pred.shape:
         if true.ndim == pred.ndim - 1 and pred.shape[-1] == 1:
             true = true[..., None]

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lstm_native import random_state
+from lstm_native.arrays import optional_int, to_numpy
 
 
 def set_random_seed(seed: int) -> None:
@@ -73,15 +74,18 @@ def pad_sequences(
         rows.append(sequence)
     if maxlen is None:
         maxlen = max((len(row) for row in rows), default=0)
-    elif maxlen < 0:
-        raise ValueError(f"pad_sequences: maxlen is {maxlen}, expected a length that is not negative")
+    elif isinstance(maxlen, bool) or not isinstance(maxlen, int | np.integer) or maxlen < 0:
+        raise ValueError(f"pad_sequences: maxlen is {maxlen!r}, expected a length that is not negative")
 
     step_shape = next((np.shape(row)[1:] for row in rows if len(row)), ())
     result = np.full((len(rows), maxlen, *step_shape), value, dtype=dtype)
     for i, row in enumerate(rows):
-        kept = np.asarray(
-            row[max(len(row) - maxlen, 0) :] if truncating == "pre" else row[:maxlen], dtype=dtype
-        )
+        try:
+            kept = np.asarray(
+                row[max(len(row) - maxlen, 0) :] if truncating == "pre" else row[:maxlen], dtype=dtype
+            )
+        except (TypeError, ValueError, OverflowError) as error:
+            raise ValueError(f"pad_sequences: sequence {i} is no array of {result.dtype}: {error}") from None
         if len(kept) == 0:
             continue
         if kept.shape[1:] != step_shape:
@@ -109,10 +113,14 @@ def to_categorical(x: Any, num_classes: int | None = None) -> npt.NDArray[np.flo
     Raises:
         ValueError: A class outside the range, or no `num_classes` and nothing to take it from.
     """
-    classes = np.asarray(x).astype(np.int64)
+    given = to_numpy(x, "to_categorical", "x")
+    if given.dtype.kind == "f" and not np.isfinite(given).all():
+        raise ValueError("to_categorical: x has values that are not finite, expected class numbers")
+    classes = given.astype(np.int64)
     if classes.ndim > 1 and classes.shape[-1] == 1:
         classes = classes.reshape(classes.shape[:-1])
-    if not num_classes:
+    num_classes = optional_int(num_classes or None, "to_categorical", "num_classes")
+    if num_classes is None:
         if classes.size == 0:
             raise ValueError("to_categorical: x is empty, so num_classes must be given")
         num_classes = int(classes.max()) + 1

@@ -201,7 +201,13 @@ class Layer:
         """
         if math.prod(shape) * 4 > sys.maxsize:
             raise self.error(f"weight {name} of shape {shape} is larger than the address space")
-        values = to_numpy(initializer(shape), self.label(), f"initial value of {name}")
+        try:
+            values = to_numpy(initializer(shape), self.label(), f"initial value of {name}")
+        except MemoryError:
+            raise MemoryError(
+                f"{self.label()}: weight {name} of shape {shape} takes {math.prod(shape) * 4} bytes, "
+                "more than there is memory"
+            ) from None
         if values.shape != shape:
             raise self.error(f"initializer of {name} made an array of shape {values.shape}, expected {shape}")
         variable = Variable(values, name, trainable and self._trainable, f"{self.name}/{name}")
