@@ -99,6 +99,7 @@ def test_constructors_refuse_arguments(make: Callable[[], Any], message: str) ->
         (lambda: initializers.RandomUniform("a"), "RandomUniform: minval is 'a'"),
         (lambda: initializers.VarianceScaling("a"), "VarianceScaling: scale is 'a'"),
         (lambda: initializers.Zeros()("ab"), "Zeros: shape is 'ab'"),
+        (lambda: callbacks.EarlyStopping(None), "EarlyStopping: monitor is None"),
         (lambda: callbacks.EarlyStopping(min_delta="a"), "EarlyStopping: min_delta is 'a'"),
         (lambda: callbacks.EarlyStopping(patience="a"), "EarlyStopping: patience is 'a'"),
         (lambda: lstm_native.set_num_threads(2**40), "set_num_threads: n is"),

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import lstm_native
+from lstm_native import losses
 from lstm_native.layers import LSTM, Dense, Dropout, Embedding, Input, Masking
 from lstm_native.models import Sequential
 
@@ -449,6 +450,23 @@ def test_an_activation_of_an_lstm_keeps_the_shape() -> None:
         layer = LSTM(3, **{argument: lambda x: x[:, :1]}, name="memory")
         with pytest.raises(ValueError, match=rf"'memory': {argument} turned shape \(2, 3\) into \(2, 1\)"):
             layer(SERIES)
+
+
+@pytest.mark.parametrize(
+    ("loss", "error", "message"),
+    [
+        (lambda y_true, y_pred: y_pred - y_true, RuntimeError, "loss '<lambda>' has no gradient"),
+        (losses.MeanSquaredError(reduction=None), ValueError, "reduction is None"),
+    ],
+)
+def test_losses_that_cannot_be_trained_with(loss: Any, error: type[Exception], message: str) -> None:
+    model = Sequential([LSTM(4), Dense(2)])
+    model.compile("adam", loss)
+    before = everything(model)
+    for call in (model.fit, model.train_on_batch):
+        with pytest.raises(error, match=message):
+            call(SERIES, np.ones((2, 2)))
+    assert everything(model) == before
 
 
 def test_training_through_a_dense_layer_with_a_python_callable() -> None:

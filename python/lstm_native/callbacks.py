@@ -310,6 +310,8 @@ class EarlyStopping(Callback):
         start_from_epoch: int = 0,
     ) -> None:
         super().__init__()
+        if not isinstance(monitor, str):
+            raise ValueError(f"EarlyStopping: monitor is {monitor!r}, expected the name of a value")
         if mode not in ("auto", "min", "max"):
             warnings.warn(
                 f"EarlyStopping: mode {mode!r} is unknown, 'auto' is taken instead", UserWarning, stacklevel=2

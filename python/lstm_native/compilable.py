@@ -233,6 +233,7 @@ class Compilable(Layer):
     ) -> RunningValues:
         """Builds what is not built yet: weights, metrics, and for training the optimizer's slots."""
         optimizer, loss = self._compiled(where)
+        loss.check_usable(train)
         if train and optimizer.built and not self.built:
             raise ValueError(f"{self.label()}: {where} with the optimizer of another model, make a new one")
         if not self.built:

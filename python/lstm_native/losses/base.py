@@ -92,7 +92,29 @@ class Loss:
 
     def gradient(self, y_true: Array, y_pred: Array, row_weights: Array) -> Array:
         """The derivative of `sum(row_weights * call(y_true, y_pred))` for `y_pred`, in its shape."""
-        raise RuntimeError(
+        raise self._no_gradient()
+
+    def check_usable(self, need_gradient: bool) -> None:
+        """Raises what `forward_backward` would raise whatever the batch.
+
+        Raises:
+            ValueError: The loss has no reduction.
+            RuntimeError: A gradient is needed and the class defines none.
+        """
+        if self.reduction is None:
+            raise ValueError(
+                f"loss {self.name!r}: reduction is None, so there is no single number to train with"
+            )
+        cls = type(self)
+        if (
+            need_gradient
+            and cls.gradient is Loss.gradient
+            and cls._rows_and_gradient is Loss._rows_and_gradient
+        ):
+            raise self._no_gradient()
+
+    def _no_gradient(self) -> RuntimeError:
+        return RuntimeError(
             f"loss {self.name!r} has no gradient, so it serves evaluate but not fit: subclass "
             "lstm_native.losses.Loss and define gradient(y_true, y_pred, row_weights)"
         )
@@ -148,10 +170,7 @@ class Loss:
             ValueError: Weights of another shape, or a loss without reduction.
             RuntimeError: A loss of the user's without `gradient`, when one is needed.
         """
-        if self.reduction is None:
-            raise ValueError(
-                f"loss {self.name!r}: reduction is None, so there is no single number to train with"
-            )
+        self.check_usable(need_gradient)
         row_shape = y_pred.shape[:-1]
         weights: Array | None = None
         mask = self._valid_rows(y_true, mask)
