@@ -12,6 +12,11 @@ from peers.base import Peer
 PEERS = {
     "lstm_native": "peers.lstm_native_peer:LstmNative",
     "torch": "peers.torch_peer:Torch",
+    "onnxruntime": "peers.onnxruntime_peer:OnnxRuntime",
+    "openvino": "peers.openvino_peer:OpenVino",
+    "jax": "peers.jax_peer:Jax",
+    "keras": "peers.keras_peer:Keras",
+    "litert": "peers.litert_peer:LiteRt",
 }
 
 
@@ -20,3 +25,17 @@ def peer_class(name: str) -> type[Peer]:
     module, _, attribute = PEERS[name].partition(":")
     found: type[Peer] = getattr(importlib.import_module(module), attribute)
     return found
+
+
+def environment(threads: int) -> dict[str, str]:
+    """What the libraries must find in the environment before they are imported."""
+    return {
+        "LSTM_NATIVE_NUM_THREADS": str(threads),
+        "OMP_NUM_THREADS": str(threads),
+        "NPROC": str(threads),  # of XLA's pools
+        "XLA_FLAGS": f"--xla_cpu_multi_thread_eigen={'false' if threads == 1 else 'true'}",
+        "JAX_PLATFORMS": "cpu",
+        "CUDA_VISIBLE_DEVICES": "",
+        "KERAS_BACKEND": "tensorflow",
+        "TF_CPP_MIN_LOG_LEVEL": "3",
+    }

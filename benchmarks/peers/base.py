@@ -1,86 +1,57 @@
-"""The model that every peer runs, and what a peer must offer."""
+"""What a peer must offer: for every case the calls that are timed."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
-Array = npt.NDArray[Any]
-
-LEARNING_RATE = 0.001
-EPSILON = 1e-7  # of Adam, where Keras puts it
+from cases import Array, Case
 
 
 @dataclass(frozen=True)
-class Case:
-    """Embedding -> LSTM -> Dense(1, sigmoid), binary cross-entropy, Adam, on batches (batch, time) of ids."""
+class Timed:
+    """One way to do the work of a case.
 
-    name: str
-    batch: int
-    time: int
-    vocabulary: int
-    embedding: int
-    units: int
+    Attributes:
+        call: what is timed. It ends when the result is there, not when it is under way.
+        read: turns what `call` returned into the array that is compared. Not timed.
+    """
 
-    def weights(self) -> list[Array]:
-        """Keras order and layout: table, kernel, recurrent kernel, bias (gates i f c o), kernel, bias."""
-        random = np.random.default_rng(1)
-
-        def uniform(*shape: int) -> Array:
-            limit = np.sqrt(6.0 / sum(shape))
-            return random.uniform(-limit, limit, shape).astype(np.float32)
-
-        bias = np.zeros(4 * self.units, np.float32)
-        bias[self.units : 2 * self.units] = 1
-        return [
-            random.uniform(-1, 1, (self.vocabulary, self.embedding)).astype(np.float32),
-            uniform(self.embedding, 4 * self.units),
-            uniform(self.units, 4 * self.units),
-            bias,
-            uniform(self.units, 1),
-            np.zeros(1, np.float32),
-        ]
-
-    def data(self) -> tuple[Array, Array]:
-        """Ids int32 (batch, time) and labels float32 (batch, 1)."""
-        random = np.random.default_rng(2)
-        ids = random.integers(0, self.vocabulary, (self.batch, self.time), dtype=np.int32)
-        return ids, random.integers(0, 2, (self.batch, 1)).astype(np.float32)
+    call: Callable[[], Any]
+    read: Callable[[Any], Array]
 
 
-CASES = {
-    case.name: case
-    for case in (
-        Case("tutorial", batch=1, time=4, vocabulary=1000, embedding=64, units=128),
-        Case("sequence", batch=32, time=100, vocabulary=1000, embedding=64, units=128),
-    )
-}
+class NotOffered(Exception):
+    """The library does not do that; the message says what."""
 
 
 class Peer(ABC):
-    """One library with the model of a case loaded, ready to be timed.
+    """One library in its process.
 
-    `prepare` brings the batch into the form that the library likes best (outside the timing);
-    `predict` and `train_step` are what is timed.
+    Each method prepares a case (weights loaded, inputs in the layout that the library likes best, whatever
+    is compiled compiled) and returns one or several ways to do it by name; the fastest one counts.
     """
 
     packages: tuple[str, ...]
     """Packages whose versions belong in the results."""
 
     @abstractmethod
-    def __init__(self, case: Case, threads: int) -> None: ...
+    def __init__(self, threads: int) -> None: ...
 
     @abstractmethod
-    def prepare(self, ids: Array, labels: Array) -> None: ...
+    def inference(self, case: Case) -> dict[str, Timed]:
+        """The outputs of all steps, (batch, time, units)."""
 
     @abstractmethod
-    def predict(self) -> Array:
-        """Probabilities (batch, 1) as a NumPy array: inference, no gradients kept."""
+    def streaming(self, case: Case) -> dict[str, Timed]:
+        """One step more of the same stream at every call, from zero state on: the output (batch, units)."""
 
-    @abstractmethod
-    def train_step(self) -> float:
-        """Forward, backward and Adam update on the batch; the loss before the update."""
+    def training(self, case: Case) -> dict[str, Timed]:
+        """One step more of the same training at every call: the loss before the update."""
+        raise NotOffered("does not train")
+
+    def model(self, case: Case) -> dict[str, Timed]:
+        """Probabilities (batch, 1)."""
+        raise NotOffered("whole models are not built for it here")

@@ -1,0 +1,118 @@
+"""Times lstm_native beside other libraries: inference, streaming, training, whole models; 1 and 2 threads.
+
+    python benchmarks/compare.py --what inference|streaming|training|model|all [--threads 1,2]
+        [--peers torch,onnxruntime,...] [--python PEER=PATH ...]
+
+Every library runs in a process of its own and the processes take turns, so that a machine that slows down
+slows all of them; a turn that other processes disturbed is repeated. A figure is the median over turns, a
+turn the median over its calls. All start from the same weights; whose results differ is not counted.
+Libraries that are not installed are left out with a word. Writes JSON, a Markdown table and a picture (where
+matplotlib is installed) to benchmarks/results/.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from typing import Any
+
+from cases import SECTIONS
+from ceilings import Ceilings
+from peers import PEERS
+from race import Contestant, Process, Turns, race
+from record import ROOT, write
+from report import markdown, picture, row_of
+
+OURS = "lstm_native"
+
+
+def words(text: str) -> list[str]:
+    return [word for word in text.split(",") if word]
+
+
+def parsed() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    option = parser.add_argument
+    option("--what", type=words, default=["all"], help=f"{', '.join(SECTIONS)} or all, with commas between")
+    option("--threads", type=words, default=["1", "2"], help="with commas between (default 1,2)")
+    option("--peers", type=words, default=list(PEERS), help=f"of {', '.join(PEERS)} (default all)")
+    option("--cases", nargs="+", default=[], metavar="B,T,I,U", help="only these shapes")
+    option("--python", action="append", default=[], metavar="PEER=PATH", help="interpreter that has the peer")
+    option("--rounds", type=int, default=5, help="turns of each peer on a case (default 5)")
+    option("--seconds", type=float, default=0.15, help="of one turn (default 0.15)")
+    option("--tries", type=int, default=8, help="to get a turn that nobody disturbs (default 8)")
+    option("--no-file", action="store_true", help="write nothing to benchmarks/results/")
+    args = parser.parse_args()
+    args.what = list(SECTIONS) if args.what == ["all"] else args.what
+    args.threads = [int(word) for word in args.threads]
+    args.python = dict(item.partition("=")[::2] for item in args.python)
+    for name in args.what:
+        if name not in SECTIONS:
+            parser.error(f"--what {name}: there are {', '.join(SECTIONS)} and all")
+    for name in (*args.peers, *args.python):
+        if name not in PEERS:
+            parser.error(f"{name} is no peer: there are {', '.join(PEERS)}")
+    # Ours leads: the others' results are compared with its.
+    args.peers = [OURS, *(name for name in args.peers if name != OURS)]
+    return args
+
+
+def start(args: argparse.Namespace, threads: int) -> list[Process]:
+    """The peers' processes; a word on who is not installed."""
+    processes = []
+    for name in args.peers:
+        process = Process(Contestant(name, name, args.python.get(name, sys.executable)), threads)
+        if process.missing:
+            print(f"{name} is left out: {process.missing}", flush=True)
+            process.close()
+        else:
+            processes.append(process)
+    return processes
+
+
+def main() -> None:
+    args = parsed()
+    turns = Turns(args.rounds, args.seconds, args.tries)
+    started = time.monotonic()
+    rows: list[dict[str, Any]] = []
+    versions: dict[str, str] = {}
+    with Ceilings() as ceilings:
+        for threads in args.threads:
+            processes = start(args, threads)
+            for process in processes:
+                versions |= process.versions
+            try:
+                for section in args.what:
+                    for case in SECTIONS[section]:
+                        if args.cases and case.name not in args.cases:
+                            continue
+                        row = race(processes, case, threads, turns)
+                        if threads > 1:
+                            row["hand_over_nanoseconds"] = ceilings.hand_over()
+                        rows.append(row)
+                        print(f"{threads} {section:9} {row_of(row)}", flush=True)
+            finally:
+                for process in processes:
+                    process.close()
+    document = {
+        "rounds": args.rounds,
+        "seconds_per_turn": args.seconds,
+        "minutes": round((time.monotonic() - started) / 60, 1),
+        "versions": versions,
+        "rows": rows,
+    }
+    print()
+    print(markdown(document))
+    if not args.no_file:
+        path = write("compare", document)
+        path.with_suffix(".md").write_text(markdown(document))
+        print(path.relative_to(ROOT))
+        drawn = picture(document, path.with_suffix(".png"))
+        print(drawn.relative_to(ROOT) if drawn else "no picture: matplotlib is not installed")
+
+
+if __name__ == "__main__":
+    main()
