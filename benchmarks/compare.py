@@ -7,7 +7,7 @@ Every library runs in a process of its own and the processes take turns, so that
 slows all of them; a turn that other processes disturbed is repeated. A figure is the median over turns, a
 turn the median over its calls. All start from the same weights; whose results differ is not counted.
 Libraries that are not installed are left out with a word. Writes JSON, a Markdown table and a picture (where
-matplotlib is installed) to benchmarks/results/.
+matplotlib is installed) to benchmarks/results/; Ctrl-C ends it early with what there is.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from collections.abc import Iterator
 from typing import Any
 
 from cases import SECTIONS
@@ -73,30 +74,38 @@ def start(args: argparse.Namespace, threads: int) -> list[Process]:
     return processes
 
 
-def main() -> None:
-    args = parsed()
+def races(args: argparse.Namespace, versions: dict[str, str]) -> Iterator[dict[str, Any]]:
+    """The rows one by one; adds the libraries' versions to `versions`."""
     turns = Turns(args.rounds, args.seconds, args.tries)
-    started = time.monotonic()
-    rows: list[dict[str, Any]] = []
-    versions: dict[str, str] = {}
     with Ceilings() as ceilings:
         for threads in args.threads:
             processes = start(args, threads)
-            for process in processes:
-                versions |= process.versions
             try:
-                for section in args.what:
-                    for case in SECTIONS[section]:
-                        if args.cases and case.name not in args.cases:
-                            continue
-                        row = race(processes, case, threads, turns)
-                        if threads > 1:
-                            row["hand_over_nanoseconds"] = ceilings.hand_over()
-                        rows.append(row)
-                        print(f"{threads} {section:9} {row_of(row)}", flush=True)
+                for process in processes:
+                    versions |= process.versions
+                for case in (case for section in args.what for case in SECTIONS[section]):
+                    if args.cases and case.name not in args.cases:
+                        continue
+                    row = race(processes, case, threads, turns)
+                    if threads > 1:
+                        row["hand_over_nanoseconds"] = ceilings.hand_over()
+                    yield row
             finally:
                 for process in processes:
                     process.close()
+
+
+def main() -> None:
+    args = parsed()
+    started = time.monotonic()
+    rows: list[dict[str, Any]] = []
+    versions: dict[str, str] = {}
+    try:
+        for row in races(args, versions):
+            rows.append(row)
+            print(f"{row['threads']} {row['case']['section']:9} {row_of(row)}", flush=True)
+    except KeyboardInterrupt:
+        print("stopped: what follows is not complete")
     document = {
         "rounds": args.rounds,
         "seconds_per_turn": args.seconds,

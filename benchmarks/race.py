@@ -69,6 +69,7 @@ class Process:
             stderr=self.log,
             text=True,
             env={**os.environ, **environment(threads), **contestant.environment},
+            start_new_session=True,  # Ctrl-C is for the race, which then ends the process in order
         )
         hello = self._answer()
         self.missing: str | None = hello.get("missing") or hello.get("error")

@@ -52,18 +52,17 @@ class OnnxRuntime(Peer):
         session = self._session(step_model(case))
         x = np.ascontiguousarray(case.data().transpose(1, 0, 2))
         feed = {"x": x} | dict.fromkeys("hc", np.zeros((1, case.batch, case.units), np.float32))
-        # Bound, two states take turns: what one step wrote is what the next one reads.
-        h, c = ([np.zeros((1, case.batch, case.units), np.float32) for _ in range(2)] for _ in range(2))
+        # Bound, two states (h, c) take turns: what one step wrote is what the next one reads.
+        states = np.zeros((2, 2, 1, case.batch, case.units), np.float32)
         bound_x, bindings = np.empty_like(x), []
         for old, new in ((0, 1), (1, 0)):
             binding = session.io_binding()
             binding.bind_input("x", "cpu", 0, np.float32, x.shape, bound_x.ctypes.data)
-            for name, state in (("h", h), ("c", c)):
-                binding.bind_input(name, "cpu", 0, np.float32, state[old].shape, state[old].ctypes.data)
-                binding.bind_output(
-                    f"next_{name}", "cpu", 0, np.float32, state[new].shape, state[new].ctypes.data
-                )
-            bindings.append((binding, h[new]))
+            for name, before, after in zip("hc", states[old], states[new], strict=True):
+                binding.bind_input(name, "cpu", 0, np.float32, before.shape, before.ctypes.data)
+                binding.bind_output(f"next_{name}", "cpu", 0, np.float32, after.shape, after.ctypes.data)
+            # The view keeps all states alive; the binding knows their addresses only.
+            bindings.append((binding, states[new, 0]))
         turns = cycle(bindings)
 
         def run() -> Array:
