@@ -75,6 +75,10 @@ def recurrence(batch: int, time_steps: int, inputs: int, units: int) -> Iterator
 
     shape = f"{batch},{time_steps},{inputs},{units}"
     of_inputs, of_state = (2.0 * batch * time_steps * gates * width for width in (inputs, units))
+    if time_steps == 1:  # both kernels are read once
+        passes = (1, 4 * (inputs + units) * gates, of_inputs + of_state)
+        yield Kernel(f"recurrent_forward {shape}", lambda: forward(False), 0.0, passes)
+        return
     passes = (time_steps, 4 * units * gates, of_state / time_steps)
     yield Kernel(f"recurrent_forward {shape}", lambda: forward(False), of_inputs, passes)
     # Gradients of the inputs and of h, and of both kernels.
@@ -111,7 +115,7 @@ def others() -> Iterator[Kernel]:
 
 
 def kernels() -> Iterator[Kernel]:
-    for case in SECTIONS["inference"]:
+    for case in (*SECTIONS["streaming"], *SECTIONS["inference"]):
         yield from recurrence(case.batch, case.time, case.inputs, case.units)
     yield from others()
 
