@@ -106,8 +106,6 @@ class Layer:
 
     # Arguments of the Keras constructor that are accepted at the one value that changes nothing.
     neutral_arguments: ClassVar[dict[str, Any]] = {}
-    # Type of the inputs that `forward` takes.
-    input_dtype: ClassVar[str] = "float32"
     # Attributes that copies and pickles leave out; `make_uncopied` makes them anew.
     uncopied: ClassVar[tuple[str, ...]] = ()
 

@@ -104,7 +104,6 @@ class Embedding(Layer):
         "lora_alpha": None,
         "quantization_config": None,
     }
-    input_dtype: ClassVar[str] = "int32"
 
     def __init__(
         self,
