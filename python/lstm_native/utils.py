@@ -80,10 +80,15 @@ def pad_sequences(
     step_shape = next((np.shape(row)[1:] for row in rows if len(row)), ())
     result = np.full((len(rows), maxlen, *step_shape), value, dtype=dtype)
     for i, row in enumerate(rows):
+        part = row[max(len(row) - maxlen, 0) :] if truncating == "pre" else row[:maxlen]
         try:
-            kept = np.asarray(
-                row[max(len(row) - maxlen, 0) :] if truncating == "pre" else row[:maxlen], dtype=dtype
-            )
+            given = np.asarray(part)
+            if given.size and given.dtype.kind in "iu" and result.dtype.kind in "iu":
+                # NumPy 1 would let a number that is out of range wrap around.
+                limits = np.iinfo(result.dtype)
+                if given.min() < limits.min or given.max() > limits.max:
+                    raise OverflowError("a number is out of range")
+            kept = given.astype(result.dtype)
         except (TypeError, ValueError, OverflowError) as error:
             raise ValueError(f"pad_sequences: sequence {i} is no array of {result.dtype}: {error}") from None
         if len(kept) == 0:
