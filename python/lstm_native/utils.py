@@ -82,13 +82,13 @@ def pad_sequences(
     for i, row in enumerate(rows):
         part = row[max(len(row) - maxlen, 0) :] if truncating == "pre" else row[:maxlen]
         try:
-            given = np.asarray(part)
-            if given.size and given.dtype.kind in "iu" and result.dtype.kind in "iu":
+            numbers = np.asarray(part)
+            if numbers.size and numbers.dtype.kind in "iu" and result.dtype.kind in "iu":
                 # NumPy 1 would let a number that is out of range wrap around.
                 limits = np.iinfo(result.dtype)
-                if given.min() < limits.min or given.max() > limits.max:
+                if numbers.min() < limits.min or numbers.max() > limits.max:
                     raise OverflowError("a number is out of range")
-            kept = given.astype(result.dtype)
+            kept = numbers.astype(result.dtype)
         except (TypeError, ValueError, OverflowError) as error:
             raise ValueError(f"pad_sequences: sequence {i} is no array of {result.dtype}: {error}") from None
         if len(kept) == 0:
