@@ -113,7 +113,7 @@ def parse_arguments() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     option = parser.add_argument
-    option("--data", type=Path, action="append", metavar="FILE", help="labelled sentences (repeatable)")
+    option("--data", type=Path, action="extend", nargs="+", metavar="FILE", help="labelled sentences")
     option("--epochs", type=int, default=8)
     option("--units", type=int, default=32, help="units of the LSTM (default 32)")
     option("--batch-size", type=int, default=16)
