@@ -54,6 +54,7 @@ void pause() noexcept {
 // A wait in a barrier beyond this means that a member has lost its processor.
 constexpr microseconds kStall{100};
 constexpr int kStallRespite = 20;  // barriers are avoided for so many times the length of the stall
+constexpr microseconds kMostRespite{20000};
 std::atomic<Clock::rep> stalled_until{0};
 
 std::atomic<bool> patient_calls{false};
@@ -104,6 +105,8 @@ private:
     void work(Worker& worker);
     // Joins an open team that worker `id` belongs to, runs, and returns true; else false.
     bool try_join(int id);
+    // Whether a call is running that wants worker `id`.
+    bool is_missed(int id) const;
     void sleep(Worker& worker);
     void wake(int count);
     void start_workers(int count);
@@ -143,9 +146,15 @@ void Pool::work(Worker& worker) {
                 }
                 pause();
             }
+            // Too late for a call that is running: the next one should find this worker awake.
+            if (is_missed(worker.id)) end = Clock::now() + kWorkerSpin;
         } while (Clock::now() < end);
         sleep(worker);
     }
+}
+
+bool Pool::is_missed(int id) const {
+    return busy_.load(std::memory_order_relaxed) && id + 1 < wanted(gate_.load(std::memory_order_relaxed));
 }
 
 bool Pool::try_join(int id) {
@@ -357,7 +366,9 @@ void Barrier::wait(int team) noexcept {
     const Clock::time_point start = Clock::now();
     while (!released()) sched_yield();
     const Clock::time_point end = Clock::now();
-    if (end - start > kStall) stalled_until.store((end + kStallRespite * (end - start)).time_since_epoch().count());
+    if (end - start <= kStall) return;
+    const Clock::duration respite = std::min<Clock::duration>(kStallRespite * (end - start), kMostRespite);
+    stalled_until.store((end + respite).time_since_epoch().count());
 }
 
 bool Barrier::lately_stalled() noexcept {
