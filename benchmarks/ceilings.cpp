@@ -28,9 +28,7 @@ using Clock = std::chrono::steady_clock;
 constexpr double kSeconds = 0.02;  // of one measurement; the best of kRepeats counts
 constexpr int kRepeats = 3;
 
-double seconds_since(Clock::time_point start) {
-    return std::chrono::duration<double>(Clock::now() - start).count();
-}
+double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
 
 // Keeps a value alive without a store.
 inline void use(Vector& value) { asm volatile("" : "+x"(value)); }

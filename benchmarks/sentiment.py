@@ -26,7 +26,9 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     option = parser.add_argument
-    option("--data", type=Path, action="extend", nargs="+", default=[], metavar="FILE", help="sentence TAB 0|1")
+    option(
+        "--data", type=Path, action="extend", nargs="+", default=[], metavar="FILE", help="sentence TAB 0|1"
+    )
     option("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
     option("--processors", type=int, default=2, help="processors that the runs may use (default 2)")
     option("--no-file", action="store_true", help="write nothing to benchmarks/results/")

@@ -71,7 +71,7 @@ struct Share {
     std::int64_t rank;   // of the member in the team: its own scratch memory
     std::int64_t group;  // scratch memory that the members of a tile share
     std::int64_t member, members;
-    Range blocks;  // of the units, whole pairs
+    Range blocks;            // of the units, whole pairs
     core::Barrier* barrier;  // null for a single member
 
     void sync() const {
