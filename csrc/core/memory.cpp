@@ -179,12 +179,6 @@ void release(void* memory) noexcept {
     free_list(removed);
 }
 
-std::size_t cached_bytes() noexcept {
-    Cache& kept = cache();
-    const std::lock_guard<std::mutex> lock(kept.mutex);
-    return kept.bytes;
-}
-
 void drop_cache() noexcept {
     Header* removed = nullptr;
     {

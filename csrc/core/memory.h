@@ -15,8 +15,7 @@ inline constexpr std::size_t kCacheLimit = std::size_t{256} << 20;  // bytes of 
 void* allocate(std::size_t bytes);
 void release(void* memory) noexcept;
 
-// Bytes of freed blocks that are kept now.
-std::size_t cached_bytes() noexcept;
+// Gives every kept block back to the system.
 void drop_cache() noexcept;
 
 // Owner of one block.

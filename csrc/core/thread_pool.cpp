@@ -135,8 +135,8 @@ void* Pool::enter(void* worker) {
 void Pool::work(Worker& worker) {
     const FlushSubnormals flush;
     for (;;) {
-        // The clock starts anew only with work that this worker had a part in: workers beyond the wanted
-        // number go to sleep although calls go on.
+        // The clock starts anew only with calls that want this worker: those beyond the wanted number go to sleep
+        // although calls go on.
         Clock::time_point end = Clock::now() + kWorkerSpin;
         do {
             for (int i = 0; i < kPausesPerLook; ++i) {

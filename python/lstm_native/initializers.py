@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from lstm_native import _core, random_state
 from lstm_native.errors import check_number, unknown_name
+from lstm_native.naming import name_and_config
 
 # Standard deviation of a standard normal cut at two standard deviations:
 # sqrt(1 - 4 phi(2) / (2 Phi(2) - 1)). Dividing by it gives the asked variance after the cut.
@@ -430,12 +431,7 @@ def get(identifier: Any) -> Callable[..., Array] | None:
     """
     if identifier is None or isinstance(identifier, Initializer):
         return identifier
-    config: dict[str, Any] = {}
-    if isinstance(identifier, dict):
-        if "class_name" not in identifier:
-            raise ValueError(f"initializer: configuration {identifier!r} has no 'class_name'")
-        config = dict(identifier.get("config") or {})
-        identifier = identifier["class_name"]
+    identifier, config = name_and_config("initializer", identifier)
     if isinstance(identifier, str):
         if identifier not in _NAMES:
             raise unknown_name("initializer", identifier, _NAMES)

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from lstm_native import losses
 from lstm_native.arrays import to_numpy
 from lstm_native.errors import check_number, unknown_name
-from lstm_native.naming import snake_case
+from lstm_native.naming import name_and_config, snake_case
 
 Array = npt.NDArray[Any]
 
@@ -357,14 +357,10 @@ def get(
     """
     if isinstance(identifier, Metric):
         return identifier
-    config: dict[str, Any] = {}
-    if isinstance(identifier, dict):
-        if "class_name" not in identifier:
-            raise ValueError(f"metric: configuration {identifier!r} has no 'class_name'")
-        config = dict(identifier.get("config") or {})
-        identifier = identifier["class_name"]
-        if identifier in _NAMES:
-            return _NAMES[identifier](**config)
+    configured = isinstance(identifier, dict)
+    identifier, config = name_and_config("metric", identifier)
+    if configured and identifier in _NAMES:
+        return _NAMES[identifier](**config)
     if isinstance(identifier, str):
         if identifier.lower() in ("accuracy", "acc") and output_shape is not None:
             return _accuracy_for(loss, y_shape, output_shape)(name=identifier)

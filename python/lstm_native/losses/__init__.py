@@ -16,7 +16,7 @@ from lstm_native.losses.builtin import (
     MeanSquaredError,
     SparseCategoricalCrossentropy,
 )
-from lstm_native.naming import snake_case
+from lstm_native.naming import name_and_config, snake_case
 
 __all__ = [
     "BinaryCrossentropy",
@@ -121,12 +121,7 @@ def get(identifier: Any) -> Loss:
     """
     if isinstance(identifier, Loss):
         return identifier
-    config: dict[str, Any] = {}
-    if isinstance(identifier, dict):
-        if "class_name" not in identifier:
-            raise ValueError(f"loss: configuration {identifier!r} has no 'class_name'")
-        config = dict(identifier.get("config") or {})
-        identifier = identifier["class_name"]
+    identifier, config = name_and_config("loss", identifier)
     if isinstance(identifier, str):
         if identifier not in _NAMES:
             raise unknown_name("loss", identifier, _NAMES)

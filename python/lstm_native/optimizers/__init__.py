@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from lstm_native.errors import unknown_name
+from lstm_native.naming import name_and_config
 from lstm_native.optimizers import schedules
 from lstm_native.optimizers.adam import Adam
 from lstm_native.optimizers.base import Optimizer
@@ -30,12 +31,7 @@ def get(identifier: Any) -> Optimizer:
     """
     if isinstance(identifier, Optimizer):
         return identifier
-    config: dict[str, Any] = {}
-    if isinstance(identifier, dict):
-        if "class_name" not in identifier:
-            raise ValueError(f"optimizer: configuration {identifier!r} has no 'class_name'")
-        config = dict(identifier.get("config") or {})
-        identifier = identifier["class_name"]
+    identifier, config = name_and_config("optimizer", identifier)
     if isinstance(identifier, str):
         found = _CLASSES.get(identifier.lower())
         if found is None:
