@@ -6,14 +6,13 @@ All checks come before anything changes, so that a failed call leaves the model 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from typing import Any, ClassVar
+from collections.abc import Sequence
+from typing import Any, ClassVar, NamedTuple
 
 import numpy.typing as npt
 
 from lstm_native import losses, metrics, optimizers
-from lstm_native.arrays import to_float32, to_numpy
+from lstm_native.arrays import Shape, to_float32, to_numpy
 from lstm_native.callbacks import History
 from lstm_native.data import ArrayData, Batch, Epochs, IterableData, class_weights_of, is_iterable_of_batches
 from lstm_native.layers.base import Context, Layer, Tensor
@@ -73,22 +72,13 @@ class Compilable(Layer):
         """Number of rows that every batch must have; None when it is free."""
         raise NotImplementedError
 
-    @contextmanager
-    def not_training(self, what: str) -> Iterator[None]:
-        """Keeps training out while the body runs.
+    def not_training(self, what: str) -> _NotTraining:
+        """For a `with` statement: keeps training out while the body runs.
 
         Raises:
             RuntimeError: the model is training, in another thread or around this call.
         """
-        lock = self._training_lock
-        free = lock.acquire(blocking=False)
-        try:
-            if not free or lock.depth > 1:
-                raise RuntimeError(f"{self.label()}: {what} while this model is training already")
-            yield
-        finally:
-            if free:
-                lock.release()
+        return _NotTraining(self, self._training_lock, what)
 
     # --- compile ----------------------------------------------------------------------------------
 
@@ -204,11 +194,12 @@ class Compilable(Layer):
 
     def _check_x(self, where: str, x: Any) -> tuple[Tensor, Any]:
         tensor = self.as_input(x)
-        if tensor.ndim == 0:
+        shape: Shape = tensor.shape
+        if not shape:
             raise ValueError(f"{self.label()}: {where} got a single number as x, expected an array of rows")
-        # A fixed batch size is that of the batches, not of the whole array.
-        rows = tensor.shape[0] if self.fixed_batch_size() is None else None
-        output_shape = self.compute_output_shape((rows, *tensor.shape[1:]))
+        if self.fixed_batch_size() is not None:  # that of the batches, not of the whole array
+            shape = (None, *shape[1:])
+        output_shape = self.compute_output_shape(shape)
         self.check_values(tensor)
         return tensor, output_shape
 
@@ -293,6 +284,24 @@ class Compilable(Layer):
         seed = next_seed() if shuffle else 0
         epochs = Epochs(ArrayData(batch, batch_size, shuffle, seed), steps, label)
         return epochs, (batch.x.shape, y_shape)
+
+
+class _NotTraining(NamedTuple):
+    """Holds the training lock of a model, which must be free, while a body runs."""
+
+    model: Layer
+    lock: Lock
+    what: str
+
+    def __enter__(self) -> None:
+        if self.lock.acquire(blocking=False):
+            if self.lock.depth == 1:
+                return
+            self.lock.release()
+        raise RuntimeError(f"{self.model.label()}: {self.what} while this model is training already")
+
+    def __exit__(self, *_: object) -> None:
+        self.lock.release()
 
 
 def _metric_list(argument: str, given: Any, label: str) -> list[Any]:

@@ -25,17 +25,19 @@ from lstm_native.training import Trainer
 from lstm_native.variable import Variable
 
 _T = TypeVar("_T")
+# A layer and its `forward`, or another method that takes its place.
+_Step = tuple[Layer, Callable[[Any, Context, Tensor | None], Any]]
 
 
 class _Plan:
     """What a pass needs to know of a model, worked out once for each change of its structure."""
 
-    __slots__ = ("can_train", "first", "first_trained", "layers", "stateful", "variables", "version")
-
     def __init__(self, layers: list[Layer], version: int) -> None:
         self.version = version
         self.can_train = False  # until check_can_train has found nothing against it
+        self.shapes: tuple[Shape | None, Any] = None, None  # of inputs and outputs, as asked for last
         self.layers = layers
+        self.steps: list[_Step] = [(layer, layer.forward) for layer in layers]
         self.first = next((layer for layer in layers if not isinstance(layer, InputLayer)), None)
         self.variables = _unique(v for layer in layers for v in layer.trainable_variables)
         trained = (i for i, layer in enumerate(layers) if layer.trainable_variables)
@@ -115,13 +117,14 @@ class Sequential(Trainer):
                 self._layers.append(InputLayer(layer.given_input_shape))
             self._layers.append(layer)
             self.built = False
+            structure_changed()
             try:
                 if rebuild:
                     self._build_if_shape_known()
             except BaseException:
                 self._layers, self._build_shape, self.built = before
+                structure_changed()
                 raise
-            structure_changed()
 
     def holds(self, layer: Layer) -> bool:
         """Whether `layer` is a part of this model, of whatever depth."""
@@ -200,14 +203,19 @@ class Sequential(Trainer):
         Raises:
             ValueError: the shape does not fit a layer.
         """
+        plan = self._plan()
+        known, outputs = plan.shapes
+        if type(input_shape) is tuple and input_shape == known:
+            return outputs
         if not self.layers:
             raise self.error("the model has no layers, add some first")
-        shape: Any = to_shape(input_shape, self.label(), "input_shape")
+        given = shape = to_shape(input_shape, self.label(), "input_shape")
         for layer in self._layers:
             if shape and isinstance(shape[0], tuple):
                 raise self.error(f"the layer before {layer.name!r} has several outputs (return_state)")
             layer.check_input_shape(shape)
             shape = layer.compute_output_shape(shape)
+        plan.shapes = given, shape
         return shape
 
     def check_input_shape(self, shape: Shape) -> None:
@@ -314,33 +322,22 @@ class Sequential(Trainer):
         return self._call(x, Context(bool(training)), to_step_flags(mask, x.shape, self.label(), "mask"))
 
     def forward(self, inputs: Tensor, ctx: Context, mask: Tensor | None = None) -> Any:
-        x: Any = inputs
-        for layer in self._plan().layers:
-            y = layer.forward(x, ctx, mask)
-            mask = layer.compute_mask(x, mask)
-            x = y
-        ctx.mask = mask
-        return x
+        return _run(self._plan().steps, inputs, ctx, mask)
 
     def forward_to_loss(
         self, inputs: Tensor, ctx: Context, activation: str | None
     ) -> tuple[Any, ActivationAtEnd | None]:
         """Outputs, or logits and the last layer when that one ends in `activation`."""
-        layers = self._plan().layers
-        last = layers[-1]
+        plan = self._plan()
+        last = plan.layers[-1]
         if (
             activation is None
             or not isinstance(last, ActivationAtEnd)
             or last.output_activation != activation
         ):
             return self.forward(inputs, ctx), None
-        x: Any = inputs
-        mask: Tensor | None = None
-        for layer in layers[:-1]:
-            y = layer.forward(x, ctx, mask)
-            mask = layer.compute_mask(x, mask)
-            x = y
-        ctx.mask = last.compute_mask(x, mask)
+        x = _run(plan.steps[:-1], inputs, ctx, None)
+        ctx.mask = last.compute_mask(x, ctx.mask)
         return last.forward_logits(x, ctx), last
 
     def backward_from_loss(self, gradient: Any, ctx: Context, fused: ActivationAtEnd | None) -> None:
@@ -473,6 +470,17 @@ class Sequential(Trainer):
             checked.append((variable, variable.check(tensors[name])))
         for variable, tensor in checked:
             variable.assign(tensor)
+
+
+def _run(steps: list[_Step], inputs: Any, ctx: Context, mask: Tensor | None) -> Any:
+    """Runs one step after the other; the mask of the outputs is `ctx.mask` then."""
+    x = inputs
+    for layer, forward in steps:
+        y = forward(x, ctx, mask)
+        mask = layer.compute_mask(x, mask)
+        x = y
+    ctx.mask = mask
+    return x
 
 
 def _unique(items: Iterable[_T]) -> list[_T]:

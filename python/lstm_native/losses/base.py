@@ -267,8 +267,10 @@ class Loss:
     def _float32(self, x: Any, argument: str) -> Array:
         return to_float32(x, f"loss {self.name!r}", argument).numpy()
 
-    def _check_shape(self, labels: tuple[int, ...], want: Shape, y_true: Any) -> None:
-        if len(labels) != len(want) or any(w not in (None, n) for n, w in zip(labels, want, strict=True)):
+    def _check_shape(self, labels: tuple[int, ...], want: tuple[int | None, ...], y_true: Any) -> None:
+        if labels != want and (
+            len(labels) != len(want) or any(w not in (None, n) for n, w in zip(labels, want, strict=True))
+        ):
             raise ValueError(
                 f"loss {self.name!r}: labels have shape {np.shape(y_true)}, predictions have {tuple(want)}, "
                 f"so labels of shape {self._label_shape(want)} are expected"

@@ -1,92 +1,24 @@
-"""Base class of optimizers: slots, learning rate, clipping, weight decay. Floor 4."""
+"""Base class of optimizers: options, slots, learning rate and the order of a step. Floor 4."""
 
 from __future__ import annotations
 
-import math
 import re
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from lstm_native import _core
 from lstm_native.arrays import optional_int
 from lstm_native.errors import check_number
 from lstm_native.naming import snake_case
+from lstm_native.optimizers.gradients import accumulate, clip_global_norm, clip_norms, clip_values
+from lstm_native.optimizers.scalar import Scalar
 from lstm_native.optimizers.schedules import LearningRateSchedule
 from lstm_native.variable import Variable
 
 LearningRate = float | LearningRateSchedule | Callable[[], float]
-
-
-class Scalar(np.lib.mixins.NDArrayOperatorsMixin):
-    """A number with a name that an optimizer keeps beside its slots; computes like a NumPy scalar.
-
-    Attributes:
-        name, path: What it is called.
-        dtype: "float32" or "int64".
-        trainable: Always False.
-    """
-
-    shape: tuple[int, ...] = ()
-    trainable = False
-
-    def __init__(self, name: str, dtype: str, value: float) -> None:
-        self.name = self.path = name
-        self.dtype = dtype
-        self._type = np.dtype(dtype).type
-        self.assign(value)
-
-    def assign(self, value: Any) -> None:
-        """Sets the number, rounded to `dtype`.
-
-        Raises:
-            ValueError: `value` is no single number.
-        """
-        given = np.asarray(value)
-        if given.size != 1 or given.dtype.kind not in "biuf":
-            raise ValueError(f"{self.name}: value is {value!r}, expected a single number")
-        # Kept as a Python number: reading it is what happens at every step.
-        self._value: float = self._type(given.reshape(())).item()
-
-    @property
-    def value(self) -> Any:
-        """The number as a NumPy scalar."""
-        return self._type(self._value)
-
-    def numpy(self) -> Any:
-        """The number as a NumPy scalar."""
-        return self._type(self._value)
-
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> npt.NDArray[Any]:
-        return np.asarray(self._value, dtype=self._type if dtype is None else dtype)
-
-    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:
-        plain = (x.value if isinstance(x, Scalar) else x for x in inputs)
-        return getattr(ufunc, method)(*plain, **kwargs)
-
-    # Equality compares numbers, so this is no key of a dictionary.
-    __hash__ = None  # type: ignore[assignment]
-
-    def __float__(self) -> float:
-        return float(self._value)
-
-    def __int__(self) -> int:
-        return int(self._value)
-
-    def __index__(self) -> int:
-        return self._type(self._value).__index__()  # type: ignore[no-any-return]
-
-    def __bool__(self) -> bool:
-        return bool(self._value)
-
-    def __format__(self, spec: str) -> str:
-        return format(self._value, spec)
-
-    def __repr__(self) -> str:
-        return f"<{self.name} = {self._value}>"
 
 
 class Optimizer:
@@ -342,13 +274,8 @@ class Optimizer:
         steps = self.gradient_accumulation_steps
         assert steps is not None
         full = (int(self._iterations) + 1) % steps == 0
-        for i, variable in enumerate(variables):
-            accumulator = self._accumulators[self._index[id(variable)]]
-            total = accumulator.numpy() + gradients[i].numpy()
-            if full:
-                gradients[i] = _core.as_tensor(total / np.float32(steps), "float32")
-                total = np.zeros_like(total)
-            accumulator.assign(total)
+        accumulators = [self._accumulators[self._index[id(variable)]] for variable in variables]
+        accumulate(gradients, accumulators, steps if full else None)
         return full
 
     def _average(self) -> None:
@@ -464,6 +391,8 @@ class Optimizer:
         return float(value)
 
     def _check_known(self, variables: Sequence[_core.Variable]) -> None:
+        if variables == self._trainable:
+            return
         for variable in variables:
             if id(variable) not in self._index:
                 raise ValueError(
@@ -481,23 +410,11 @@ class Optimizer:
 
     def _clip(self, gradients: list[_core.Tensor]) -> None:
         if self.clipvalue:
-            for gradient in gradients:
-                _core.clip_(gradient, -self.clipvalue, self.clipvalue)
+            clip_values(gradients, self.clipvalue)
         elif self.clipnorm:
-            for gradient in gradients:
-                _shrink([gradient], _core.squared_norm(gradient), self.clipnorm)
+            clip_norms(gradients, self.clipnorm)
         elif self.global_clipnorm:
-            total = math.fsum(_core.squared_norm(gradient) for gradient in gradients)
-            # As in Keras a norm that is not finite makes every gradient NaN, rather than zero.
-            _shrink(gradients, total if math.isfinite(total) else math.nan, self.global_clipnorm)
-
-
-def _shrink(gradients: list[_core.Tensor], squared_norm: float, limit: float) -> None:
-    norm = math.sqrt(squared_norm)
-    if norm <= limit:
-        return
-    for gradient in gradients:
-        _core.scale_(gradient, limit / norm)
+            clip_global_norm(gradients, self.global_clipnorm)
 
 
 def _zeros_like(variable: _core.Variable, index: int, slot: str) -> Variable:
