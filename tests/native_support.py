@@ -61,7 +61,8 @@ def ulp_error(got: Array, exact: Array) -> Array:
 
 @dataclass(frozen=True)
 class RecurrentCase:
-    """Arguments of one LSTM call, forward and backward."""
+    """Arguments of one LSTM call, forward and backward. With `index`, x is table[index], and the native call
+    takes these two in its place."""
 
     x: Array
     kernel: Array
@@ -79,14 +80,18 @@ class RecurrentCase:
     zero_output_for_mask: bool = False
     activation: str = "tanh"
     recurrent_activation: str = "sigmoid"
+    table: Array | None = None
+    index: Array | None = None
+    checkpoint_steps: int = 0
 
     def __repr__(self) -> str:
         """Shapes and what is there: a failing example is found again by its seed, not by its numbers."""
         batch, time, inputs = self.x.shape
-        arrays = ("bias", "mask", "reset", "h0", "c0", "d_output", "d_h", "d_c")
+        arrays = ("bias", "mask", "reset", "h0", "c0", "d_output", "d_h", "d_c", "index")
         given = ", ".join(name for name in arrays if getattr(self, name) is not None)
         flags = ("return_sequences", "go_backwards", "zero_output_for_mask")
         on = ", ".join(flag for flag in flags if getattr(self, flag))
+        on += f", checkpoint_steps={self.checkpoint_steps}" if self.checkpoint_steps else ""
         return f"<B={batch} T={time} I={inputs} H={len(self.recurrent)} with {given}; {on}>"
 
     def reference(self) -> ref.LSTMTrace:
@@ -108,7 +113,12 @@ class RecurrentCase:
 
     def reference_gradients(self, trace: ref.LSTMTrace) -> dict[str, Array | None]:
         gradients = ref.lstm_backward(trace, self.d_output, self.d_h, self.d_c)
-        return dict(zip(GRADIENTS, vars(gradients).values(), strict=True))
+        named = dict(zip(GRADIENTS, vars(gradients).values(), strict=True))
+        if self.index is not None and self.table is not None:
+            by_row = np.zeros(self.table.shape)
+            np.add.at(by_row, self.index, named["inputs"])
+            named["inputs"] = by_row
+        return named
 
     def weights(self) -> _core.RecurrentWeights:
         bias = None if self.bias is None else variable(self.bias)
@@ -120,7 +130,7 @@ class RecurrentCase:
     ) -> tuple[Array, Array, Array, _core.RecurrentSaved | None]:
         output, h, c, saved = _core.recurrent_forward(
             weights,
-            tensor(self.x),
+            tensor(self.x if self.table is None else self.table),
             optional_tensor(self.mask, "bool"),
             optional_tensor(self.reset, "bool"),
             optional_tensor(self.h0),
@@ -129,6 +139,8 @@ class RecurrentCase:
             self.go_backwards,
             self.zero_output_for_mask,
             training,
+            index=optional_tensor(self.index, "int32"),
+            checkpoint_steps=self.checkpoint_steps,
         )
         return output.numpy(), h.numpy(), c.numpy(), saved
 
@@ -154,11 +166,20 @@ class RecurrentCase:
 
     def rows(self, rows: Any) -> RecurrentCase:
         """The same call with these batch rows only."""
-        names = ("x", "mask", "reset", "h0", "c0", "d_output", "d_h", "d_c")
+        names = ("x", "index", "mask", "reset", "h0", "c0", "d_output", "d_h", "d_c")
         values = {name: getattr(self, name) for name in names}
         return replace(
             self, **{name: None if value is None else value[rows] for name, value in values.items()}
         )
+
+
+def indexed(case: RecurrentCase, rows: int, seed: int = 0) -> RecurrentCase:
+    """The same call with inputs that are taken from a table of `rows` rows, at random."""
+    rng = np.random.default_rng(seed)
+    batch, time, features = case.x.shape
+    table = f32(rng.normal(size=(rows, features)))
+    index = rng.integers(0, rows, (batch, time)).astype(np.int32)
+    return replace(case, x=table[index], table=table, index=index)
 
 
 GRADIENTS = ("inputs", "kernel", "recurrent", "bias", "h0", "c0")

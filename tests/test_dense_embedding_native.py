@@ -184,3 +184,28 @@ def test_embedding_wrong_arguments() -> None:
         _core.embedding_backward(ids, tensor(np.zeros((3, 2))), 5)
     with pytest.raises((TypeError, ValueError)):
         _core.embedding_forward(variable(np.zeros((5, 2))), tensor(np.zeros(4)))
+
+
+@hypothesis.settings(max_examples=60)
+@hypothesis.given(st.integers(0, 2**32 - 1), st.integers(1, 3000), st.integers(0, 9), st.integers(0, 40))
+def test_embedding_distinct_random(seed: int, vocabulary: int, batch: int, time: int) -> None:
+    rng = np.random.default_rng(seed)
+    ids = rng.integers(0, vocabulary, (batch, time)).astype(np.int32)
+    table = f32(rng.normal(size=(vocabulary, 3)))
+    found = _core.embedding_distinct(variable(table), tensor(ids, "int32"))
+    count = len(np.unique(ids))
+    if 2 * count > ids.size or count == 0:
+        assert found is None
+        return
+    assert found is not None
+    rows, distinct, index = (t.numpy() for t in found)
+    assert len(distinct) == count
+    np.testing.assert_array_equal(distinct[index], ids)
+    first = np.unique(ids, return_index=True)[1]
+    np.testing.assert_array_equal(distinct, ids.ravel()[np.sort(first)])  # in order of appearance
+    assert_bits(rows, table[distinct])
+
+
+def test_embedding_distinct_wrong_ids() -> None:
+    with pytest.raises(ValueError, match=r"input holds 5 at index \(3,\)"):
+        _core.embedding_distinct(variable(np.zeros((5, 3))), tensor(np.array([0, 0, 0, 5]), "int32"))

@@ -16,13 +16,14 @@ from native_support import (
     RecurrentCase,
     assert_bits,
     f32,
+    indexed,
     recurrent_case,
     tensor,
     using_isa,
     variable,
 )
 
-THREADS = (1, 2, 3, 7)
+THREADS = (1, 2, 3, 4, 7)
 SetThreads = Callable[[int], None]
 
 # (B, T, I, H): each way of splitting work that the design names, and odd sizes between.
@@ -62,6 +63,8 @@ def everything(case: RecurrentCase) -> dict[str, Array]:
 def test_recurrent_threads(isa: str, threads: SetThreads, shape: tuple[int, int, int, int]) -> None:
     case = recurrent_case(1, *shape, mask="holes", reset=True)
     same_for_all_threads(threads, lambda: everything(case))
+    same_for_all_threads(threads, lambda: everything(indexed(case, 100)))
+    same_for_all_threads(threads, lambda: everything(replace(case, checkpoint_steps=4)))
 
 
 @pytest.mark.parametrize("shape", [(32, 20, 64, 64), (3, 9, 20, 50)])

@@ -19,6 +19,7 @@ from native_support import (
     RecurrentCase,
     assert_bits,
     f32,
+    indexed,
     recurrent_case,
     tensor,
     using_isa,
@@ -91,7 +92,7 @@ def check(case: RecurrentCase) -> None:
 
 @st.composite
 def cases(draw: st.DrawFn) -> RecurrentCase:
-    return recurrent_case(
+    case = recurrent_case(
         draw(st.integers(0, 2**32 - 1)),
         draw(st.integers(1, 40)),
         draw(st.integers(1, 60)),
@@ -105,9 +106,15 @@ def cases(draw: st.DrawFn) -> RecurrentCase:
         go_backwards=draw(st.booleans()),
         zero_output_for_mask=draw(st.booleans()),
     )
+    kind = draw(st.sampled_from(["plain", "indexed", "checkpoints"]))
+    if kind == "indexed":
+        return indexed(case, draw(st.integers(1, 300)))
+    if kind == "checkpoints":
+        return replace(case, checkpoint_steps=draw(st.integers(1, 20)))
+    return case
 
 
-@hypothesis.settings(max_examples=20)
+@hypothesis.settings(max_examples=30)
 @hypothesis.given(cases())
 def test_random_cases(case: RecurrentCase) -> None:
     check(case)
@@ -135,6 +142,17 @@ EXTREMES = [
 @pytest.mark.parametrize("shape", EXTREMES)
 def test_extreme_shapes(shape: tuple[int, int, int, int]) -> None:
     check(recurrent_case(11, *shape, reset=True, mask="holes"))
+
+
+@pytest.mark.parametrize("shape", EXTREMES)
+def test_extreme_shapes_indexed(shape: tuple[int, int, int, int]) -> None:
+    check(indexed(recurrent_case(12, *shape, reset=True, mask="holes"), 150))
+
+
+@pytest.mark.parametrize("shape", EXTREMES)
+def test_extreme_shapes_with_checkpoints(shape: tuple[int, int, int, int]) -> None:
+    case = recurrent_case(13, *shape, reset=True, mask="holes")
+    check(replace(case, checkpoint_steps=max(1, shape[1] // 3)))
 
 
 @pytest.mark.parametrize("units", range(1, 70))
@@ -333,6 +351,58 @@ def test_empty_batch(isa: str) -> None:
     assert c.shape == (0, 5)
     output = replace(case, return_sequences=False).forward(case.weights())[0]
     assert output.shape == (0, 5)
+
+
+def test_projecting_each_row_once_changes_no_bit(isa: str) -> None:
+    case = indexed(recurrent_case(38, 14, 20, 6, 20, mask="holes"), 30)
+    plain = replace(case, table=None, index=None)
+    for got, expected in zip(
+        case.forward(case.weights())[:3], plain.forward(plain.weights())[:3], strict=True
+    ):
+        assert_bits(got, expected)
+    got_gradients, gradients = case.gradients(), plain.gradients()
+    for name in ("recurrent", "bias", "h0", "c0"):
+        assert_bits(got_gradients[name], gradients[name], name)
+
+
+@pytest.mark.parametrize("steps", [1, 2, 7, 19, 20, 1000])
+def test_checkpoints_change_no_output_and_no_state_gradient(isa: str, steps: int) -> None:
+    plain = recurrent_case(39, 14, 20, 6, 20, mask="holes", reset=True)
+    case = replace(plain, checkpoint_steps=steps)
+    weights = plain.weights()
+    for got, expected in zip(
+        case.forward(weights, training=True)[:3], plain.forward(weights, training=True)[:3], strict=True
+    ):
+        assert_bits(got, expected)
+    got_gradients, gradients = case.gradients(), plain.gradients()
+    for name in ("inputs", "h0", "c0"):
+        assert_bits(got_gradients[name], gradients[name], name)
+
+
+@pytest.mark.parametrize("row", [-1, 30, 2**31 - 1])
+def test_an_index_outside_the_rows(row: int) -> None:
+    case = indexed(recurrent_case(40, 3, 4, 5, 9), 30)
+    assert case.index is not None
+    case.index[1, 2] = row
+    with pytest.raises(ValueError, match=rf"index holds {row}, expected row numbers in \[0, 30\)"):
+        case.forward(case.weights())
+
+
+def test_wrong_shapes_of_an_index() -> None:
+    case = indexed(recurrent_case(41, 3, 4, 5, 9), 30)
+    for index, table in (
+        (np.zeros(4, np.int32), case.table),
+        (np.zeros((3, 4, 1), np.int32), case.table),
+        (case.index, case.x),
+        (case.index, np.zeros((30, 6), np.float32)),
+        (np.zeros((3, 0), np.int32), case.table),
+    ):
+        with pytest.raises(ValueError, match=r"\("):
+            replace(case, index=index, table=table).forward(case.weights())
+    with pytest.raises(ValueError, match="checkpoint_steps is -1"):
+        replace(case, index=None, table=None, checkpoint_steps=-1).forward(case.weights())
+    with pytest.raises(ValueError, match="checkpoint_steps with indexed inputs"):
+        replace(case, checkpoint_steps=2).forward(case.weights())
 
 
 WRONG: dict[str, dict[str, Any]] = {

@@ -47,21 +47,30 @@ typedef struct LnRecurrentConfig {
     int64_t I, H;
 } LnRecurrentConfig;
 
+/* A call runs the steps [first, first + steps) of a sequence of T, in processed order; arrays with an axis T are those
+ * of the whole sequence. */
 typedef struct LnRecurrentForward {
     int64_t B, T;
-    const float* inputs;    /* (B, T, I) */
+    int64_t first, steps;
+    const float* inputs;    /* (B, T, I); with `index` (R, I) */
+    const int32_t* index;   /* (B, T) in [0, R), or NULL: the row of inputs that stands at a step. Each row is projected
+                               once, and its gradient summed before the products; R <= B * T. */
+    int64_t R;              /* with `index` */
     const uint8_t* control; /* (B, T) or NULL: every step LN_UPDATE | LN_EMIT */
     const float* initial_h; /* (B, H) or NULL: zero */
     const float* initial_c; /* (B, H) or NULL: zero */
-    int32_t go_backwards;   /* step s reads inputs[:, T-1-s]; everything else is in processed order */
+    const float* start_h;   /* (B, H) or NULL: initial_h. The state before step `first` */
+    const float* start_c;   /* (B, H) or NULL: initial_c */
+    int32_t go_backwards;   /* step s reads inputs (or index)[:, T-1-s]; everything else is in processed order */
     float* outputs;         /* (B, T, H), out, or NULL */
-    float* last_output;     /* (B, H), out, or NULL: the output of the last step; only where outputs is NULL */
-    float* last_h;          /* (B, H), out, or NULL */
+    float* last_output;     /* (B, H), out, or NULL: the output of step T-1; only where outputs is NULL */
+    float* last_h;          /* (B, H), out, or NULL: the state after the last step of the call */
     float* last_c;          /* (B, H), out, or NULL */
     void* saved;            /* NULL for inference, else recurrent_saved_bytes bytes for the backward call */
 } LnRecurrentForward;
 
-/* Gradients that come in may be NULL (zero); those that go out may be NULL (not wanted). Written, not added. */
+/* Gradients that come in may be NULL (zero); those that go out may be NULL (not wanted). Written, not added, unless
+ * said. */
 typedef struct LnRecurrentBackward {
     const LnRecurrentForward* forward; /* the arguments of the forward call; inputs, control, saved are read */
     void* saved;                       /* overwritten: good for one backward call */
@@ -69,12 +78,15 @@ typedef struct LnRecurrentBackward {
     const float* d_last_output;        /* (B, H); only where d_outputs is NULL */
     const float* d_last_h;             /* (B, H) */
     const float* d_last_c;             /* (B, H) */
-    float* d_inputs;                   /* (B, T, I) */
+    int32_t accumulate;                /* d_kernel to d_initial_c are added to what is there */
+    float* d_inputs;                   /* the shape of inputs; without `index` the steps of the call are written */
     float* d_kernel;                   /* (I, G*H) */
     float* d_recurrent_kernel;         /* (H, G*H) */
     float* d_bias;                     /* (G*H) */
-    float* d_initial_h;                /* (B, H) */
+    float* d_initial_h;                /* (B, H): through resets, and at `first` where start_h is NULL */
     float* d_initial_c;                /* (B, H) */
+    float* d_start_h;                  /* (B, H): of start_h; NULL where that is NULL */
+    float* d_start_c;                  /* (B, H) */
 } LnRecurrentBackward;
 
 typedef enum LnLoss {
@@ -128,8 +140,8 @@ typedef struct LnBackend {
     LnStatus (*recurrent_prepare)(LnContext*, const LnRecurrentConfig*, const float* kernel,
                                   const float* recurrent_kernel, const float* bias, void** pack);
     void (*recurrent_release)(void* pack);
-    /* Bytes of `saved` for one training call. */
-    size_t (*recurrent_saved_bytes)(const void* pack, int64_t B, int64_t T);
+    /* Bytes of `saved` for one training call of `steps` steps. */
+    size_t (*recurrent_saved_bytes)(const void* pack, int64_t B, int64_t steps);
     LnStatus (*recurrent_forward)(LnContext*, const void* pack, const LnRecurrentForward*);
     /* One time step (T = 1) of inference in `workspace`, recurrent_step_bytes bytes aligned to a cache line: the same
      * bits as recurrent_forward. A step that is too small for several threads asks for no memory. */

@@ -28,17 +28,20 @@ double recurrent_work(const ops::RecurrentWeights& weights, double steps) {
 
 py::tuple recurrent_forward(ops::RecurrentWeights& weights, const Tensor& inputs, OptionalTensor mask,
                             OptionalTensor reset, OptionalTensor initial_h, OptionalTensor initial_c,
-                            bool return_sequences, bool go_backwards, bool zero_output_for_mask, bool training) {
+                            bool return_sequences, bool go_backwards, bool zero_output_for_mask, bool training,
+                            OptionalTensor index, std::int64_t checkpoint_steps) {
     ops::RecurrentOptions options;
     options.return_sequences = return_sequences;
     options.go_backwards = go_backwards;
     options.zero_output_for_mask = zero_output_for_mask;
     options.training = training;
+    options.checkpoint_steps = checkpoint_steps;
     // Any shape may come here; wrong ones are the operation's to refuse.
-    const double steps = inputs.rank() == 3 ? static_cast<double>(inputs.shape()[0] * inputs.shape()[1]) : 0.0;
+    const core::Shape& shape = index.tensor == nullptr ? inputs.shape() : index.get().shape();
+    const double steps = shape.rank() >= 2 ? static_cast<double>(shape[0] * shape[1]) : 0.0;
     ops::RecurrentResult result = run(recurrent_work(weights, steps), [&] {
-        return ops::recurrent_forward(weights, inputs, mask.get(), reset.get(), initial_h.get(), initial_c.get(),
-                                      options);
+        return ops::recurrent_forward(weights, inputs, index.get(), mask.get(), reset.get(), initial_h.get(),
+                                      initial_c.get(), options);
     });
     return py::make_tuple(std::move(result.output), std::move(result.h), std::move(result.c), std::move(result.saved));
 }
@@ -74,6 +77,13 @@ Tensor embedding_forward(const Variable& table, const Tensor& ids) {
     const double width = table.tensor().rank() == 2 ? static_cast<double>(table.tensor().shape()[1]) : 1.0;
     return run(kGatherCost * width * static_cast<double>(ids.count()),
                [&] { return ops::embedding_forward(table, ids); });
+}
+
+py::object embedding_distinct(const Variable& table, const Tensor& ids) {
+    const ops::DistinctIds distinct =
+        ops::distinct_ids(ids, table.tensor().rank() == 2 ? table.tensor().shape()[0] : 0);
+    if (!distinct.ids.defined()) return py::none();
+    return py::make_tuple(ops::embedding_forward(table, distinct.ids), distinct.ids, distinct.index);
 }
 
 Tensor embedding_backward(const Tensor& ids, const Tensor& d_y, std::int64_t input_dim) {
@@ -118,13 +128,19 @@ void bind_layers(py::module_& module) {
                       const std::string&>(),
              py::arg(), present, present, py::arg(), py::arg(), py::arg());
     py::class_<ops::RecurrentSaved, std::shared_ptr<ops::RecurrentSaved>>(module, "RecurrentSaved");
-    module.def("recurrent_forward", &recurrent_forward).def("recurrent_backward", &recurrent_backward);
+    const py::arg any;
+    module
+        .def("recurrent_forward", &recurrent_forward, any, any, any, any, any, any, any, any, any, any,
+             py::arg("index") = py::none(), py::arg("checkpoint_steps") = 0)
+        .def("recurrent_backward", &recurrent_backward);
 
     py::class_<ops::DenseWeights, std::shared_ptr<ops::DenseWeights>>(module, "DenseWeights")
         .def(py::init<VariablePointer, VariablePointer>(), present, py::arg());
     module.def("dense_forward", &dense_forward).def("dense_backward", &dense_backward);
 
-    module.def("embedding_forward", &embedding_forward).def("embedding_backward", &embedding_backward);
+    module.def("embedding_forward", &embedding_forward)
+        .def("embedding_distinct", &embedding_distinct)
+        .def("embedding_backward", &embedding_backward);
 
     module.def("activation_names", &activation_names)
         .def("activation_is_elementwise",

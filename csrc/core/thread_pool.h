@@ -5,6 +5,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <type_traits>
 
 namespace lstm_native::core {
 
@@ -44,14 +45,20 @@ void run_open_team(int want, F& body) {
     run_open_team(want, [](void* argument, int rank, int team) { (*static_cast<F*>(argument))(rank, team); }, &body);
 }
 
-// Calls body(index) for 0 <= index < tasks, each once, claimed dynamically by up to `want` threads.
-// body must not throw.
+// Calls body(index), or body(index, rank), for 0 <= index < tasks, each once, claimed dynamically by up to `want`
+// threads; ranks are those of run_open_team. body must not throw.
 template <class F>
 void parallel_tasks(std::int64_t tasks, int want, F&& body) {
     if (tasks < static_cast<std::int64_t>(want)) want = static_cast<int>(tasks);
     std::atomic<std::int64_t> next{0};
-    auto member = [&](int, int) {
-        for (std::int64_t i; (i = next.fetch_add(1, std::memory_order_relaxed)) < tasks;) body(i);
+    auto member = [&](int rank, int) {
+        for (std::int64_t i; (i = next.fetch_add(1, std::memory_order_relaxed)) < tasks;) {
+            if constexpr (std::is_invocable_v<F&, std::int64_t, int>) {
+                body(i, rank);
+            } else {
+                body(i);
+            }
+        }
     };
     run_open_team(want, member);
 }

@@ -6,6 +6,7 @@
 #include "core/thread_pool.h"
 #include "cpu/kernels/isa.h"
 #include "cpu/recurrent.h"
+#include "cpu/recurrent_indexed.h"
 #include "cpu/recurrent_plan.h"
 #include "cpu/status.h"
 
@@ -14,6 +15,9 @@ namespace lstm_native::cpu {
 namespace {
 
 using Chunk = RecurrentPlan::Chunk;
+
+// Sums by row that are added to at a time, in floats: half a megabyte stays in a second-level cache.
+constexpr std::int64_t kSumFloats = 131072;
 
 class Backward {
 public:
@@ -24,8 +28,10 @@ public:
     std::int64_t state_floats() const { return 2 * plan_.unit_blocks * plan_.lanes * plan_.largest_tile(); }
     // Floats of one member's scratch for the input gradient of a chunk.
     std::int64_t input_floats() const {
-        return args_.d_inputs == nullptr ? 0 : plan_.input_blocks * plan_.lanes * plan_.largest_tile() * plan_.steps;
+        return input_gradients() ? plan_.input_blocks * plan_.lanes * plan_.largest_tile() * plan_.steps : 0;
     }
+    // Whether run_tile makes input gradients: those of indexed inputs come from sums, later.
+    bool input_gradients() const { return args_.d_inputs != nullptr && forward_.index == nullptr; }
 
     void run_tile(std::int64_t tile, const Share& share, float* input, float* state) const {
         const Range rows = plan_.tile_rows(tile);
@@ -35,35 +41,43 @@ public:
         float* const dc = state + plan_.unit_blocks * stride;
         load_state(args_.d_last_h, rows.begin, m, share, dh, stride);
         load_state(args_.d_last_c, rows.begin, m, share, dc, stride);
-        zero_initial(args_.d_initial_h, rows.begin, m, share);
-        zero_initial(args_.d_initial_c, rows.begin, m, share);
+        if (args_.accumulate == 0) {
+            zero_state(args_.d_initial_h, rows.begin, m, share);
+            zero_state(args_.d_initial_c, rows.begin, m, share);
+        }
         for (std::int64_t n = plan_.chunks(); n-- > 0;) {
             const std::int64_t steps = plan_.chunk_steps(n);
+            const std::int64_t t = forward_.first + n * plan_.steps;
             const Chunk chunk = chunk_of(tile, n);
-            for (std::int64_t s = steps; s-- > 0;)
-                step(chunk, rows.begin, m, s, n * plan_.steps + s, share, dh, dc, stride);
-            if (args_.d_inputs != nullptr) input_gradient(chunk, rows.begin, m, n * plan_.steps, steps, share, input);
+            for (std::int64_t s = steps; s-- > 0;) step(chunk, rows.begin, m, s, t + s, share, dh, dc, stride);
+            if (input_gradients()) input_gradient(chunk, rows.begin, m, t, steps, share, input);
         }
-        add_initial(args_.d_initial_h, rows.begin, m, share, dh, stride);
-        add_initial(args_.d_initial_c, rows.begin, m, share, dc, stride);
+        const bool inside = forward_.start_h != nullptr;
+        if (inside) {
+            zero_state(args_.d_start_h, rows.begin, m, share);
+            zero_state(args_.d_start_c, rows.begin, m, share);
+        }
+        add_state(inside ? args_.d_start_h : args_.d_initial_h, rows.begin, m, share, dh, stride);
+        add_state(inside ? args_.d_start_c : args_.d_initial_c, rows.begin, m, share, dc, stride);
     }
 
     // Weight gradients of the column pairs [pairs.begin, pairs.end). `input`: scratch for the blocked inputs of a
-    // chunk; `ones`: a column of ones, for the bias.
-    void weight_gradients(const Range& pairs, float* input, const float* ones) const {
+    // chunk; `ones`: a column of ones, for the bias; `sums`: of the gate gradients by row of indexed inputs, out.
+    void weight_gradients(const Range& pairs, float* input, const float* ones, float* sums) const {
         const std::int64_t lanes = plan_.lanes;
         const std::int64_t I = pack_.config.I;
         const std::int64_t H = pack_.config.H;
         const std::int64_t stride = pack_.columns.columns();
-        bool accumulate = false;
+        bool accumulate = args_.accumulate != 0;
         for (std::int64_t tile = 0; tile < plan_.tiles; ++tile) {
             const Range rows = plan_.tile_rows(tile);
             const std::int64_t m = rows.end - rows.begin;
             for (std::int64_t n = 0; n < plan_.chunks(); ++n) {
                 const Chunk chunk = chunk_of(tile, n);
                 const std::int64_t count = plan_.chunk_steps(n) * m;
-                if (args_.d_kernel != nullptr) {
-                    block_inputs(pack_, forward_, rows.begin, m, n * plan_.steps, plan_.chunk_steps(n), input);
+                const std::int64_t t = forward_.first + n * plan_.steps;
+                if (args_.d_kernel != nullptr && sums == nullptr) {
+                    block_inputs(pack_, forward_, rows.begin, m, t, plan_.chunk_steps(n), input);
                     weight_gradient(table_, pack_.columns, pairs.begin, pairs.end, count, I, input, count * lanes,
                                     chunk.gates, chunk.gates_stride, args_.d_kernel, stride, accumulate);
                 }
@@ -78,6 +92,9 @@ public:
                 accumulate = true;
             }
         }
+        if (sums == nullptr) return;
+        sum_by_row(pairs, sums);
+        if (args_.d_kernel != nullptr) indexed_kernel_gradient(pack_, plan_, args_, pairs, sums, input);
     }
 
 private:
@@ -104,18 +121,18 @@ private:
                               to + share.blocks.begin * stride, stride);
     }
 
-    void zero_initial(float* d_initial, std::int64_t row, std::int64_t m, const Share& share) const {
-        if (d_initial == nullptr) return;
+    void zero_state(float* d_state, std::int64_t row, std::int64_t m, const Share& share) const {
+        if (d_state == nullptr) return;
         for (std::int64_t r = row; r < row + m; ++r)
-            std::fill_n(d_initial + r * H() + first_unit(share), unit_count(share), 0.0F);
+            std::fill_n(d_state + r * H() + first_unit(share), unit_count(share), 0.0F);
     }
 
-    // d_initial += state, for `m` rows of the member's units.
-    void add_initial(float* d_initial, std::int64_t row, std::int64_t m, const Share& share, const float* state,
-                     std::int64_t stride) const {
-        if (d_initial == nullptr) return;
+    // d_state += state, for `m` rows of the member's units.
+    void add_state(float* d_state, std::int64_t row, std::int64_t m, const Share& share, const float* state,
+                   std::int64_t stride) const {
+        if (d_state == nullptr) return;
         for (std::int64_t r = 0; r < m; ++r) {
-            float* to = d_initial + (row + r) * H();
+            float* to = d_state + (row + r) * H();
             for (std::int64_t u = first_unit(share); u < first_unit(share) + unit_count(share); ++u)
                 to[u] += state[u / plan_.lanes * stride + r * plan_.lanes + u % plan_.lanes];
         }
@@ -148,8 +165,8 @@ private:
         c.control = forward_.control == nullptr ? nullptr : forward_.control + row * forward_.T + t;
         c.control_stride = forward_.T;
         table_.lstm_step_backward(c);
-        share.sync();  // the product reads the gate gradients of all units
-        if (t > 0 || args_.d_initial_h != nullptr) {
+        share.sync();                                 // the product reads the gate gradients of all units
+        if (t > 0 || args_.d_initial_h != nullptr) {  // at t = 0 nothing else takes it
             Product p{};
             const PackedPairs& w = pack_.recurrent_transposed();
             p.start = Start::c;
@@ -176,8 +193,8 @@ private:
             if ((control[r * forward_.T] & LN_RESET) == 0) continue;
             float* const dh_row = dh + r * plan_.lanes;
             float* const dc_row = dc + r * plan_.lanes;
-            add_initial(args_.d_initial_h, row + r, 1, share, dh_row, stride);
-            add_initial(args_.d_initial_c, row + r, 1, share, dc_row, stride);
+            add_state(args_.d_initial_h, row + r, 1, share, dh_row, stride);
+            add_state(args_.d_initial_c, row + r, 1, share, dc_row, stride);
             for (std::int64_t b = share.blocks.begin; b < share.blocks.end; ++b) {
                 std::fill_n(dh_row + b * stride, plan_.lanes, 0.0F);
                 std::fill_n(dc_row + b * stride, plan_.lanes, 0.0F);
@@ -186,7 +203,7 @@ private:
     }
 
     // d_inputs of the chunk = gate gradients * kernel^T, for the member's part of the features.
-    void input_gradient(const Chunk& chunk, std::int64_t row, std::int64_t m, std::int64_t t0, std::int64_t steps,
+    void input_gradient(const Chunk& chunk, std::int64_t row, std::int64_t m, std::int64_t t, std::int64_t steps,
                         const Share& share, float* input) const {
         const PackedPairs& w = pack_.kernel_transposed();
         const Range pairs = part_of(w.pairs, share.members, share.member);
@@ -209,10 +226,41 @@ private:
         table_.product(p);
         const float* from = input + 2 * pairs.begin * p.c_stride;
         for (std::int64_t s = 0; s < steps; ++s) {
-            const std::int64_t t = forward_.go_backwards != 0 ? forward_.T - 1 - (t0 + s) : t0 + s;
-            table_.unblock_rows(m, columns, from + s * m * plan_.lanes, p.c_stride,
-                                args_.d_inputs + (row * forward_.T + t) * I + column, forward_.T * I);
+            float* const to = args_.d_inputs + (row * forward_.T + input_time(forward_, t + s)) * I + column;
+            table_.unblock_rows(m, columns, from + s * m * plan_.lanes, p.c_stride, to, forward_.T * I);
         }
+    }
+
+    // Sums of the gate gradients of the pairs, by the row of indexed inputs that the step read. So many pairs at a time
+    // that their sums stay in the cache.
+    void sum_by_row(const Range& pairs, float* sums) const {
+        const std::int64_t stride = forward_.R * plan_.lanes;
+        std::fill_n(sums + 2 * pairs.begin * stride, 2 * (pairs.end - pairs.begin) * stride, 0.0F);
+        const std::int64_t at_once = std::max<std::int64_t>(1, kSumFloats / (2 * stride));
+        for (Range part{pairs.begin, 0}; part.begin < pairs.end; part.begin = part.end) {
+            part.end = std::min(part.begin + at_once, pairs.end);
+            for (std::int64_t tile = 0; tile < plan_.tiles; ++tile)
+                for (std::int64_t n = 0; n < plan_.chunks(); ++n) sum_chunk_by_row(tile, n, part, sums);
+        }
+    }
+
+    void sum_chunk_by_row(std::int64_t tile, std::int64_t n, const Range& pairs, float* sums) const {
+        const Range rows = plan_.tile_rows(tile);
+        const Chunk chunk = chunk_of(tile, n);
+        std::int32_t numbers[RecurrentPlan::kChunkRows];  // of the chunk's rows, in their order
+        SumByRow sum{};
+        for (std::int64_t s = 0; s < plan_.chunk_steps(n); ++s) {
+            const std::int64_t t = input_time(forward_, forward_.first + n * plan_.steps + s);
+            for (std::int64_t row = rows.begin; row < rows.end; ++row)
+                numbers[sum.rows++] = forward_.index[row * forward_.T + t];
+        }
+        sum.blocks = 2 * (pairs.end - pairs.begin);
+        sum.in = chunk.gates + 2 * pairs.begin * chunk.gates_stride;
+        sum.in_stride = chunk.gates_stride;
+        sum.index = numbers;
+        sum.sums_stride = forward_.R * plan_.lanes;
+        sum.sums = sums + 2 * pairs.begin * sum.sums_stride;
+        table_.sum_by_row(sum);
     }
 
     const RecurrentPack& pack_;
@@ -227,7 +275,8 @@ private:
 LnStatus recurrent_backward(LnContext* context, const void* opaque, const LnRecurrentBackward* args) {
     return guarded(context, [&] {
         const RecurrentPack& pack = *static_cast<const RecurrentPack*>(opaque);
-        const RecurrentPlan plan(pack, args->forward->B, args->forward->T);
+        const LnRecurrentForward& forward = *args->forward;
+        const RecurrentPlan plan(pack, forward.B, forward.steps);
         const Backward backward(pack, *args, plan);
         const int want = recurrent_threads(*context, plan, pack);
         const std::int64_t input = backward.input_floats();
@@ -238,7 +287,7 @@ LnStatus recurrent_backward(LnContext* context, const void* opaque, const LnRecu
             float* const states = memory.get() + want * input;
             // Made here rather than by the first member: it may fail.
             pack.recurrent_transposed();
-            if (args->d_inputs != nullptr) pack.kernel_transposed();
+            if (backward.input_gradients()) pack.kernel_transposed();
             run_tiles(plan, pack, want, [&](std::int64_t tile, const Share& share) {
                 backward.run_tile(tile, share, memory.get() + share.rank * input, states + share.group * state);
             });
@@ -246,21 +295,23 @@ LnStatus recurrent_backward(LnContext* context, const void* opaque, const LnRecu
         const double work = static_cast<double>(plan.B * plan.T) * static_cast<double>(pack.columns.columns()) *
                             static_cast<double>(pack.config.I + pack.config.H);
         const int threads = threads_for(*context, work);
+        const bool indexed = forward.index != nullptr;
         const std::int64_t pairs = pack.columns.pairs();
         // A few tasks a thread, so that one that is held up does not hold up all.
         const std::int64_t tasks = threads == 1 ? 1 : std::min<std::int64_t>(pairs, 4 * threads);
         const std::int64_t rows = plan.largest_tile() * plan.steps * plan.lanes;
-        const std::int64_t blocked = plan.input_blocks * rows;
+        const std::int64_t blocked = plan.input_blocks * (indexed ? kIndexedRows * plan.lanes : rows);
+        const std::int64_t sum_floats = indexed ? indexed_floats(plan, forward) : 0;
         const core::Block<float> memory =
-            core::allocate_array<float>(static_cast<std::size_t>(rows + threads * blocked));
+            core::allocate_array<float>(static_cast<std::size_t>(rows + threads * blocked + sum_floats));
         float* const ones = memory.get();
+        float* const inputs = ones + rows;
+        float* const sums = indexed ? inputs + threads * blocked : nullptr;
         std::fill_n(ones, rows, 1.0F);
-        std::atomic<std::int64_t> next{0};
-        auto member = [&](int rank, int) {
-            for (std::int64_t task; (task = next.fetch_add(1)) < tasks;)
-                backward.weight_gradients(part_of(pairs, tasks, task), ones + rows + rank * blocked, ones);
-        };
-        core::run_open_team(threads, member);
+        core::parallel_tasks(tasks, threads, [&](std::int64_t task, int rank) {
+            backward.weight_gradients(part_of(pairs, tasks, task), inputs + rank * blocked, ones, sums);
+        });
+        if (indexed && args->d_inputs != nullptr) indexed_input_gradient(pack, plan, *args, threads, sums);
     });
 }
 

@@ -4,6 +4,7 @@
 
 #include "cpu/kernels/isa.h"
 #include "cpu/recurrent.h"
+#include "cpu/recurrent_indexed.h"
 #include "cpu/recurrent_plan.h"
 #include "cpu/status.h"
 
@@ -19,10 +20,14 @@ public:
         : pack_(pack), args_(args), plan_(plan), table_(*pack.table) {}
 
     // Floats of scratch for one member: the blocked input of a chunk.
-    std::int64_t input_floats() const { return plan_.input_blocks * plan_.lanes * plan_.largest_tile() * plan_.steps; }
+    std::int64_t input_floats() const {
+        return args_.index != nullptr ? 0 : plan_.input_blocks * plan_.lanes * plan_.largest_tile() * plan_.steps;
+    }
 
-    // All steps of one tile. `chunk_memory`: the chunk shared by the group; not used in training.
-    void run_tile(std::int64_t tile, const Share& share, float* input, float* chunk_memory) const {
+    // All steps of one tile. `chunk_memory`: the chunk shared by the group; not used in training. `projected`: of
+    // indexed inputs.
+    void run_tile(std::int64_t tile, const Share& share, float* input, float* chunk_memory,
+                  const float* projected = nullptr) const {
         const Range rows = plan_.tile_rows(tile);
         const std::int64_t m = rows.end - rows.begin;
         Chunk before{};
@@ -34,8 +39,9 @@ public:
             // Inference uses one layout throughout, so that the state moves from the last slot to the first in place.
             const Chunk chunk = plan_.chunk_at(memory, m, args_.saved == nullptr ? plan_.steps : steps);
             begin_chunk(chunk, before, before_steps, rows.begin, m, share);
-            project(chunk, rows.begin, m, n * plan_.steps, steps, share, input);
-            for (std::int64_t s = 0; s < steps; ++s) step(chunk, rows.begin, m, s, n * plan_.steps + s, share);
+            const std::int64_t t = args_.first + n * plan_.steps;
+            if (projected == nullptr) project(chunk, rows.begin, m, t, steps, share, input);
+            for (std::int64_t s = 0; s < steps; ++s) step(chunk, rows.begin, m, s, t + s, share, projected);
             before = chunk;
             before_steps = steps;
         }
@@ -47,12 +53,13 @@ public:
 private:
     std::int64_t H() const { return pack_.config.H; }
 
-    // Slot 0 of the chunk: the state after the chunk before, or the initial state.
+    // Slot 0 of the chunk: the state after the chunk before, or the one that the call starts from.
     void begin_chunk(const Chunk& chunk, const Chunk& before, std::int64_t before_steps, std::int64_t row,
                      std::int64_t m, const Share& share) const {
         if (before_steps == 0) {
-            load_initial(args_.initial_h, row, m, share, chunk.h, chunk.state_stride);
-            load_initial(args_.initial_c, row, m, share, chunk.c, chunk.state_stride);
+            const bool inside = args_.start_h != nullptr;
+            load_state(inside ? args_.start_h : args_.initial_h, row, m, share, chunk.h, chunk.state_stride);
+            load_state(inside ? args_.start_c : args_.initial_c, row, m, share, chunk.c, chunk.state_stride);
         } else {
             const std::size_t bytes = static_cast<std::size_t>(m * plan_.lanes) * sizeof(float);
             const std::int64_t slot = before_steps * m * plan_.lanes;
@@ -64,24 +71,25 @@ private:
         share.sync();
     }
 
-    void load_initial(const float* initial, std::int64_t row, std::int64_t m, const Share& share, float* to,
-                      std::int64_t stride) const {
+    // Null: zero.
+    void load_state(const float* state, std::int64_t row, std::int64_t m, const Share& share, float* to,
+                    std::int64_t stride) const {
         const std::int64_t begin = share.blocks.begin * plan_.lanes;
         const std::int64_t columns = std::min(share.blocks.end * plan_.lanes, H()) - begin;
-        if (initial == nullptr || columns < (share.blocks.end - share.blocks.begin) * plan_.lanes) {
+        if (state == nullptr || columns < (share.blocks.end - share.blocks.begin) * plan_.lanes) {
             for (std::int64_t b = share.blocks.begin; b < share.blocks.end; ++b)
                 std::memset(to + b * stride, 0, static_cast<std::size_t>(m * plan_.lanes) * sizeof(float));
         }
-        if (initial != nullptr && columns > 0)
-            table_.block_rows(m, columns, initial + row * H() + begin, H(), to + share.blocks.begin * stride, stride);
+        if (state != nullptr && columns > 0)
+            table_.block_rows(m, columns, state + row * H() + begin, H(), to + share.blocks.begin * stride, stride);
     }
 
     // Gates of the chunk = bias + inputs * kernel, for the member's units.
-    void project(const Chunk& chunk, std::int64_t row, std::int64_t m, std::int64_t t0, std::int64_t steps,
+    void project(const Chunk& chunk, std::int64_t row, std::int64_t m, std::int64_t t, std::int64_t steps,
                  const Share& share, float* input) const {
         const std::int64_t I = pack_.config.I;
         const std::int64_t rows = steps * m;
-        block_inputs(pack_, args_, row, m, t0, steps, input);
+        block_inputs(pack_, args_, row, m, t, steps, input);
         Product p{};
         p.start = Start::bias;
         p.bias = pack_.bias.get();
@@ -98,8 +106,8 @@ private:
         table_.product(p);
     }
 
-    void step(const Chunk& chunk, std::int64_t row, std::int64_t m, std::int64_t s, std::int64_t t,
-              const Share& share) const {
+    void step(const Chunk& chunk, std::int64_t row, std::int64_t m, std::int64_t s, std::int64_t t, const Share& share,
+              const float* projected) const {
         const std::int64_t slot = s * m * plan_.lanes;
         const std::uint8_t* control = args_.control == nullptr ? nullptr : args_.control + row * args_.T + t;
         if (control != nullptr && reset_rows(control, chunk, slot, row, m, share))
@@ -117,6 +125,7 @@ private:
         c.w_stride = pack_.recurrent.stride;
         c.gates = chunk.gates + slot;
         c.gates_stride = chunk.gates_stride;
+        if (projected != nullptr) c.projected = rows_of_step(plan_, args_, row, t, projected);
         c.h_in = chunk.h + slot;
         c.h_out = chunk.h + slot + m * plan_.lanes;
         c.c_in = chunk.c + slot;
@@ -142,8 +151,8 @@ private:
         for (std::int64_t r = 0; r < m; ++r) {
             if ((control[r * args_.T] & LN_RESET) == 0) continue;
             any = true;
-            load_initial(args_.initial_h, row + r, 1, share, chunk.h + slot + r * plan_.lanes, chunk.state_stride);
-            load_initial(args_.initial_c, row + r, 1, share, chunk.c + slot + r * plan_.lanes, chunk.state_stride);
+            load_state(args_.initial_h, row + r, 1, share, chunk.h + slot + r * plan_.lanes, chunk.state_stride);
+            load_state(args_.initial_c, row + r, 1, share, chunk.c + slot + r * plan_.lanes, chunk.state_stride);
         }
         return any;
     }
@@ -180,24 +189,29 @@ LnStatus recurrent_prepare(LnContext* context, const LnRecurrentConfig* config, 
 
 void recurrent_release(void* pack) { delete static_cast<RecurrentPack*>(pack); }
 
-std::size_t recurrent_saved_bytes(const void* pack, std::int64_t B, std::int64_t T) {
-    const RecurrentPlan plan(*static_cast<const RecurrentPack*>(pack), B, T);
+std::size_t recurrent_saved_bytes(const void* pack, std::int64_t B, std::int64_t steps) {
+    const RecurrentPlan plan(*static_cast<const RecurrentPack*>(pack), B, steps);
     return static_cast<std::size_t>(core::checked_mul(plan.saved_floats(), sizeof(float)));
 }
 
 LnStatus recurrent_forward(LnContext* context, const void* opaque, const LnRecurrentForward* args) {
     return guarded(context, [&] {
         const RecurrentPack& pack = *static_cast<const RecurrentPack*>(opaque);
-        const RecurrentPlan plan(pack, args->B, args->T);
+        const RecurrentPlan plan(pack, args->B, args->steps);
         const Forward forward(pack, *args, plan);
         const int want = recurrent_threads(*context, plan, pack);
+        core::Block<float> projected;
+        if (args->index != nullptr) {
+            projected = core::allocate_array<float>(static_cast<std::size_t>(indexed_floats(plan, *args)));
+            project_rows(pack, plan, *args, want, projected.get());
+        }
         const std::int64_t input = forward.input_floats();
         const std::int64_t chunk = args->saved == nullptr ? plan.chunk_floats(plan.largest_tile(), plan.steps) : 0;
         const core::Block<float> memory = core::allocate_array<float>(static_cast<std::size_t>(want * (input + chunk)));
         float* const inputs = memory.get();
         float* const chunks = inputs + want * input;
         run_tiles(plan, pack, want, [&](std::int64_t tile, const Share& share) {
-            forward.run_tile(tile, share, inputs + share.rank * input, chunks + share.group * chunk);
+            forward.run_tile(tile, share, inputs + share.rank * input, chunks + share.group * chunk, projected.get());
         });
     });
 }

@@ -34,7 +34,7 @@ RecurrentPlan::RecurrentPlan(const RecurrentPack& pack, std::int64_t batch, std:
     if (tiles > 1) tiles = std::min(core::round_up(tiles, 2), B);
     const std::int64_t rows =
         std::max<std::int64_t>({kChunkFloats / (gate_blocks * lanes), 2 * pack.table->tile_rows, largest_tile()});
-    steps = std::max<std::int64_t>(1, std::min(std::min<std::int64_t>(rows, 96) / largest_tile(), T));
+    steps = std::max<std::int64_t>(1, std::min(std::min(rows, kChunkRows) / largest_tile(), T));
     row_floats_ = core::checked_mul(T, gate_blocks * lanes) +
                   core::checked_mul(core::checked_mul(2, T + chunks()), unit_blocks * lanes);
 }
@@ -60,12 +60,12 @@ std::int64_t RecurrentPlan::saved_offset(std::int64_t tile, std::int64_t chunk) 
 }
 
 void block_inputs(const RecurrentPack& pack, const LnRecurrentForward& args, std::int64_t row, std::int64_t m,
-                  std::int64_t t0, std::int64_t steps, float* blocked) {
+                  std::int64_t t, std::int64_t steps, float* blocked) {
     const KernelTable& table = *pack.table;
     const std::int64_t I = pack.config.I;
     const std::int64_t block_stride = steps * m * table.lanes;
     const std::int64_t step = args.go_backwards != 0 ? -I : I;
-    const float* first = args.inputs + row * args.T * I + (args.go_backwards != 0 ? args.T - 1 - t0 : t0) * I;
+    const float* first = args.inputs + (row * args.T + input_time(args, t)) * I;
     if (m == 1) {
         table.block_rows(steps, I, first, step, blocked, block_stride);
     } else {

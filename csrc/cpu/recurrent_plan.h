@@ -32,6 +32,9 @@ private:
 
 class RecurrentPlan {
 public:
+    // T: the steps of the call.
+    static constexpr std::int64_t kChunkRows = 96;  // steps times rows of a tile, at most
+
     RecurrentPlan(const RecurrentPack& pack, std::int64_t B, std::int64_t T);
 
     std::int64_t B, T;
@@ -79,9 +82,14 @@ struct Share {
     }
 };
 
-// The inputs of `steps` steps from step t0 on, for the tile's rows [row, row + m), as blocked rows (steps * m, I).
+// Of the steps of a call, `t` is the number in processed order from the sequence's begin on.
+// Where step t stands on the time axis of the inputs.
+inline std::int64_t input_time(const LnRecurrentForward& args, std::int64_t t) {
+    return args.go_backwards != 0 ? args.T - 1 - t : t;
+}
+// The inputs of `steps` steps from step t on, for the tile's rows [row, row + m), as blocked rows (steps * m, I).
 void block_inputs(const RecurrentPack& pack, const LnRecurrentForward& args, std::int64_t row, std::int64_t m,
-                  std::int64_t t0, std::int64_t steps, float* blocked);
+                  std::int64_t t, std::int64_t steps, float* blocked);
 
 // Members that pay for this call.
 int recurrent_threads(const LnContext& context, const RecurrentPlan& plan, const RecurrentPack& pack);

@@ -1,6 +1,8 @@
 #include "ops/embedding.h"
 
+#include <algorithm>
 #include <limits>
+#include <vector>
 
 #include "core/error.h"
 #include "core/size.h"
@@ -66,6 +68,36 @@ Tensor embedding_forward(const Variable& table, const Tensor& ids) {
     call(backend_of(values.device()).embedding_forward, ids.count(), D, values.data<const float>(),
          ids.data<const std::int32_t>(), rows.data<float>());
     return rows;
+}
+
+DistinctIds distinct_ids(const Tensor& ids, std::int64_t input_dim) {
+    check_ids(ids, input_dim);
+    const std::int64_t count = ids.count();
+    const std::int64_t most = count / 2;
+    if (most == 0) return {};
+    // Open addressing, less than half full: slots hold numbers of distinct ids.
+    int bits = 2;
+    while ((std::int64_t{1} << bits) < 2 * std::min(most, input_dim) + 2) ++bits;
+    const std::size_t mask = (std::size_t{1} << bits) - 1;
+    std::vector<std::int32_t> slots(mask + 1, -1);
+    std::vector<std::int32_t> distinct;
+    distinct.reserve(static_cast<std::size_t>(std::min(most, input_dim)));
+    DistinctIds result;
+    result.index = Tensor::empty(ids.shape(), DType::int32);
+    for (std::int64_t i = 0; i < count; ++i) {
+        const std::int32_t id = ids.data<const std::int32_t>()[i];
+        std::size_t slot = (static_cast<std::uint32_t>(id) * 2654435769U >> (32 - bits)) & mask;
+        while (slots[slot] >= 0 && distinct[static_cast<std::size_t>(slots[slot])] != id) slot = (slot + 1) & mask;
+        if (slots[slot] < 0) {
+            if (static_cast<std::int64_t>(distinct.size()) == most) return {};
+            slots[slot] = static_cast<std::int32_t>(distinct.size());
+            distinct.push_back(id);
+        }
+        result.index.data<std::int32_t>()[i] = slots[slot];
+    }
+    result.ids = Tensor::empty({static_cast<std::int64_t>(distinct.size())}, DType::int32);
+    std::copy(distinct.begin(), distinct.end(), result.ids.data<std::int32_t>());
+    return result;
 }
 
 Tensor embedding_backward(const Tensor& ids, const Tensor& d_y, std::int64_t input_dim) {

@@ -11,6 +11,14 @@ namespace lstm_native::ops {
 // table (V, D), ids int32 (...) -> rows (..., D). invalid_argument names the first id outside [0, V).
 core::Tensor embedding_forward(const Variable& table, const core::Tensor& ids);
 
+// The distinct ids among `ids`, in the order of their first appearance, and which of them stands at each place.
+struct DistinctIds {
+    core::Tensor ids;    // int32 (R)
+    core::Tensor index;  // int32, the shape of ids, in [0, R)
+};
+// Undefined tensors where more than half of them are distinct: nothing is to be gained then.
+DistinctIds distinct_ids(const core::Tensor& ids, std::int64_t input_dim);
+
 // Gradient of the table (input_dim, D) from ids (...) and d_y (..., D). The rows of one id are summed in the order
 // of ids.
 core::Tensor embedding_backward(const core::Tensor& ids, const core::Tensor& d_y, std::int64_t input_dim);

@@ -1,5 +1,7 @@
 #include "ops/recurrent.h"
 
+#include <algorithm>
+
 #include "core/activation.h"
 #include "core/error.h"
 #include "core/size.h"
@@ -28,6 +30,92 @@ void check_optional(const char* argument, const Tensor& x, const Shape& shape, D
 }
 
 const float* floats(const Tensor& x) { return x.data<float>(); }
+
+// The shape (B, T, I) that the steps see.
+Shape step_shape(const RecurrentWeights& weights, const Tensor& inputs, const Tensor& index) {
+    const std::int64_t I = weights.inputs();
+    if (!index.defined()) {
+        check(inputs.rank() == 3 && inputs.shape()[2] == I, "LSTM: input has shape ", inputs.shape(),
+              ", expected (batch, time, ", I, ")");
+        return inputs.shape();
+    }
+    check(inputs.rank() == 2 && inputs.shape()[1] == I, "LSTM: indexed rows have shape ", inputs.shape(),
+          ", expected (rows, ", I, ")");
+    check(index.rank() == 2 && index.dtype() == DType::int32, "LSTM: index has shape ", index.shape(), " and dtype ",
+          core::name_of(index.dtype()), ", expected (batch, time) and int32");
+    const std::int64_t R = inputs.shape()[0];
+    for (std::int64_t i = 0; i < index.count(); ++i) {
+        const std::int32_t row = index.data<std::int32_t>()[i];
+        check(row >= 0 && row < R, "LSTM: index holds ", row, ", expected row numbers in [0, ", R, ")");
+    }
+    return {index.shape()[0], index.shape()[1], I};
+}
+
+// The steps [n * segment_steps, ...) of a sequence that is run in segments.
+LnRecurrentForward segment_of(const RecurrentSaved& saved, std::int64_t n) {
+    LnRecurrentForward segment = saved.forward;
+    segment.first = n * saved.segment_steps;
+    segment.steps = std::min(saved.segment_steps, segment.T - segment.first);
+    if (n > 0) {
+        const std::int64_t state = (n - 1) * saved.segment_h.shape()[1] * saved.segment_h.shape()[2];
+        segment.start_h = floats(saved.segment_h) + state;
+        segment.start_c = floats(saved.segment_c) + state;
+    }
+    return segment;
+}
+
+std::int64_t segments_of(const RecurrentSaved& saved) { return core::ceil_div(saved.forward.T, saved.segment_steps); }
+
+// A training call that keeps the states between segments only.
+void forward_in_segments(const LnBackend& backend, RecurrentSaved& saved, std::int64_t H) {
+    const std::int64_t segments = segments_of(saved);
+    const std::int64_t B = saved.forward.B;
+    saved.segment_h = Tensor::empty({segments - 1, B, H}, DType::float32, saved.inputs.device());
+    saved.segment_c = Tensor::empty({segments - 1, B, H}, DType::float32, saved.inputs.device());
+    for (std::int64_t n = 0; n < segments; ++n) {
+        LnRecurrentForward segment = segment_of(saved, n);
+        if (n + 1 < segments) {
+            segment.last_h = saved.segment_h.data<float>() + n * B * H;
+            segment.last_c = saved.segment_c.data<float>() + n * B * H;
+        }
+        call(backend.recurrent_forward, saved.pack.get(), static_cast<const LnRecurrentForward*>(&segment));
+    }
+}
+
+// From the last segment to the first: forward once more, now keeping all, and backward. The gradients of a segment's
+// start go to the end of the one before.
+void backward_in_segments(const LnBackend& backend, const RecurrentSaved& saved, const LnRecurrentBackward& whole,
+                          std::int64_t H) {
+    const core::Device device = saved.inputs.device();
+    const std::int64_t B = saved.forward.B;
+    const std::size_t bytes = backend.recurrent_saved_bytes(saved.pack.get(), B, saved.segment_steps);
+    const Tensor memory = Tensor::empty({static_cast<std::int64_t>(bytes)}, DType::uint8, device);
+    Tensor d_h[2], d_c[2];
+    for (int side = 0; side < 2; ++side) {
+        d_h[side] = Tensor::empty({B, H}, DType::float32, device);
+        d_c[side] = Tensor::empty({B, H}, DType::float32, device);
+    }
+    const std::int64_t last = segments_of(saved) - 1;
+    for (std::int64_t n = last; n >= 0; --n) {
+        LnRecurrentForward segment = segment_of(saved, n);
+        segment.outputs = segment.last_output = segment.last_h = segment.last_c = nullptr;
+        segment.saved = memory.raw();
+        call(backend.recurrent_forward, saved.pack.get(), static_cast<const LnRecurrentForward*>(&segment));
+        LnRecurrentBackward backward = whole;
+        backward.forward = &segment;
+        backward.saved = memory.raw();
+        if (n < last) {
+            backward.d_last_h = floats(d_h[(n + 1) % 2]);
+            backward.d_last_c = floats(d_c[(n + 1) % 2]);
+            backward.accumulate = 1;
+        }
+        if (n > 0) {
+            backward.d_start_h = d_h[n % 2].data<float>();
+            backward.d_start_c = d_c[n % 2].data<float>();
+        }
+        call(backend.recurrent_backward, saved.pack.get(), static_cast<const LnRecurrentBackward*>(&backward));
+    }
+}
 
 // One control byte a step, in processed order (backend.h); undefined when every step is plain.
 Tensor control_bytes(std::int64_t B, std::int64_t T, const Tensor& mask, const Tensor& reset,
@@ -86,17 +174,19 @@ std::shared_ptr<const void> RecurrentWeights::pack() {
     });
 }
 
-RecurrentResult recurrent_forward(RecurrentWeights& weights, const Tensor& inputs, const Tensor& mask,
-                                  const Tensor& reset, const Tensor& initial_h, const Tensor& initial_c,
-                                  const RecurrentOptions& options) {
-    check(inputs.rank() == 3 && inputs.shape()[2] == weights.inputs(), "LSTM: input has shape ", inputs.shape(),
-          ", expected (batch, time, ", weights.inputs(), ")");
+RecurrentResult recurrent_forward(RecurrentWeights& weights, const Tensor& inputs, const Tensor& index,
+                                  const Tensor& mask, const Tensor& reset, const Tensor& initial_h,
+                                  const Tensor& initial_c, const RecurrentOptions& options) {
+    const Shape steps = step_shape(weights, inputs, index);
     check(inputs.dtype() == DType::float32, "LSTM: input has dtype ", core::name_of(inputs.dtype()),
           ", expected float32");
-    const std::int64_t B = inputs.shape()[0];
-    const std::int64_t T = inputs.shape()[1];
+    const std::int64_t B = steps[0];
+    const std::int64_t T = steps[1];
     const std::int64_t H = weights.units();
-    check(T > 0, "LSTM: input has shape ", inputs.shape(), ", expected at least one time step");
+    check(T > 0, "LSTM: input has shape ", steps, ", expected at least one time step");
+    check(options.checkpoint_steps >= 0, "LSTM: checkpoint_steps is ", options.checkpoint_steps,
+          ", expected at least 0");
+    check(options.checkpoint_steps == 0 || !index.defined(), "LSTM: checkpoint_steps with indexed inputs");
     check_optional("mask", mask, {B, T}, DType::boolean);
     check_optional("reset", reset, {B, T}, DType::boolean);
     check_optional("initial_state h", initial_h, {B, H}, DType::float32);
@@ -111,8 +201,10 @@ RecurrentResult recurrent_forward(RecurrentWeights& weights, const Tensor& input
 
     LnRecurrentForward forward{};
     forward.B = B;
-    forward.T = T;
+    forward.T = forward.steps = T;
     forward.inputs = floats(inputs);
+    forward.index = index.data<std::int32_t>();
+    forward.R = index.defined() ? inputs.shape()[0] : 0;
     forward.control = control.data<std::uint8_t>();
     forward.initial_h = floats(initial_h);
     forward.initial_c = floats(initial_c);
@@ -126,18 +218,25 @@ RecurrentResult recurrent_forward(RecurrentWeights& weights, const Tensor& input
     if (options.training) {
         result.saved = std::make_shared<RecurrentSaved>();
         RecurrentSaved& saved = *result.saved;
-        if (B > 0) {
+        saved.return_sequences = options.return_sequences;
+        saved.inputs = inputs;
+        saved.index = index;
+        saved.control = control;
+        saved.initial_h = initial_h;
+        saved.initial_c = initial_c;
+        saved.pack = pack;
+        saved.segment_steps = options.checkpoint_steps > 0 ? std::min(options.checkpoint_steps, T) : T;
+        const bool in_segments = saved.segment_steps < T;
+        if (B > 0 && !in_segments) {
             const std::size_t bytes = backend.recurrent_saved_bytes(pack.get(), B, T);
             saved.memory = Tensor::empty({static_cast<std::int64_t>(bytes)}, DType::uint8, device);
             forward.saved = saved.memory.raw();
         }
         saved.forward = forward;
-        saved.return_sequences = options.return_sequences;
-        saved.inputs = inputs;
-        saved.control = control;
-        saved.initial_h = initial_h;
-        saved.initial_c = initial_c;
-        saved.pack = pack;
+        if (B > 0 && in_segments) {
+            forward_in_segments(backend, saved, H);
+            return result;
+        }
     }
     if (B > 0) call(backend.recurrent_forward, pack.get(), static_cast<const LnRecurrentForward*>(&forward));
     return result;
@@ -180,7 +279,12 @@ RecurrentGradients recurrent_backward(RecurrentWeights& weights, RecurrentSaved&
     backward.d_bias = gradients.d_bias.data<float>();
     backward.d_initial_h = gradients.d_initial_h.data<float>();
     backward.d_initial_c = gradients.d_initial_c.data<float>();
-    call(backend_of(device).recurrent_backward, saved.pack.get(), static_cast<const LnRecurrentBackward*>(&backward));
+    const LnBackend& backend = backend_of(device);
+    if (saved.segment_steps < T) {
+        backward_in_segments(backend, saved, backward, H);
+        return gradients;
+    }
+    call(backend.recurrent_backward, saved.pack.get(), static_cast<const LnRecurrentBackward*>(&backward));
     saved.memory = {};
     return gradients;
 }

@@ -36,10 +36,12 @@ private:
 // What backward needs of one forward call. Holds its inputs and the weights' pack of that moment.
 class RecurrentSaved {
 public:
-    LnRecurrentForward forward{};
+    LnRecurrentForward forward{};  // of the whole sequence
     bool return_sequences = false;
-    core::Tensor inputs, control, initial_h, initial_c;
-    core::Tensor memory;
+    core::Tensor inputs, index, control, initial_h, initial_c;
+    core::Tensor memory;                // of one segment; made by backward where there are several
+    std::int64_t segment_steps = 0;     // of each segment but the last
+    core::Tensor segment_h, segment_c;  // (segments - 1, B, H): the states that the segments after the first start from
     std::shared_ptr<const void> pack;
     std::atomic<bool> used{false};
 };
@@ -49,6 +51,9 @@ struct RecurrentOptions {
     bool go_backwards = false;
     bool zero_output_for_mask = false;
     bool training = false;
+    // In training, keeps the state of every so many steps only; backward computes the steps between anew (Chen et al.
+    // 2016). 0: everything is kept.
+    std::int64_t checkpoint_steps = 0;
 };
 
 struct RecurrentResult {
@@ -62,13 +67,13 @@ struct RecurrentGradients {
         d_initial_c;  // undefined where not asked for
 };
 
-// inputs (B, T, I), T >= 1; mask, reset bool (B, T) in input order; initial states (B, H). Tensors that are not
-// defined stand for None.
-RecurrentResult recurrent_forward(RecurrentWeights& weights, const core::Tensor& inputs, const core::Tensor& mask,
-                                  const core::Tensor& reset, const core::Tensor& initial_h,
+// inputs (B, T, I), T >= 1, or rows (R, I) with `index`, int32 (B, T) in [0, R): the row that stands at a step; mask,
+// reset bool (B, T); all in input order. Initial states (B, H). Tensors that are not defined stand for None.
+RecurrentResult recurrent_forward(RecurrentWeights& weights, const core::Tensor& inputs, const core::Tensor& index,
+                                  const core::Tensor& mask, const core::Tensor& reset, const core::Tensor& initial_h,
                                   const core::Tensor& initial_c, const RecurrentOptions& options);
 
-// d_output has the shape of the output. `saved` is good for one call.
+// d_output has the shape of the output, d_inputs that of the inputs. `saved` is good for one call.
 RecurrentGradients recurrent_backward(RecurrentWeights& weights, RecurrentSaved& saved, const core::Tensor& d_output,
                                       const core::Tensor& d_h, const core::Tensor& d_c, bool need_d_inputs,
                                       bool need_d_initial);

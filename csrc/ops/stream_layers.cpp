@@ -118,7 +118,7 @@ public:
     void run(StreamStep& step) override {
         LnRecurrentForward forward{};
         forward.B = rows_;
-        forward.T = 1;
+        forward.T = forward.steps = 1;
         forward.inputs = step.values;
         forward.initial_h = states_[now_].h.data<float>();
         forward.initial_c = states_[now_].c.data<float>();

@@ -100,11 +100,15 @@ def recurrent_forward(
     zero_output_for_mask: bool,
     training: bool,
     /,
+    index: Tensor | None = None,
+    checkpoint_steps: int = 0,
 ) -> tuple[Tensor, Tensor, Tensor, RecurrentSaved | None]:
     """Runs inputs (B, T, I): returns output (B, T, U) or (B, U), last h (B, U), last c (B, U), saved.
 
     `mask` and `reset` are bool (B, T), in input order. Outputs are in processed order. `saved` is None
-    unless `training`.
+    unless `training`. With `index`, int32 (B, T), inputs are rows (R, I) and step (b, t) reads row
+    index[b, t]. `checkpoint_steps` other than 0 keeps one state every so many steps, and backward computes
+    the rest again; it does not go with `index`.
     """
 
 def recurrent_backward(
@@ -136,6 +140,12 @@ def dense_backward(
 
 def embedding_forward(table: Variable, ids: Tensor, /) -> Tensor:
     """ids int32 (...) -> rows (..., D). ValueError names the first id outside [0, V)."""
+
+def embedding_distinct(table: Variable, ids: Tensor, /) -> tuple[Tensor, Tensor, Tensor] | None:
+    """The table's rows (R, D) of the distinct ids, those ids (R,), and the row number at each place of ids.
+
+    None where more than half of the ids are distinct.
+    """
 
 def embedding_backward(ids: Tensor, d_y: Tensor, input_dim: int, /) -> Tensor:
     """Gradient of the table (V, D), dense."""

@@ -14,13 +14,22 @@
 
 namespace lstm_native::cpu {
 
+// Rows of a blocked matrix by number: row r stands for row index[r * index_stride] of `data`.
+struct IndexedRows {
+    const float* data;
+    std::int64_t stride;  // floats between column blocks
+    const std::int32_t* index;
+    std::int64_t index_stride;
+};
+
 // c = start + a * w for `rows` rows and the column pairs [pair_begin, pair_end): in every element one chain of
 // multiply-adds, k ascending, whatever the tile.
 //   a  blocked rows (rows, k);  w  packed pairs [pair][k][2][L];  c  blocked rows.
-enum class Start { c, bias, zero };  // what the chain starts from: c itself, the bias of the column, zero
+enum class Start { c, bias, rows, zero };  // what the chain starts from: c itself, the bias of the column, given rows
 struct Product {
     Start start;
-    const float* bias;  // [pair][2][L], with Start::bias
+    const float* bias;       // [pair][2][L], with Start::bias
+    IndexedRows start_rows;  // with Start::rows
     std::int64_t rows, k;
     const float* a;
     std::int64_t a_stride;  // floats between column blocks of a
@@ -34,8 +43,8 @@ struct Product {
 
 // One time step of a cell for one tile of rows and the unit blocks [block_begin, block_end): adds h * R to the
 // gate pre-activations and turns them into the new state.
-//   gates  blocked rows, G column blocks a unit block (i, f, c, o): pre-activations in; training: what backward
-//          needs out (activated gates, or pre-activations when `general`)
+//   gates  blocked rows, G column blocks a unit block (i, f, c, o): pre-activations in, unless those are rows of
+//          `projected`; training: what backward needs out (activated gates, or pre-activations when `general`)
 struct CellStep {
     std::int64_t rows, units;  // rows of the tile, true number of units
     std::int64_t block_begin, block_end;
@@ -46,7 +55,8 @@ struct CellStep {
     std::int64_t w_stride;
     float* gates;
     std::int64_t gates_stride;
-    const float* h_in;  // blocked rows (rows, units)
+    IndexedRows projected;  // data null: not used
+    const float* h_in;      // blocked rows (rows, units)
     float* h_out;
     std::int64_t h_in_stride, h_out_stride;
     const float* c_in;  // blocked rows; may be c_out
@@ -81,7 +91,7 @@ struct CellStepBackward {
     std::int64_t control_stride;
 };
 
-// Weight gradient: out[i, j] += sum over rows r (ascending) of a[r, i] * g[r, j]
+// Weight gradient: out[i, j] += sum over rows r (in a fixed order) of a[r, i] * g[r, j]
 //   a  blocked rows (rows, m);  g  one pair of column blocks of blocked rows
 //   out  row-major with `out_stride`; columns of block 0 go to out + column0, those of block 1 to out + column1;
 //   `valid0`, `valid1` columns of each are real (0: the block is absent; its g must still be readable)
@@ -98,6 +108,16 @@ struct Outer {
     bool accumulate;  // false: written, not added
 };
 
+// sums[index[r]] += in[r] for `rows` rows, in order, of `blocks` column blocks.
+struct SumByRow {
+    std::int64_t rows, blocks;
+    const float* in;  // blocked rows
+    std::int64_t in_stride;
+    const std::int32_t* index;
+    float* sums;  // blocked rows
+    std::int64_t sums_stride;
+};
+
 struct KernelTable {
     const char* name;
     std::int64_t lanes;      // L
@@ -106,6 +126,7 @@ struct KernelTable {
     void (*lstm_step)(const CellStep&);
     void (*lstm_step_backward)(const CellStepBackward&);
     void (*outer)(const Outer&);
+    void (*sum_by_row)(const SumByRow&);
     // Row-major to blocked rows and back: `rows` rows of `columns` floats, `stride` floats apart.
     void (*block_rows)(std::int64_t rows, std::int64_t columns, const float* in, std::int64_t in_stride, float* out,
                        std::int64_t out_block_stride);

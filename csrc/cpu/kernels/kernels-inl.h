@@ -20,6 +20,7 @@ constexpr KernelTable kTable = {
     lstm_step,
     lstm_step_backward,
     outer,
+    sum_by_row,
     block_rows,
     unblock_rows,
     transpose_tile,

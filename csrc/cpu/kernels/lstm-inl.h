@@ -70,7 +70,8 @@ inline void lstm_cell(const CellStep& s, const Gates& act, std::int64_t block) {
 template <class Gates>
 inline void lstm_blocks(const CellStep& s, const Gates& act) {
     Product p{};
-    p.start = Start::c;
+    p.start = s.projected.data == nullptr ? Start::c : Start::rows;
+    p.start_rows = s.projected;
     p.rows = s.rows;
     p.k = s.units;
     p.a = s.h_in;

@@ -18,21 +18,28 @@ constexpr int pairs_at_once(int rows) {
     return rows <= 1 ? 4 : rows <= 3 ? 2 : 1;
 }
 
-// Rows x Pairs tile: a, c point at the tile's first row; w, c at its first pair.
+// Rows x Pairs tile: a, c, index point at the tile's first row; w, c, start (bias or start_rows) at its first pair.
 template <int Rows, int Pairs>
-inline void product_tile(const Product& p, const float* a, const float* w, float* c, const float* bias) {
+void tile(const Product& p, const float* a, const float* w, float* c, const float* start, const std::int32_t* index) {
     Vec sum[Rows][2 * Pairs];
     if (p.start == Start::c) {
 #pragma GCC unroll 8
         for (int j = 0; j < 2 * Pairs; ++j)
 #pragma GCC unroll 16
             for (int r = 0; r < Rows; ++r) sum[r][j] = Vec::load(c + j * p.c_stride + r * kL);
+    } else if (p.start == Start::rows) {
+#pragma GCC unroll 16
+        for (int r = 0; r < Rows; ++r) {
+            const float* const from = start + static_cast<std::int64_t>(index[r * p.start_rows.index_stride]) * kL;
+#pragma GCC unroll 8
+            for (int j = 0; j < 2 * Pairs; ++j) sum[r][j] = Vec::load(from + j * p.start_rows.stride);
+        }
     } else {
 #pragma GCC unroll 8
         for (int j = 0; j < 2 * Pairs; ++j) {
-            const Vec start = p.start == Start::bias ? Vec::load(bias + j * kL) : Vec::zero();
+            const Vec first = p.start == Start::bias ? Vec::load(start + j * kL) : Vec::zero();
 #pragma GCC unroll 16
-            for (int r = 0; r < Rows; ++r) sum[r][j] = start;
+            for (int r = 0; r < Rows; ++r) sum[r][j] = first;
         }
     }
     for (std::int64_t k0 = 0; k0 < p.k; k0 += kL, a += p.a_stride) {
@@ -59,12 +66,7 @@ inline void product_tile(const Product& p, const float* a, const float* w, float
         for (int r = 0; r < Rows; ++r) sum[r][j].store(c + j * p.c_stride + r * kL);
 }
 
-using TileFunction = void (*)(const Product&, const float*, const float*, float*, const float*);
-
-template <int Rows, int Pairs>
-void tile(const Product& p, const float* a, const float* w, float* c, const float* bias) {
-    product_tile<Rows, Pairs>(p, a, w, c, bias);
-}
+using TileFunction = void (*)(const Product&, const float*, const float*, float*, const float*, const std::int32_t*);
 
 // One pair, and pairs_at_once pairs, for each number of rows.
 struct TileFunctions {
@@ -92,13 +94,23 @@ inline void product_pairs(const Product& p, std::int64_t pair, bool many) {
     const std::int64_t larger = p.rows % groups;  // so many groups have one row more
     const float* const w = p.w + pair * p.w_stride;
     float* const c = p.c + 2 * pair * p.c_stride;
-    const float* const bias = p.bias + (p.start == Start::bias ? 2 * pair * kL : 0);
+    const float* start = nullptr;
+    const std::int32_t* index = nullptr;
+    std::int64_t index_stride = 0;
+    if (p.start == Start::bias) {
+        start = p.bias + 2 * pair * kL;
+    } else if (p.start == Start::rows) {
+        start = p.start_rows.data + 2 * pair * p.start_rows.stride;
+        index = p.start_rows.index;
+        index_stride = p.start_rows.index_stride;
+    }
     std::int64_t row = 0;
     for (std::int64_t g = 0; g < groups; ++g) {
         const std::int64_t rows = size + (g < larger ? 1 : 0);
         const TileFunctions& f = kTiles[rows - 1];
-        (many ? f.many : f.one)(p, p.a + row * kL, w, c + row * kL, bias);
+        (many ? f.many : f.one)(p, p.a + row * kL, w, c + row * kL, start, index);
         row += rows;
+        index += rows * index_stride;
     }
 }
 
@@ -120,10 +132,8 @@ void product(const Product& p) {
     }
 }
 
-// out[i .. i + Rows) of one pair; `a` points at column i of row 0.
-constexpr int kOuterRows = kL < 8                  ? kL
-                           : Vec::kRegisters >= 32 ? 8
-                                                   : 4;  // divides kL: a group stays in one column block
+// Columns of `a` that one outer_columns takes; divides kL, so that they lie in one column block.
+constexpr int kOuterColumns = kL < 8 ? kL : Vec::kRegisters >= 32 ? 8 : 4;
 
 inline Vec load_valid(const float* p, std::int64_t valid) {
     return valid == kL ? Vec::load(p) : Vec::load_first(p, valid);
@@ -142,32 +152,72 @@ inline void finish_outer(Vec sum, float* out, std::int64_t valid, bool accumulat
     store_valid(accumulate ? load_valid(out, valid) + sum : sum, out, valid);
 }
 
-void outer(const Outer& o) {
-    for (std::int64_t i = 0; i < o.m; i += kOuterRows) {
-        const float* a = o.a + (i / kL) * o.a_stride + i % kL;
-        float* const out = o.out + i * o.out_stride;
-        const std::int64_t real = o.m - i < kOuterRows ? o.m - i : kOuterRows;
-        Vec sum[kOuterRows][2];
+// The rows [i, i + real) of out, real <= Columns; `a` points at column i of row 0. Few columns are summed in several
+// chains, row r in chain r % kChains.
+template <int Columns>
+inline void outer_columns(const Outer& o, std::int64_t i, std::int64_t real, const float* a) {
+    constexpr int kChains = kOuterColumns / Columns;
+    Vec sum[kChains][Columns][2];
 #pragma GCC unroll 8
-        for (int r = 0; r < kOuterRows; ++r) sum[r][0] = sum[r][1] = Vec::zero();
-        const float* g0 = o.g0;
-        const float* g1 = o.g1;
-        for (std::int64_t row = 0; row < o.rows; ++row, a += kL, g0 += kL, g1 += kL) {
-            const Vec v0 = Vec::load(g0);
-            const Vec v1 = Vec::load(g1);
+    for (int n = 0; n < kChains; ++n)
 #pragma GCC unroll 8
-            for (int r = 0; r < kOuterRows; ++r) {
-                const Vec x = Vec::set(a[r]);
-                sum[r][0] = Vec::fma(x, v0, sum[r][0]);
-                sum[r][1] = Vec::fma(x, v1, sum[r][1]);
-            }
+        for (int c = 0; c < Columns; ++c) sum[n][c][0] = sum[n][c][1] = Vec::zero();
+    const float* g0 = o.g0;
+    const float* g1 = o.g1;
+    const auto add_row = [&](Vec(&chain)[Columns][2]) {
+        const Vec v0 = Vec::load(g0);
+        const Vec v1 = Vec::load(g1);
+#pragma GCC unroll 8
+        for (int c = 0; c < Columns; ++c) {
+            const Vec x = Vec::set(a[c]);
+            chain[c][0] = Vec::fma(x, v0, chain[c][0]);
+            chain[c][1] = Vec::fma(x, v1, chain[c][1]);
         }
+        a += kL;
+        g0 += kL;
+        g1 += kL;
+    };
+    std::int64_t row = 0;
+    for (; row + kChains <= o.rows; row += kChains)
 #pragma GCC unroll 8
-        for (int r = 0; r < kOuterRows; ++r) {
-            if (r >= real) continue;
-            float* const row = out + r * o.out_stride;
-            finish_outer(sum[r][0], row + o.column0, o.valid0, o.accumulate);
-            if (o.valid1 > 0) finish_outer(sum[r][1], row + o.column1, o.valid1, o.accumulate);
+        for (int n = 0; n < kChains; ++n) add_row(sum[n]);
+#pragma GCC unroll 8
+    for (int n = 0; n + 1 < kChains; ++n)
+        if (row + n < o.rows) add_row(sum[n]);
+    float* const out = o.out + i * o.out_stride;
+#pragma GCC unroll 8
+    for (int c = 0; c < Columns; ++c) {
+        if (c >= real) continue;
+#pragma GCC unroll 8
+        for (int n = 1; n < kChains; ++n)
+            for (int side = 0; side < 2; ++side) sum[0][c][side] = sum[0][c][side] + sum[n][c][side];
+        float* const row_out = out + c * o.out_stride;
+        finish_outer(sum[0][c][0], row_out + o.column0, o.valid0, o.accumulate);
+        if (o.valid1 > 0) finish_outer(sum[0][c][1], row_out + o.column1, o.valid1, o.accumulate);
+    }
+}
+
+void outer(const Outer& o) {
+    for (std::int64_t i = 0; i < o.m; i += kOuterColumns) {
+        const float* const a = o.a + (i / kL) * o.a_stride + i % kL;
+        const std::int64_t real = o.m - i < kOuterColumns ? o.m - i : kOuterColumns;
+        if (real == 1) {
+            outer_columns<1>(o, i, real, a);
+        } else if (real == 2) {
+            outer_columns<2>(o, i, real, a);
+        } else {
+            outer_columns<kOuterColumns>(o, i, real, a);
+        }
+    }
+}
+
+void sum_by_row(const SumByRow& s) {
+    for (std::int64_t b = 0; b < s.blocks; ++b) {
+        const float* in = s.in + b * s.in_stride;
+        float* const sums = s.sums + b * s.sums_stride;
+        for (std::int64_t r = 0; r < s.rows; ++r, in += kL) {
+            float* const sum = sums + static_cast<std::int64_t>(s.index[r]) * kL;
+            (Vec::load(sum) + Vec::load(in)).store(sum);
         }
     }
 }

@@ -1,0 +1,94 @@
+#include "cpu/recurrent_indexed.h"
+
+#include "core/thread_pool.h"
+
+namespace lstm_native::cpu {
+
+namespace {
+
+// Calls body(first row, rows, scratch) for groups of the R rows; `row_floats` of scratch for each row of a group.
+template <class F>
+void for_row_groups(std::int64_t R, std::int64_t row_floats, int threads, const F& body) {
+    const std::int64_t groups = core::ceil_div(R, kIndexedRows);
+    const int want = static_cast<int>(std::min<std::int64_t>(groups, threads));
+    const std::int64_t scratch = kIndexedRows * row_floats;
+    const core::Block<float> memory =
+        core::allocate_array<float>(static_cast<std::size_t>(core::checked_mul(want, scratch)));
+    core::parallel_tasks(groups, want, [&](std::int64_t group, int rank) {
+        const Range rows = part_of(R, groups, group);
+        body(rows.begin, rows.end - rows.begin, memory.get() + rank * scratch);
+    });
+}
+
+}  // namespace
+
+std::int64_t indexed_floats(const RecurrentPlan& plan, const LnRecurrentForward& args) {
+    return core::checked_mul(args.R, plan.gate_blocks * plan.lanes);
+}
+
+void project_rows(const RecurrentPack& pack, const RecurrentPlan& plan, const LnRecurrentForward& args, int threads,
+                  float* projected) {
+    const std::int64_t I = pack.config.I;
+    for_row_groups(args.R, plan.input_blocks * plan.lanes, threads,
+                   [&](std::int64_t row, std::int64_t rows, float* input) {
+                       pack.table->block_rows(rows, I, args.inputs + row * I, I, input, rows * plan.lanes);
+                       Product p{};
+                       p.start = Start::bias;
+                       p.bias = pack.bias.get();
+                       p.rows = rows;
+                       p.k = I;
+                       p.a = input;
+                       p.a_stride = rows * plan.lanes;
+                       p.w = pack.kernel.data.get();
+                       p.w_stride = pack.kernel.stride;
+                       p.c = projected + row * plan.lanes;
+                       p.c_stride = args.R * plan.lanes;
+                       p.pair_end = pack.columns.pairs();
+                       pack.table->product(p);
+                   });
+}
+
+IndexedRows rows_of_step(const RecurrentPlan& plan, const LnRecurrentForward& args, std::int64_t row, std::int64_t t,
+                         const float* data) {
+    return {data, args.R * plan.lanes, args.index + row * args.T + input_time(args, t), args.T};
+}
+
+void indexed_kernel_gradient(const RecurrentPack& pack, const RecurrentPlan& plan, const LnRecurrentBackward& args,
+                             const Range& pairs, const float* sums, float* input) {
+    const LnRecurrentForward& forward = *args.forward;
+    const std::int64_t I = pack.config.I;
+    const std::int64_t groups = core::ceil_div(forward.R, kIndexedRows);
+    for (std::int64_t group = 0; group < groups; ++group) {
+        const Range part = part_of(forward.R, groups, group);
+        const std::int64_t rows = part.end - part.begin;
+        pack.table->block_rows(rows, I, forward.inputs + part.begin * I, I, input, rows * plan.lanes);
+        weight_gradient(*pack.table, pack.columns, pairs.begin, pairs.end, rows, I, input, rows * plan.lanes,
+                        sums + part.begin * plan.lanes, forward.R * plan.lanes, args.d_kernel, pack.columns.columns(),
+                        args.accumulate != 0 || group > 0);
+    }
+}
+
+void indexed_input_gradient(const RecurrentPack& pack, const RecurrentPlan& plan, const LnRecurrentBackward& args,
+                            int threads, const float* sums) {
+    const std::int64_t R = args.forward->R;
+    const std::int64_t I = pack.config.I;
+    const PackedPairs& w = pack.kernel_transposed();
+    for_row_groups(R, plan.input_blocks * plan.lanes, threads,
+                   [&](std::int64_t row, std::int64_t rows, float* gradient) {
+                       Product p{};
+                       p.start = Start::zero;
+                       p.rows = rows;
+                       p.k = w.k;
+                       p.a = sums + row * plan.lanes;
+                       p.a_stride = R * plan.lanes;
+                       p.w = w.data.get();
+                       p.w_stride = w.stride;
+                       p.c = gradient;
+                       p.c_stride = rows * plan.lanes;
+                       p.pair_end = w.pairs;
+                       pack.table->product(p);
+                       pack.table->unblock_rows(rows, I, gradient, p.c_stride, args.d_inputs + row * I, I);
+                   });
+}
+
+}  // namespace lstm_native::cpu
