@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Sequence
+from itertools import zip_longest
 from typing import Any, ClassVar, TypeVar
 
 from lstm_native import _core, saving
@@ -17,7 +18,8 @@ from lstm_native.layers.base import (
     structure_changed,
     structure_version,
 )
-from lstm_native.layers.core import ActivationAtEnd, InputLayer
+from lstm_native.layers.core import ActivationAtEnd, Embedding, InputLayer
+from lstm_native.layers.recurrent import LSTM
 from lstm_native.naming import snake_case
 from lstm_native.streaming import Stream
 from lstm_native.summary import print_summary
@@ -37,7 +39,9 @@ class _Plan:
         self.can_train = False  # until check_can_train has found nothing against it
         self.shapes: tuple[Shape | None, Any] = None, None  # of inputs and outputs, as asked for last
         self.layers = layers
-        self.steps: list[_Step] = [(layer, layer.forward) for layer in layers]
+        self.steps: list[_Step] = [
+            (layer, _forward_into(layer, following)) for layer, following in zip_longest(layers, layers[1:])
+        ]
         self.first = next((layer for layer in layers if not isinstance(layer, InputLayer)), None)
         self.variables = _unique(v for layer in layers for v in layer.trainable_variables)
         trained = (i for i, layer in enumerate(layers) if layer.trainable_variables)
@@ -470,6 +474,18 @@ class Sequential(Trainer):
             checked.append((variable, variable.check(tensors[name])))
         for variable, tensor in checked:
             variable.assign(tensor)
+
+
+def _forward_into(layer: Layer, following: Layer | None) -> Any:
+    """The method that computes what `following` is fed with."""
+    if (
+        isinstance(following, LSTM)
+        and following.takes_indexed_rows
+        and isinstance(layer, Embedding)
+        and type(layer).forward is Embedding.forward
+    ):
+        return layer.forward_rows
+    return layer.forward
 
 
 def _run(steps: list[_Step], inputs: Any, ctx: Context, mask: Tensor | None) -> Any:

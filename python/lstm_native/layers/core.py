@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -81,6 +81,20 @@ def Input(
 ) -> InputLayer:
     """The shape of a model's inputs, as first item of a `Sequential`. Arguments as `InputLayer`."""
     return InputLayer(shape, batch_size, dtype, batch_shape, name)
+
+
+class IndexedRows(NamedTuple):
+    """Inputs (batch, time, features) of a recurrent layer that repeat: step (b, t) is rows[numbers[b, t]].
+
+    The layer projects each row once, and sends back the gradient of `rows`.
+    """
+
+    rows: Tensor
+    numbers: Tensor
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return (*self.numbers.shape, self.rows.shape[1])
 
 
 class Embedding(Layer):
@@ -190,6 +204,22 @@ class Embedding(Layer):
         if ctx.record:
             ctx.save(self, ids)
         return outputs
+
+    def forward_rows(self, inputs: Tensor, ctx: Context, mask: Tensor | None = None) -> Tensor | IndexedRows:
+        """`forward` for a layer that takes indexed rows: one for each distinct id, where that saves work."""
+        ids = self.as_input(inputs)
+        self.check_input_shape(ids.shape)
+        try:
+            found = _core.embedding_distinct(self.embeddings, ids)
+        except ValueError:
+            self.check_values(ids)
+            raise
+        if found is None:
+            return self.forward(ids, ctx, mask)
+        rows, distinct, numbers = found
+        if ctx.record:
+            ctx.save(self, distinct)
+        return IndexedRows(rows, numbers)
 
     def backward(self, d_outputs: Tensor, ctx: Context, need_d_inputs: bool = True) -> None:
         ids = ctx.take(self)

@@ -10,6 +10,7 @@ import numpy.typing as npt
 from lstm_native import _core, activations
 from lstm_native.arrays import Shape, positive_int, to_float32, to_step_flags
 from lstm_native.layers.base import Context, Layer, Tensor, get_initializer, require_backward
+from lstm_native.layers.core import IndexedRows
 
 
 class LSTM(Layer):
@@ -34,6 +35,10 @@ class LSTM(Layer):
         unroll: accepted as Keras has it; results are the same.
         zero_output_for_mask: the output of a masked step is zero instead of the output before it.
         use_cudnn: "auto" or False, accepted as Keras has it.
+        checkpoint_steps: in training, the layer keeps its state at every so many time steps only and computes
+            what lies between once more in the backward pass (Chen et al. 2016): memory for
+            time / checkpoint_steps + checkpoint_steps steps instead of all, for about a third more time. All
+            steps are kept by default.
 
     An activation that is a Python callable, or mixes the units of a row (softmax), runs step by step in
     Python and forward only.
@@ -69,9 +74,12 @@ class LSTM(Layer):
         unroll: bool = False,
         zero_output_for_mask: bool = False,
         use_cudnn: bool | str = "auto",
+        checkpoint_steps: int | None = None,
         **kwargs: Any,
     ) -> None:
         units = positive_int(units, "LSTM", "units")
+        if checkpoint_steps is not None:
+            checkpoint_steps = positive_int(checkpoint_steps, "LSTM", "checkpoint_steps")
         if use_cudnn not in ("auto", False):
             raise ValueError(f"LSTM: use_cudnn is {use_cudnn!r}, expected 'auto' or False")
         kwargs.pop("implementation", None)  # how Keras computes, not what
@@ -91,6 +99,7 @@ class LSTM(Layer):
         self.stateful = bool(stateful)
         self.unroll = bool(unroll)
         self.zero_output_for_mask = bool(zero_output_for_mask)
+        self.checkpoint_steps = checkpoint_steps
         self._states: tuple[Tensor, ...] | None = None
         self._native = all(
             name is not None and _core.activation_is_elementwise(name)
@@ -154,6 +163,11 @@ class LSTM(Layer):
             if not _core.activation_is_elementwise(activations.native_name(activation) or ""):
                 name = activations.name_of(activation)
                 raise self.error(f"{argument} is {name}, which works forward only in a recurrent layer")
+
+    @property
+    def takes_indexed_rows(self) -> bool:
+        """Whether `forward` takes `IndexedRows` for the inputs."""
+        return self._native and self.checkpoint_steps is None and type(self).forward is LSTM.forward
 
     # --- state ------------------------------------------------------------------------------------
 
@@ -236,7 +250,7 @@ class LSTM(Layer):
 
     def forward(
         self,
-        inputs: Tensor,
+        inputs: Any,
         ctx: Context,
         mask: Tensor | None = None,
         initial_state: tuple[Tensor, Tensor] | None = None,
@@ -245,7 +259,7 @@ class LSTM(Layer):
         """Outputs, or (outputs, h, c) with `return_state`.
 
         Args:
-            inputs: (batch, time, features).
+            inputs: (batch, time, features), a tensor or `IndexedRows`.
             ctx: the running pass.
             mask: bool (batch, time).
             initial_state: (h, c), each (batch, units).
@@ -259,9 +273,10 @@ class LSTM(Layer):
         elif self.stateful:
             h0, c0 = self._start(inputs.shape[0], ctx)
         if self._native:
+            rows, numbers = inputs if isinstance(inputs, IndexedRows) else (inputs, None)
             outputs, h, c, saved = _core.recurrent_forward(
                 self._packed,
-                inputs,
+                rows,
                 mask,
                 reset,
                 h0,
@@ -270,6 +285,8 @@ class LSTM(Layer):
                 self.go_backwards,
                 self.zero_output_for_mask,
                 ctx.record,
+                numbers,
+                self.checkpoint_steps or 0,
             )
             if ctx.record:
                 ctx.save(self, (saved, initial_state is not None))
