@@ -61,12 +61,14 @@ typedef struct LnRecurrentForward {
     const float* initial_c; /* (B, H) or NULL: zero */
     const float* start_h;   /* (B, H) or NULL: initial_h. The state before step `first` */
     const float* start_c;   /* (B, H) or NULL: initial_c */
-    int32_t go_backwards;   /* step s reads inputs (or index)[:, T-1-s]; everything else is in processed order */
-    float* outputs;         /* (B, T, H), out, or NULL */
-    float* last_output;     /* (B, H), out, or NULL: the output of step T-1; only where outputs is NULL */
-    float* last_h;          /* (B, H), out, or NULL: the state after the last step of the call */
-    float* last_c;          /* (B, H), out, or NULL */
-    void* saved;            /* NULL for inference, else recurrent_saved_bytes bytes for the backward call */
+    int32_t odd_call;     /* 1 in every second call of a stream: it walks over the weights the other way round, so that
+                             caches still hold those which it begins with */
+    int32_t go_backwards; /* step s reads inputs (or index)[:, T-1-s]; everything else is in processed order */
+    float* outputs;       /* (B, T, H), out, or NULL */
+    float* last_output;   /* (B, H), out, or NULL: the output of step T-1; only where outputs is NULL */
+    float* last_h;        /* (B, H), out, or NULL: the state after the last step of the call */
+    float* last_c;        /* (B, H), out, or NULL */
+    void* saved;          /* NULL for inference, else recurrent_saved_bytes bytes for the backward call */
 } LnRecurrentForward;
 
 /* Gradients that come in may be NULL (zero); those that go out may be NULL (not wanted). Written, not added, unless
@@ -144,7 +146,7 @@ typedef struct LnBackend {
     size_t (*recurrent_saved_bytes)(const void* pack, int64_t B, int64_t steps);
     LnStatus (*recurrent_forward)(LnContext*, const void* pack, const LnRecurrentForward*);
     /* One time step (T = 1) of inference in `workspace`, recurrent_step_bytes bytes aligned to a cache line: the same
-     * bits as recurrent_forward. A step that is too small for several threads asks for no memory. */
+     * bits as recurrent_forward. A batch of few rows asks for no memory. */
     size_t (*recurrent_step_bytes)(const void* pack, int64_t B);
     LnStatus (*recurrent_step)(LnContext*, const void* pack, const LnRecurrentForward*, void* workspace);
     LnStatus (*recurrent_backward)(LnContext*, const void* pack, const LnRecurrentBackward*);

@@ -71,6 +71,22 @@ void wait_until(const Condition& condition) noexcept {
     }
 }
 
+// Waits for a member of a team; a wait that is longer than both kStall and `usual` means that it has lost its
+// processor.
+template <class Condition>
+void wait_for_member(const Condition& condition, Clock::duration usual) noexcept {
+    for (int spins = 0; spins < kSpinsBeforeYield; ++spins) {
+        if (condition()) return;
+        pause();
+    }
+    const Clock::time_point start = Clock::now();
+    while (!condition()) sched_yield();
+    const Clock::time_point end = Clock::now();
+    if (end - start <= std::max<Clock::duration>(kStall, usual)) return;
+    const Clock::duration respite = std::min<Clock::duration>(kStallRespite * (end - start), kMostRespite);
+    stalled_until.store((end + respite).time_since_epoch().count());
+}
+
 // --- the gate's word: [open:1][eager:1][wanted:14][joined:16], the caller counted in both ---
 
 constexpr std::uint32_t kOpen = 1u << 31;
@@ -275,9 +291,13 @@ bool Pool::try_run(int want, TeamBody body, void* argument, bool eager) {
         body_ = body;
         argument_ = argument;
         open(want, eager);
-        body(argument, 0, eager ? want : gather());
+        const int formed = eager ? want : gather();
+        const Clock::time_point start = Clock::now();
+        body(argument, 0, formed);
         const int team = close();
-        wait_until([&] { return done_.load(std::memory_order_acquire) == team - 1; });
+        const auto all_done = [&] { return done_.load(std::memory_order_acquire) == team - 1; };
+        // The others' tasks are about as long as the caller's.
+        if (!all_done()) wait_for_member(all_done, 2 * (Clock::now() - start));
     }
     busy_.store(false, std::memory_order_release);
     return true;
@@ -358,17 +378,15 @@ void Barrier::wait(int team) noexcept {
         phase_.store(phase + 1, std::memory_order_release);
         return;
     }
-    const auto released = [&] { return phase_.load(std::memory_order_acquire) != phase; };
-    for (int spins = 0; spins < kSpinsBeforeYield; ++spins) {
-        if (released()) return;
-        pause();
-    }
-    const Clock::time_point start = Clock::now();
-    while (!released()) sched_yield();
-    const Clock::time_point end = Clock::now();
-    if (end - start <= kStall) return;
-    const Clock::duration respite = std::min<Clock::duration>(kStallRespite * (end - start), kMostRespite);
-    stalled_until.store((end + respite).time_since_epoch().count());
+    wait_for_member([&] { return phase_.load(std::memory_order_acquire) != phase; }, Clock::duration::zero());
+}
+
+bool calls_are_dense() noexcept {
+    static std::atomic<Clock::rep> latest{0};
+    if (patient_calls.load(std::memory_order_relaxed)) return true;
+    const Clock::rep now = Clock::now().time_since_epoch().count();
+    const Clock::rep before = latest.exchange(now, std::memory_order_relaxed);
+    return Clock::duration(now - before) < kWorkerSpin && stalled_until.load(std::memory_order_relaxed) < now;
 }
 
 bool Barrier::lately_stalled() noexcept {

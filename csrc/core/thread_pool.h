@@ -63,6 +63,28 @@ void parallel_tasks(std::int64_t tasks, int want, F&& body) {
     run_open_team(want, member);
 }
 
+// As parallel_tasks, for at most 64 tasks that read memory of their own: each thread begins with its share, the same in
+// every call, whose memory its caches still hold, and goes on with what others have not come to.
+template <class F>
+void parallel_home_tasks(std::int64_t tasks, int want, F&& body) {
+    if (tasks < static_cast<std::int64_t>(want)) want = static_cast<int>(tasks);
+    std::atomic<std::uint64_t> claimed{0};
+    auto member = [&](int rank, int) {
+        const std::int64_t first = tasks * rank / want;
+        for (std::int64_t n = 0; n < tasks; ++n) {
+            const std::int64_t i = first + n < tasks ? first + n : first + n - tasks;
+            const std::uint64_t bit = std::uint64_t{1} << i;
+            if ((claimed.load(std::memory_order_relaxed) & bit) != 0) continue;
+            if ((claimed.fetch_or(bit, std::memory_order_relaxed) & bit) == 0) body(i);
+        }
+    };
+    run_open_team(want, member);
+}
+
+// Whether the call before this one was so lately that the workers are still awake, and nobody has lost a processor
+// meanwhile: then even work of some microseconds is worth sharing. Each call of this function counts.
+bool calls_are_dense() noexcept;
+
 // A barrier for the members of one team. Spins for a bounded time, then yields, so that a member that
 // lost its processor is not fought for it.
 class Barrier {

@@ -40,18 +40,53 @@ public:
             const Chunk chunk = plan_.chunk_at(memory, m, args_.saved == nullptr ? plan_.steps : steps);
             begin_chunk(chunk, before, before_steps, rows.begin, m, share);
             const std::int64_t t = args_.first + n * plan_.steps;
-            if (projected == nullptr) project(chunk, rows.begin, m, t, steps, share, input);
-            for (std::int64_t s = 0; s < steps; ++s) step(chunk, rows.begin, m, s, t + s, share, projected);
+            if (projected == nullptr) {
+                block_inputs(pack_, args_, rows.begin, m, t, steps, input);
+                project(chunk, m, steps, share, input);
+            }
+            for (std::int64_t s = 0; s < steps; ++s) {
+                if (reset_rows(chunk, rows.begin, m, s, t + s, share)) share.sync();  // all read the whole h
+                step(chunk, rows.begin, m, s, t + s, share, projected);
+                share.sync();
+            }
             before = chunk;
             before_steps = steps;
         }
-        const std::int64_t slot = before_steps * m * plan_.lanes;
-        write_state(before.h + slot, before.state_stride, rows.begin, m, share, args_.last_h);
-        write_state(before.c + slot, before.state_stride, rows.begin, m, share, args_.last_c);
+        write_states(before, before_steps, rows.begin, m, share);
+    }
+
+    // The one step of a call of one step, for one tile. Up to `threads` threads take its units piece by piece: nobody
+    // waits for another but at the end.
+    void run_step(std::int64_t tile, int threads, float* input, float* chunk_memory) const {
+        const Range rows = plan_.tile_rows(tile);
+        const std::int64_t m = rows.end - rows.begin;
+        const Chunk chunk = plan_.chunk_at(chunk_memory, m, 1);
+        Share whole{};
+        whole.members = 1;
+        whole.blocks = {0, plan_.unit_blocks};
+        begin_chunk(chunk, Chunk{}, 0, rows.begin, m, whole);
+        reset_rows(chunk, rows.begin, m, 0, args_.first, whole);
+        block_inputs(pack_, args_, rows.begin, m, args_.first, 1, input);
+        const auto run_part = [&](const Share& share) {
+            project(chunk, m, 1, share, input);
+            step(chunk, rows.begin, m, 0, args_.first, share, nullptr);
+            write_states(chunk, 1, rows.begin, m, share);
+        };
+        if (threads == 1) return run_part(whole);
+        const std::int64_t pairs = plan_.unit_blocks / 2;
+        const std::int64_t pieces = std::min<std::int64_t>({pairs, 4 * threads, 64});
+        core::parallel_home_tasks(pieces, threads, [&](std::int64_t piece) {
+            const Range part = part_of(pairs, pieces, piece);
+            Share share = whole;
+            share.blocks = {2 * part.begin, 2 * part.end};
+            run_part(share);
+        });
     }
 
 private:
     std::int64_t H() const { return pack_.config.H; }
+    // Steps walk over the weights to and fro.
+    bool is_odd(std::int64_t t) const { return (t + args_.odd_call) % 2 != 0; }
 
     // Slot 0 of the chunk: the state after the chunk before, or the one that the call starts from.
     void begin_chunk(const Chunk& chunk, const Chunk& before, std::int64_t before_steps, std::int64_t row,
@@ -85,16 +120,13 @@ private:
     }
 
     // Gates of the chunk = bias + inputs * kernel, for the member's units.
-    void project(const Chunk& chunk, std::int64_t row, std::int64_t m, std::int64_t t, std::int64_t steps,
-                 const Share& share, float* input) const {
-        const std::int64_t I = pack_.config.I;
+    void project(const Chunk& chunk, std::int64_t m, std::int64_t steps, const Share& share, const float* input) const {
         const std::int64_t rows = steps * m;
-        block_inputs(pack_, args_, row, m, t, steps, input);
         Product p{};
         p.start = Start::bias;
         p.bias = pack_.bias.get();
         p.rows = rows;
-        p.k = I;
+        p.k = pack_.config.I;
         p.a = input;
         p.a_stride = rows * plan_.lanes;
         p.w = pack_.kernel.data.get();
@@ -103,21 +135,19 @@ private:
         p.c_stride = chunk.gates_stride;
         p.pair_begin = share.blocks.begin * pack_.columns.gates / 2;
         p.pair_end = std::min(share.blocks.end * pack_.columns.gates / 2, pack_.columns.pairs());
+        p.descending = is_odd(0);
         table_.product(p);
     }
 
     void step(const Chunk& chunk, std::int64_t row, std::int64_t m, std::int64_t s, std::int64_t t, const Share& share,
               const float* projected) const {
         const std::int64_t slot = s * m * plan_.lanes;
-        const std::uint8_t* control = args_.control == nullptr ? nullptr : args_.control + row * args_.T + t;
-        if (control != nullptr && reset_rows(control, chunk, slot, row, m, share))
-            share.sync();  // all read the whole h
         CellStep c{};
         c.rows = m;
         c.units = H();
         c.block_begin = share.blocks.begin;
         c.block_end = std::min(share.blocks.end, core::ceil_div(H(), plan_.lanes));
-        c.descending = t % 2 != 0;
+        c.descending = is_odd(t);
         c.training = args_.saved != nullptr;
         c.activation = pack_.config.activation;
         c.recurrent_activation = pack_.config.recurrent_activation;
@@ -131,7 +161,7 @@ private:
         c.c_in = chunk.c + slot;
         c.c_out = chunk.c + slot + m * plan_.lanes;
         c.h_in_stride = c.h_out_stride = c.c_in_stride = c.c_out_stride = chunk.state_stride;
-        c.control = control;
+        c.control = args_.control == nullptr ? nullptr : args_.control + row * args_.T + t;
         c.control_stride = args_.T;
         if (args_.outputs != nullptr) {
             c.out = args_.outputs + (row * args_.T + t) * H();
@@ -141,20 +171,29 @@ private:
             c.out_stride = H();
         }
         table_.lstm_step(c);
-        share.sync();
     }
 
     // Puts the initial state into the rows that are reset before this step; true when there was one.
-    bool reset_rows(const std::uint8_t* control, const Chunk& chunk, std::int64_t slot, std::int64_t row,
-                    std::int64_t m, const Share& share) const {
+    bool reset_rows(const Chunk& chunk, std::int64_t row, std::int64_t m, std::int64_t s, std::int64_t t,
+                    const Share& share) const {
+        if (args_.control == nullptr) return false;
+        const std::int64_t slot = s * m * plan_.lanes;
         bool any = false;
         for (std::int64_t r = 0; r < m; ++r) {
-            if ((control[r * args_.T] & LN_RESET) == 0) continue;
+            if ((args_.control[(row + r) * args_.T + t] & LN_RESET) == 0) continue;
             any = true;
             load_state(args_.initial_h, row + r, 1, share, chunk.h + slot + r * plan_.lanes, chunk.state_stride);
             load_state(args_.initial_c, row + r, 1, share, chunk.c + slot + r * plan_.lanes, chunk.state_stride);
         }
         return any;
+    }
+
+    // The state after `steps` steps of the chunk, for the caller.
+    void write_states(const Chunk& chunk, std::int64_t steps, std::int64_t row, std::int64_t m,
+                      const Share& share) const {
+        const std::int64_t slot = steps * m * plan_.lanes;
+        write_state(chunk.h + slot, chunk.state_stride, row, m, share, args_.last_h);
+        write_state(chunk.c + slot, chunk.state_stride, row, m, share, args_.last_c);
     }
 
     void write_state(const float* from, std::int64_t stride, std::int64_t row, std::int64_t m, const Share& share,
@@ -194,25 +233,30 @@ std::size_t recurrent_saved_bytes(const void* pack, std::int64_t B, std::int64_t
     return static_cast<std::size_t>(core::checked_mul(plan.saved_floats(), sizeof(float)));
 }
 
+namespace {
+void run_sequence(const RecurrentPack& pack, const LnRecurrentForward& args, const RecurrentPlan& plan, int want) {
+    const Forward forward(pack, args, plan);
+    core::Block<float> projected;
+    if (args.index != nullptr) {
+        projected = core::allocate_array<float>(static_cast<std::size_t>(indexed_floats(plan, args)));
+        project_rows(pack, plan, args, want, projected.get());
+    }
+    const std::int64_t input = forward.input_floats();
+    const std::int64_t chunk = args.saved == nullptr ? plan.chunk_floats(plan.largest_tile(), plan.steps) : 0;
+    const core::Block<float> memory = core::allocate_array<float>(static_cast<std::size_t>(want * (input + chunk)));
+    float* const inputs = memory.get();
+    float* const chunks = inputs + want * input;
+    run_tiles(plan, pack, want, [&](std::int64_t tile, const Share& share) {
+        forward.run_tile(tile, share, inputs + share.rank * input, chunks + share.group * chunk, projected.get());
+    });
+}
+}  // namespace
+
 LnStatus recurrent_forward(LnContext* context, const void* opaque, const LnRecurrentForward* args) {
     return guarded(context, [&] {
         const RecurrentPack& pack = *static_cast<const RecurrentPack*>(opaque);
         const RecurrentPlan plan(pack, args->B, args->steps);
-        const Forward forward(pack, *args, plan);
-        const int want = recurrent_threads(*context, plan, pack);
-        core::Block<float> projected;
-        if (args->index != nullptr) {
-            projected = core::allocate_array<float>(static_cast<std::size_t>(indexed_floats(plan, *args)));
-            project_rows(pack, plan, *args, want, projected.get());
-        }
-        const std::int64_t input = forward.input_floats();
-        const std::int64_t chunk = args->saved == nullptr ? plan.chunk_floats(plan.largest_tile(), plan.steps) : 0;
-        const core::Block<float> memory = core::allocate_array<float>(static_cast<std::size_t>(want * (input + chunk)));
-        float* const inputs = memory.get();
-        float* const chunks = inputs + want * input;
-        run_tiles(plan, pack, want, [&](std::int64_t tile, const Share& share) {
-            forward.run_tile(tile, share, inputs + share.rank * input, chunks + share.group * chunk, projected.get());
-        });
+        run_sequence(pack, *args, plan, recurrent_threads(*context, plan, pack));
     });
 }
 
@@ -226,21 +270,16 @@ std::size_t recurrent_step_bytes(const void* opaque, std::int64_t B) {
 }
 
 LnStatus recurrent_step(LnContext* context, const void* opaque, const LnRecurrentForward* args, void* workspace) {
-    bool shared = false;
-    const LnStatus status = guarded(context, [&] {
+    return guarded(context, [&] {
         const RecurrentPack& pack = *static_cast<const RecurrentPack*>(opaque);
         const RecurrentPlan plan(pack, args->B, 1);
-        shared = recurrent_threads(*context, plan, pack) > 1;
-        if (shared) return;
+        const int threads = recurrent_threads(*context, plan, pack);
+        if (threads > 1 && plan.tiles > 1) return run_sequence(pack, *args, plan, threads);
         const Forward forward(pack, *args, plan);
-        Share share{};
-        share.members = 1;
-        share.blocks = {0, plan.unit_blocks};
         float* const input = static_cast<float*>(workspace);
         float* const chunk = input + forward.input_floats();
-        for (std::int64_t tile = 0; tile < plan.tiles; ++tile) forward.run_tile(tile, share, input, chunk);
+        for (std::int64_t tile = 0; tile < plan.tiles; ++tile) forward.run_step(tile, threads, input, chunk);
     });
-    return shared ? recurrent_forward(context, opaque, args) : status;
 }
 
 }  // namespace lstm_native::cpu

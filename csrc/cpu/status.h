@@ -6,6 +6,7 @@
 #include <new>
 
 #include "backend/backend.h"
+#include "core/thread_pool.h"
 
 namespace lstm_native::cpu {
 
@@ -23,11 +24,14 @@ LnStatus guarded(LnContext* context, F&& body) {
     }
 }
 
-// Multiply-adds below which a call stays on its caller's thread: waking a sleeping worker costs about as much.
+// Multiply-adds below which a call stays on its caller's thread: waking a sleeping worker costs about as much; and
+// where the workers are awake.
 inline constexpr double kParallelWork = 2e6;
+inline constexpr double kDenseParallelWork = 1e5;
 
 inline int threads_for(const LnContext& context, double multiply_adds) {
-    return multiply_adds < kParallelWork ? 1 : context.num_threads;
+    if (context.num_threads == 1 || multiply_adds < kDenseParallelWork) return 1;
+    return multiply_adds >= kParallelWork || core::calls_are_dense() ? context.num_threads : 1;
 }
 
 }  // namespace lstm_native::cpu

@@ -119,6 +119,7 @@ public:
         LnRecurrentForward forward{};
         forward.B = rows_;
         forward.T = forward.steps = 1;
+        forward.odd_call = now_;
         forward.inputs = step.values;
         forward.initial_h = states_[now_].h.data<float>();
         forward.initial_c = states_[now_].c.data<float>();

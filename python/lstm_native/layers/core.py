@@ -170,21 +170,26 @@ class Embedding(Layer):
         if type(inputs) is Tensor and inputs.dtype == "int32":
             return inputs
         given = to_numpy(inputs, self.label(), "input")
-        if given.dtype == np.int32:
+        try:
             return _core.as_tensor(given, "int32")
+        except ValueError:
+            self._refuse(given)  # says which layer and where
+            raise
+
+    def _refuse(self, given: npt.NDArray[Any]) -> None:
+        """Raises ValueError for the first number that is no id."""
         with np.errstate(invalid="ignore"):
-            ids = given.astype(np.int32)
-        changed = ids != given
+            changed = given.astype(np.int32) != given
         if changed.any():
             where = tuple(int(i) for i in np.argwhere(changed)[0])
             if given.dtype.kind == "f" and not float(given[where]).is_integer():
                 raise self.error(f"input{_index(where)} is {given[where]}, expected whole numbers")
             raise self._bad_id(given[where], where)
-        return _core.as_tensor(ids, "int32")
 
     def check_values(self, inputs: Tensor) -> None:
         ids = inputs.numpy()
-        if ids.size and (ids.min() < 0 or ids.max() >= self.input_dim):
+        # A negative id is a large one without its sign.
+        if ids.size and ids.view(np.uint32).max() >= self.input_dim:
             where = tuple(int(i) for i in np.argwhere((ids < 0) | (ids >= self.input_dim))[0])
             raise self._bad_id(ids[where], where)
 
