@@ -19,7 +19,6 @@ from lstm_native.layers.base import (
     structure_version,
 )
 from lstm_native.layers.core import ActivationAtEnd, Embedding, InputLayer
-from lstm_native.layers.recurrent import LSTM
 from lstm_native.naming import snake_case
 from lstm_native.streaming import Stream
 from lstm_native.summary import print_summary
@@ -113,7 +112,7 @@ class Sequential(Trainer):
             raise self.error(f"a layer called {layer.name!r} is there already, names must differ")
         if isinstance(layer, InputLayer) and self._layers:
             raise self.error("Input must be the first item and there can be one only")
-        if layer is self or (isinstance(layer, Sequential) and layer.holds(self)):
+        if layer is self or _holds(layer, self):
             raise self.error("add got a model that would hold itself")
         with self.not_training("add"):
             before = list(self._layers), self._build_shape, self.built
@@ -130,11 +129,8 @@ class Sequential(Trainer):
                 structure_changed()
                 raise
 
-    def holds(self, layer: Layer) -> bool:
-        """Whether `layer` is a part of this model, of whatever depth."""
-        return any(
-            part is layer or (isinstance(part, Sequential) and part.holds(layer)) for part in self._layers
-        )
+    def held_layers(self) -> Sequence[Layer]:
+        return self._layers
 
     def pop(self, rebuild: bool = True) -> Layer:
         """Removes the last layer and returns it; the others keep their weights.
@@ -419,7 +415,7 @@ class Sequential(Trainer):
         for layer in self._layers:
             layer.trainable = self._trainable
 
-    def _named_variables(self) -> dict[str, Variable]:
+    def named_variables(self) -> dict[str, Variable]:
         """Variables by a name that depends on the model's structure alone, as files need it."""
         if not self.built:
             raise self.error("the model has no weights before it is built: call build(input_shape) first")
@@ -429,8 +425,8 @@ class Sequential(Trainer):
             kind = snake_case(type(layer).__name__)
             count = counts.get(kind, 0)
             counts[kind] = count + 1
-            for variable in layer.variables:
-                named[f"{kind}_{count}/{variable.name}" if count else f"{kind}/{variable.name}"] = variable
+            for name, variable in layer.named_variables().items():
+                named[f"{kind}_{count}/{name}" if count else f"{kind}/{name}"] = variable
         return named
 
     def save_weights(self, filepath: str | os.PathLike[str], overwrite: bool = True) -> None:
@@ -442,7 +438,7 @@ class Sequential(Trainer):
             filepath: the file.
             overwrite: False raises FileExistsError when the file is there.
         """
-        tensors = {name: variable.numpy() for name, variable in self._named_variables().items()}
+        tensors = {name: variable.numpy() for name, variable in self.named_variables().items()}
         if not overwrite and os.path.exists(filepath):
             raise FileExistsError(
                 f"{self.label()}: save_weights found {os.fspath(filepath)!r}, overwrite=False"
@@ -458,7 +454,7 @@ class Sequential(Trainer):
         Raises:
             ValueError: the file is damaged, or its weights are not those of this model.
         """
-        variables = self._named_variables()
+        variables = self.named_variables()
         tensors, _ = saving.read_safetensors(filepath)
         missing = sorted(variables.keys() - tensors.keys())
         extra = sorted(tensors.keys() - variables.keys())
@@ -476,11 +472,15 @@ class Sequential(Trainer):
             variable.assign(tensor)
 
 
+def _holds(layer: Layer, sought: Layer) -> bool:
+    """Whether `sought` is a part of `layer`, of whatever depth."""
+    return any(part is sought or _holds(part, sought) for part in layer.held_layers())
+
+
 def _forward_into(layer: Layer, following: Layer | None) -> Any:
     """The method that computes what `following` is fed with."""
     if (
-        isinstance(following, LSTM)
-        and following.takes_indexed_rows
+        getattr(following, "takes_indexed_rows", False)
         and isinstance(layer, Embedding)
         and type(layer).forward is Embedding.forward
     ):

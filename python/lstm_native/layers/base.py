@@ -7,7 +7,7 @@ import math
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -108,6 +108,14 @@ class Layer:
     neutral_arguments: ClassVar[dict[str, Any]] = {}
     # Attributes that copies and pickles leave out; `make_uncopied` makes them anew.
     uncopied: ClassVar[tuple[str, ...]] = ()
+    # What the constructor was called with, for `clone_layer`.
+    _arguments: tuple[tuple[Any, ...], dict[str, Any]]
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+        layer = super().__new__(cls)
+        kwargs.pop("weights", None)  # values, not configuration; they may be large
+        layer._arguments = args, kwargs
+        return layer
 
     def __init__(
         self,
@@ -182,6 +190,14 @@ class Layer:
 
     def reset_state(self) -> None:
         """Forgets the state of a stateful layer; nothing to do for others."""
+
+    def held_layers(self) -> Sequence[Layer]:
+        """The layers inside this one, for wrappers and models."""
+        return ()
+
+    def named_variables(self) -> dict[str, Variable]:
+        """All variables, by names that depend on the structure of the layer alone, as files need them."""
+        return {variable.name: variable for variable in self.variables}
 
     def make_uncopied(self) -> None:
         """Makes the attributes listed in `uncopied` (locks, packed weights) from the others."""
@@ -353,7 +369,7 @@ class Layer:
 @contextmanager
 def restored_on_error(layers: Sequence[Layer]) -> Iterator[None]:
     """Puts every attribute of `layers` back when the body fails: a failed build leaves no trace."""
-    before = [(layer, layer.__dict__.copy(), list(layer._variables)) for layer in layers]
+    before = [(layer, layer.__dict__.copy(), list(layer._variables)) for layer in _with_held(layers)]
     try:
         yield
     except BaseException:
@@ -362,6 +378,39 @@ def restored_on_error(layers: Sequence[Layer]) -> Iterator[None]:
             layer.__dict__.update(attributes)
             layer._variables = variables
         raise
+
+
+def _with_held(layers: Sequence[Layer]) -> Iterator[Layer]:
+    for layer in layers:
+        yield layer
+        yield from _with_held(layer.held_layers())
+
+
+def clone_layer(layer: Layer, **changes: Any) -> Layer:
+    """A new layer like `layer`, with weights of its own: its constructor's arguments, but for `changes`.
+
+    Layers and initializers among the arguments are made anew too.
+
+    Raises:
+        TypeError: the constructor does not take an argument of `changes`.
+    """
+    import inspect  # not at the top: it costs, and few programs come here
+
+    args, kwargs = layer._arguments
+    names = list(inspect.signature(layer.__init__).parameters)  # type: ignore[misc]
+    given = dict(zip(names, args, strict=False)) | kwargs
+    clone: Layer = type(layer)(**{name: _made_anew(value) for name, value in given.items()} | changes)
+    return clone
+
+
+def _made_anew(value: Any) -> Any:
+    if isinstance(value, Layer):
+        return clone_layer(value)
+    if isinstance(value, initializers.Initializer):
+        return type(value)(**value.get_config())  # with another seed, where none was given
+    if isinstance(value, list | tuple):
+        return type(value)(_made_anew(item) for item in value)
+    return value
 
 
 def empty_outputs(shape: Any) -> Any:
