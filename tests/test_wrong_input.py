@@ -492,7 +492,7 @@ def test_models_without_layers_and_with_double_names() -> None:
             call(Sequential())
     with pytest.raises(ValueError, match="pop from a model without layers"):
         Sequential().pop()
-    with pytest.raises(ValueError, match="a layer called 'a' is there already"):
+    with pytest.raises(ValueError, match="a layer called 'a' is there"):
         Sequential([Dense(1, name="a"), Dense(1, name="a")])
     with pytest.raises(ValueError, match="Input must be the first item"):
         Sequential([Dense(1), Input((3,))])

@@ -93,6 +93,10 @@ class Sequential(Trainer):
             else list(self._layers)
         )
 
+    @layers.setter
+    def layers(self, _: Any) -> None:
+        raise AttributeError(f"{self.label()}: layers cannot be set. Use `add()` and `pop()` to change them")
+
     def add(self, layer: Layer, rebuild: bool = True) -> None:
         """Appends a layer; a model whose input shape is known builds it at once.
 
@@ -109,9 +113,11 @@ class Sequential(Trainer):
         if not isinstance(layer, Layer):
             raise TypeError(f"{self.label()}: add got a {type(layer).__name__}, expected a layer")
         if any(other.name == layer.name and other is not layer for other in self._layers):
-            raise self.error(f"a layer called {layer.name!r} is there already, names must differ")
+            raise self.error(f"a layer called {layer.name!r} is there, layers should have unique names")
         if isinstance(layer, InputLayer) and self._layers:
-            raise self.error("Input must be the first item and there can be one only")
+            if not isinstance(self._layers[0], InputLayer):
+                raise self.error("Input must be the first item")
+            raise self._configured(f"add got a second Input of shape {layer.batch_shape}")
         if layer is self or _holds(layer, self):
             raise self.error("add got a model that would hold itself")
         with self.not_training("add"):
@@ -178,6 +184,10 @@ class Sequential(Trainer):
             input_shape: shape of the inputs with the batch axis; not needed after an `Input`.
         """
         if self.built:
+            if input_shape is not None and isinstance(self._layers[0], InputLayer):
+                given = to_shape(input_shape, self.label(), "input_shape")
+                if given[1:] != self._layers[0].batch_shape[1:]:
+                    raise self._configured(f"build got input_shape {given}")
             return
         if not self.layers:
             raise self.error("the model has no layers, add some first")
@@ -196,6 +206,10 @@ class Sequential(Trainer):
             self._build_shape = first.batch_shape if isinstance(first, InputLayer) else (None, *shape[1:])
             self.built = True
             structure_changed()
+
+    def _configured(self, message: str) -> ValueError:
+        shape = self._layers[0].batch_shape  # type: ignore[attr-defined]
+        return self.error(f"{message}, but the model has already been configured for inputs of shape {shape}")
 
     def compute_output_shape(self, input_shape: Any) -> Any:
         """Shape of the outputs for inputs of `input_shape` (batch axis included, None where unknown).
