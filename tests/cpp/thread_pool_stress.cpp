@@ -18,10 +18,14 @@ namespace {
 std::atomic<int> wrong{0};
 
 void claim_tasks(int want) {
-    std::vector<std::atomic<int>> runs(50);
-    core::parallel_tasks(50, want, [&](std::int64_t task) { runs[static_cast<std::size_t>(task)].fetch_add(1); });
-    for (const std::atomic<int>& count : runs)
-        if (count.load() != 1) ++wrong;
+    for (const int tasks : {1, 50, 64}) {
+        std::vector<std::atomic<int>> runs(static_cast<std::size_t>(tasks));
+        const auto run = [&](std::int64_t task) { runs[static_cast<std::size_t>(task)].fetch_add(1); };
+        core::parallel_tasks(tasks, want, run);
+        core::parallel_home_tasks(tasks, want, run);
+        for (const std::atomic<int>& count : runs)
+            if (count.load() != 2) ++wrong;
+    }
 }
 
 // Every member sees what all others wrote before the barrier. Plain ints: the barrier alone orders them.
