@@ -391,16 +391,19 @@ def loss(
     y_pred: Array,
     row_weights: Array | None = None,
     from_logits: bool = False,
-    label_smoothing: float = 0.0,
+    parameter: float = 0.0,
 ) -> tuple[Array, Array]:
-    """Loss of every row (all axes but the last) and the gradient of sum(row_weights * rows)."""
+    """Loss of every row (all axes but the last) and the gradient of sum(row_weights * rows).
+
+    `parameter` is the label smoothing of the binary and categorical cross-entropy and the delta of "huber".
+    """
     p = f64(y_pred)
     n = p.shape[-1]
     if name == "binary_crossentropy":
-        t = f64(y_true) * (1.0 - label_smoothing) + 0.5 * label_smoothing
+        t = f64(y_true) * (1.0 - parameter) + 0.5 * parameter
         rows, gradient = _binary_crossentropy(t, p, from_logits)
     elif name == "categorical_crossentropy":
-        t = f64(y_true) * (1.0 - label_smoothing) + label_smoothing / n
+        t = f64(y_true) * (1.0 - parameter) + parameter / n
         rows, gradient = _categorical_crossentropy(t, p, from_logits)
     elif name == "sparse_categorical_crossentropy":
         rows, gradient = _categorical_crossentropy(np.eye(n)[y_true], p, from_logits)
@@ -410,6 +413,21 @@ def loss(
     elif name == "mean_absolute_error":
         difference = p - f64(y_true)
         rows, gradient = np.abs(difference).mean(axis=-1), np.sign(difference) / n
+    elif name == "huber":
+        difference = p - f64(y_true)
+        size = np.abs(difference)
+        values = np.where(size <= parameter, 0.5 * size**2, parameter * (size - 0.5 * parameter))
+        rows, gradient = values.mean(axis=-1), np.clip(difference, -parameter, parameter) / n
+    elif name == "log_cosh":
+        difference = p - f64(y_true)
+        # cosh x = 1 + 2 sinh(x / 2)^2 keeps the digits of small differences; cosh of large ones overflows.
+        near = np.log1p(2.0 * np.sinh(0.5 * np.clip(difference, -1.0, 1.0)) ** 2)
+        far = np.logaddexp(difference, -difference) - np.log(2.0)
+        values = np.where(np.abs(difference) < 1.0, near, far)
+        rows, gradient = values.mean(axis=-1), np.tanh(difference) / n
+    elif name == "kl_divergence":
+        t, q = np.clip(f64(y_true), CLIP_LOW, 1.0), np.clip(p, CLIP_LOW, 1.0)
+        rows, gradient = (t * np.log(t / q)).sum(axis=-1), np.where(p == q, -t / q, 0.0)
     else:
         raise ValueError(f"loss: unknown name {name!r}")
     if row_weights is not None:
@@ -417,12 +435,14 @@ def loss(
     return rows, gradient
 
 
+# Of predictions that may be any number; the others take probabilities, or logits.
+REGRESSION_LOSSES = ("mean_squared_error", "mean_absolute_error", "huber", "log_cosh")
 LOSSES = (
     "binary_crossentropy",
     "categorical_crossentropy",
     "sparse_categorical_crossentropy",
-    "mean_squared_error",
-    "mean_absolute_error",
+    "kl_divergence",
+    *REGRESSION_LOSSES,
 )
 
 # --- optimizers ---------------------------------------------------------------------------------

@@ -27,7 +27,13 @@ from native_support import (
 LOSS_TOLERANCE = 3e-6
 
 
-SMOOTHED = ("binary_crossentropy", "categorical_crossentropy")
+LOGIT_LOSSES = [name for name in ref.LOSSES if "crossentropy" in name]
+# What the one parameter of a loss may be.
+PARAMETERS = {
+    "binary_crossentropy": [0.0, 0.1, 0.5],
+    "categorical_crossentropy": [0.0, 0.1, 0.5],
+    "huber": [0.01, 1.0, 3.5],
+}
 
 
 def dtype_of(name: str) -> str:
@@ -40,7 +46,7 @@ def native_loss(
     y_pred: Array,
     weights: Array | None = None,
     from_logits: bool = False,
-    smoothing: float = 0.0,
+    parameter: float = 0.0,
 ) -> tuple[Array, Array]:
     arguments = (
         name,
@@ -48,7 +54,7 @@ def native_loss(
         tensor(y_pred),
         optional_tensor(weights),
         from_logits,
-        smoothing,
+        parameter,
     )
     rows, gradient = _core.loss(*arguments, True)
     assert gradient is not None
@@ -61,6 +67,9 @@ def native_loss(
 def labels(rng: np.random.Generator, name: str, shape: tuple[int, ...]) -> Array:
     if name == "sparse_categorical_crossentropy":
         return rng.integers(0, shape[-1], size=shape[:-1]).astype(np.int32)
+    if name == "kl_divergence":
+        share = rng.uniform(size=shape)
+        return f32(share / share.sum(axis=-1, keepdims=True))
     if name == "categorical_crossentropy":
         return np.eye(shape[-1], dtype=np.float32)[rng.integers(0, shape[-1], size=shape[:-1])]
     if name == "binary_crossentropy":
@@ -78,29 +87,27 @@ def test_random(name: str, from_logits: bool, data: st.DataObject) -> None:
         *tuple(data.draw(st.lists(st.integers(1, 12), min_size=0, max_size=2))),
         data.draw(st.integers(1, 60)),
     )
-    smoothing = data.draw(st.sampled_from([0.0, 0.1, 0.5])) if name in SMOOTHED else 0.0
+    parameter = data.draw(st.sampled_from(PARAMETERS.get(name, [0.0])))
     weights = f32(rng.uniform(0.0, 3.0, size=shape[:-1])) if data.draw(st.booleans()) else None
     y_true = labels(rng, name, shape)
-    if from_logits or name.startswith("mean"):
+    if name in ref.REGRESSION_LOSSES or (from_logits and name in LOGIT_LOSSES):
         y_pred = f32(rng.normal(size=shape) * 4.0)
     else:
         y_pred = f32(rng.uniform(0.01, 0.99, size=shape))
-    rows, gradient = ref.loss(name, y_true, y_pred, weights, from_logits, smoothing)
+    rows, gradient = ref.loss(name, y_true, y_pred, weights, from_logits, parameter)
     for isa in _core.available_isas():
         with using_isa(isa):
-            got_rows, got_gradient = native_loss(name, y_true, y_pred, weights, from_logits, smoothing)
+            got_rows, got_gradient = native_loss(name, y_true, y_pred, weights, from_logits, parameter)
         assert got_rows.shape == rows.shape
         assert got_gradient.shape == gradient.shape
-        # The categorical ones work on shifted logits (up to 30 apart) or logs (up to 5): the error is theirs.
-        scale = np.maximum(np.abs(rows), 10.0 if "categorical" in name else 0.1)
+        # The categorical ones work on shifted logits (up to 30 apart) or logs (up to 5), and terms of the divergence
+        # (up to 10) cancel: the error is theirs.
+        scale = np.maximum(np.abs(rows), 10.0 if "categorical" in name or name == "kl_divergence" else 0.1)
         np.testing.assert_array_less(np.abs(got_rows - rows), LOSS_TOLERANCE * scale, err_msg=isa)
         bound = LOSS_TOLERANCE * np.maximum(np.abs(gradient), np.abs(gradient).max(axis=-1, keepdims=True))
         # A probability minus a label cancels: 4 u of their size is left.
         remainder = 4 * UNIT_ROUNDOFF * (1.0 if weights is None else weights[..., None])
         assert np.all(np.abs(got_gradient - gradient) <= bound + remainder), isa
-
-
-LOGIT_LOSSES = [name for name in ref.LOSSES if "crossentropy" in name]
 
 
 @pytest.mark.parametrize("name", LOGIT_LOSSES)
@@ -141,7 +148,8 @@ def test_small_binary_losses_keep_their_digits(isa: str) -> None:
 def test_nan_stays_in_its_row(isa: str, name: str) -> None:
     y_pred = f32(np.full((5, 4), 0.25))
     y_pred[2, 1] = np.nan
-    rows, gradient = native_loss(name, labels(np.random.default_rng(2), name, (5, 4)), y_pred)
+    y_true = labels(np.random.default_rng(2), name, (5, 4))
+    rows, gradient = native_loss(name, y_true, y_pred, parameter=PARAMETERS.get(name, [0.0])[0])
     np.testing.assert_array_equal(np.isnan(rows), [False, False, True, False, False])
     assert np.isnan(gradient[2]).any()
     assert np.isfinite(gradient[[0, 1, 3, 4]]).all()
@@ -150,17 +158,59 @@ def test_nan_stays_in_its_row(isa: str, name: str) -> None:
 def test_zero_weights_and_empty_batches(isa: str) -> None:
     for name in ref.LOSSES:
         y_true = labels(np.random.default_rng(3), name, (3, 4))
-        _, gradient = native_loss(name, y_true, f32(np.full((3, 4), 0.3)), np.zeros(3))
+        parameter = PARAMETERS.get(name, [0.0])[0]
+        _, gradient = native_loss(name, y_true, f32(np.full((3, 4), 0.3)), np.zeros(3), parameter=parameter)
         np.testing.assert_array_equal(gradient, 0.0)
-        rows, gradient = native_loss(name, y_true[:0], np.zeros((0, 4)))
+        rows, gradient = native_loss(name, y_true[:0], np.zeros((0, 4)), parameter=parameter)
         assert rows.shape == (0,)
         assert gradient.shape == (0, 4)
+
+
+@pytest.mark.parametrize("columns", [1, 5])
+def test_log_cosh_keeps_the_digits_of_any_difference(isa: str, columns: int) -> None:
+    """Small differences are half their squares, not a rounded zero; large ones do not overflow."""
+    size = np.concatenate([np.geomspace(1e-15, 0.8, 400), np.linspace(0.8, 1.0, 400), np.geomspace(1.0, 3e37, 400)])
+    y_pred = f32(np.concatenate([size, -size]).reshape(-1, 1))
+    expected, gradient = ref.loss("log_cosh", np.zeros(y_pred.shape), y_pred)
+    y_pred = np.repeat(y_pred, columns, axis=1)
+    got, got_gradient = native_loss("log_cosh", np.zeros(y_pred.shape), y_pred)
+    # tanh to 2.6 ULP twice, 1 - tanh (down to 0.3, so its error triples), log1p to 2 and a few roundings.
+    np.testing.assert_allclose(got, expected, rtol=24 * UNIT_ROUNDOFF, atol=1e-30)
+    np.testing.assert_allclose(got_gradient[:, 0] * columns, gradient[:, 0], rtol=8 * UNIT_ROUNDOFF, atol=1e-30)
+
+
+def test_huber_is_smooth_at_delta(isa: str) -> None:
+    delta = np.float32(0.75)
+    y_pred = f32([[0.75], [np.nextafter(delta, np.float32(1))], [-0.75], [0.0], [np.inf], [-np.inf]])
+    rows, gradient = native_loss("huber", np.zeros((6, 1)), y_pred, parameter=0.75)
+    np.testing.assert_allclose(rows, [0.28125, 0.28125, 0.28125, 0.0, np.inf, np.inf], rtol=1e-6)
+    np.testing.assert_array_equal(gradient[:, 0], f32([0.75, 0.75, -0.75, 0.0, 0.75, -0.75]))
+
+
+def test_divergence_of_zeros_is_finite(isa: str) -> None:
+    """Labels and predictions are clipped to [1e-7, 1]; a clipped prediction has no gradient."""
+    y_true, y_pred = f32([[0.0, 1.0], [1.0, 0.0], [0.0, 1.0]]), f32([[0.0, 1.0], [0.0, 1.0], [-0.5, 1.5]])
+    rows, gradient = ref.loss("kl_divergence", y_true, y_pred)
+    got, got_gradient = native_loss("kl_divergence", y_true, y_pred)
+    np.testing.assert_allclose(got, rows, rtol=1e-6, atol=1e-6)
+    np.testing.assert_allclose(got_gradient, gradient, rtol=1e-6)
+    assert not got_gradient[2].any()
 
 
 def test_wrong_arguments_of_loss() -> None:
     y = tensor(np.zeros((2, 3)))
     with pytest.raises(ValueError, match="hinge"):
         _core.loss("hinge", y, y, None, False, 0.0, True)
+    for name, parameter in (
+        ("mean_squared_error", 0.5),
+        ("binary_crossentropy", 1.5),
+        ("huber", 0.0),
+        ("huber", -1.0),
+        ("huber", np.inf),
+        ("huber", np.nan),
+    ):
+        with pytest.raises(ValueError, match=f"{name}: .* is {parameter:g}, expected"):
+            _core.loss(name, y, y, None, False, parameter, True)
     with pytest.raises(ValueError, match=r"\("):
         _core.loss("mean_squared_error", tensor(np.zeros((2, 4))), y, None, False, 0.0, True)
     with pytest.raises(ValueError, match=r"\("):

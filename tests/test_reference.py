@@ -203,10 +203,10 @@ def test_dense_and_embedding_gradients() -> None:
 
 
 @pytest.mark.parametrize("weighted", [False, True])
-@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+@pytest.mark.parametrize("parameter", [0.0, 0.1])
 @pytest.mark.parametrize("from_logits", [False, True])
 @pytest.mark.parametrize("name", ref.LOSSES)
-def test_loss_gradients(name: str, from_logits: bool, smoothing: float, weighted: bool) -> None:
+def test_loss_gradients(name: str, from_logits: bool, parameter: float, weighted: bool) -> None:
     rng = np.random.default_rng(8)
     y_pred = rng.normal(size=(2, 3, 4)) if from_logits else rng.uniform(0.1, 0.9, size=(2, 3, 4))
     y_true: Array = rng.uniform(size=(2, 3, 4))
@@ -215,10 +215,10 @@ def test_loss_gradients(name: str, from_logits: bool, smoothing: float, weighted
     weights = rng.uniform(0.5, 2.0, size=(2, 3)) if weighted else None
 
     def total() -> float:
-        rows, _ = ref.loss(name, y_true, y_pred, None, from_logits, smoothing)
+        rows, _ = ref.loss(name, y_true, y_pred, None, from_logits, parameter)
         return float(rows.sum() if weights is None else (rows * weights).sum())
 
-    assert_gradient(ref.loss(name, y_true, y_pred, weights, from_logits, smoothing)[1], total, y_pred)
+    assert_gradient(ref.loss(name, y_true, y_pred, weights, from_logits, parameter)[1], total, y_pred)
 
 
 def test_loss_values_by_hand() -> None:
@@ -240,6 +240,13 @@ def test_loss_values_by_hand() -> None:
     np.testing.assert_allclose(rows, [2.0])
     rows, _ = ref.loss("mean_absolute_error", np.array([[1.0, 2.0]]), np.array([[3.0, 2.0]]))
     np.testing.assert_allclose(rows, [1.0])
+    # Quadratic up to delta, then a straight line.
+    rows, _ = ref.loss("huber", np.array([[1.0, 2.0]]), np.array([[1.1, 4.0]]), parameter=0.5)
+    np.testing.assert_allclose(rows, [(0.5 * 0.1**2 + 0.5 * (2.0 - 0.25)) / 2])
+    rows, _ = ref.loss("log_cosh", np.array([[0.0, 1.0]]), np.array([[0.3, -4.0]]))
+    np.testing.assert_allclose(rows, [(np.log(np.cosh(0.3)) + np.log(np.cosh(5.0))) / 2])
+    rows, _ = ref.loss("kl_divergence", np.array([[0.4, 0.6]]), np.array([[0.8, 0.2]]))
+    np.testing.assert_allclose(rows, [0.4 * np.log(0.5) + 0.6 * np.log(3.0)])
     with pytest.raises(ValueError, match="hinges"):
         ref.loss("hinges", np.zeros((1, 1)), np.zeros((1, 1)))
 

@@ -96,18 +96,22 @@ typedef enum LnLoss {
     LN_CATEGORICAL_CROSSENTROPY = 1,
     LN_SPARSE_CATEGORICAL_CROSSENTROPY = 2,
     LN_MEAN_SQUARED_ERROR = 3,
-    LN_MEAN_ABSOLUTE_ERROR = 4
+    LN_MEAN_ABSOLUTE_ERROR = 4,
+    LN_HUBER = 5,
+    LN_LOG_COSH = 6,
+    LN_KL_DIVERGENCE = 7
 } LnLoss;
 
 typedef struct LnLossArgs {
     int32_t loss;
     int32_t from_logits;
-    float label_smoothing;
+    float parameter;          /* label smoothing of the cross-entropies, delta of Huber */
     int64_t M, N;             /* rows, columns of the prediction */
     const void* y_true;       /* (M, N) float32; sparse: (M) int32, in [0, N) */
     const float* y_pred;      /* (M, N) */
     const float* row_weights; /* (M) or NULL: ones; scales the gradient, not `rows` */
-    float* rows;              /* (M), out: mean loss over the N columns (sum for the categorical ones) */
+    float* rows;              /* (M), out: mean loss over the N columns (sum for the categorical ones and
+                                 the Kullback-Leibler divergence) */
     float* d_y_pred;          /* (M, N), out, or NULL */
 } LnLossArgs;
 

@@ -21,9 +21,9 @@ constexpr double kStepCost = 5.0;
 constexpr double kRandomCost = 20.0;
 
 py::tuple loss(const std::string& name, const Tensor& y_true, const Tensor& y_pred, OptionalTensor row_weights,
-               bool from_logits, double label_smoothing, bool need_gradient) {
+               bool from_logits, double parameter, bool need_gradient) {
     ops::LossResult result = run(kLossCost * static_cast<double>(y_pred.count()), [&] {
-        return ops::loss(name, y_true, y_pred, row_weights.tensor, from_logits, label_smoothing, need_gradient);
+        return ops::loss(name, y_true, y_pred, row_weights.tensor, from_logits, parameter, need_gradient);
     });
     return py::make_tuple(std::move(result.rows), or_none(std::move(result.d_y_pred)));
 }

@@ -1,5 +1,6 @@
 #include "ops/loss.h"
 
+#include <cmath>
 #include <cstdint>
 
 #include "core/error.h"
@@ -12,17 +13,22 @@ namespace {
 using core::DType;
 using core::Tensor;
 
+enum class Parameter { none, label_smoothing, delta };
+
 struct Name {
     const char* name;
     LnLoss loss;
-    bool smooths;  // takes label_smoothing
+    Parameter parameter;
 };
 constexpr Name kNames[] = {
-    {"binary_crossentropy", LN_BINARY_CROSSENTROPY, true},
-    {"categorical_crossentropy", LN_CATEGORICAL_CROSSENTROPY, true},
-    {"sparse_categorical_crossentropy", LN_SPARSE_CATEGORICAL_CROSSENTROPY, false},
-    {"mean_squared_error", LN_MEAN_SQUARED_ERROR, false},
-    {"mean_absolute_error", LN_MEAN_ABSOLUTE_ERROR, false},
+    {"binary_crossentropy", LN_BINARY_CROSSENTROPY, Parameter::label_smoothing},
+    {"categorical_crossentropy", LN_CATEGORICAL_CROSSENTROPY, Parameter::label_smoothing},
+    {"sparse_categorical_crossentropy", LN_SPARSE_CATEGORICAL_CROSSENTROPY, Parameter::none},
+    {"mean_squared_error", LN_MEAN_SQUARED_ERROR, Parameter::none},
+    {"mean_absolute_error", LN_MEAN_ABSOLUTE_ERROR, Parameter::none},
+    {"huber", LN_HUBER, Parameter::delta},
+    {"log_cosh", LN_LOG_COSH, Parameter::none},
+    {"kl_divergence", LN_KL_DIVERGENCE, Parameter::none},
 };
 
 const Name& find(const std::string& name) {
@@ -40,6 +46,19 @@ void check_dtype(const std::string& name, const char* argument, const Tensor& x,
                 x.defined() ? core::name_of(x.dtype()) : "missing", ", expected ", core::name_of(expected));
 }
 
+void check_parameter(const Name& loss, double value) {
+    switch (loss.parameter) {
+        case Parameter::none:
+            return core::check(value == 0.0, loss.name, ": parameter is ", value, ", expected 0: this loss has none");
+        case Parameter::label_smoothing:
+            return core::check(value >= 0.0 && value <= 1.0, loss.name, ": label_smoothing is ", value,
+                               ", expected 0 to 1");
+        case Parameter::delta:
+            return core::check(value > 0.0 && std::isfinite(value), loss.name, ": delta is ", value,
+                               ", expected a positive number");
+    }
+}
+
 void check_labels(const std::string& name, const Tensor& labels, std::int64_t N) {
     if (labels.device() != core::Device::cpu) return;  // the device's kernels look themselves
     const std::int32_t* const label = labels.data<const std::int32_t>();
@@ -52,7 +71,7 @@ void check_labels(const std::string& name, const Tensor& labels, std::int64_t N)
 }  // namespace
 
 LossResult loss(const std::string& name, const Tensor& y_true, const Tensor& y_pred, const Tensor* row_weights,
-                bool from_logits, double smoothing, bool need_gradient) {
+                bool from_logits, double parameter, bool need_gradient) {
     const Name& entry = find(name);
     const bool sparse = entry.loss == LN_SPARSE_CATEGORICAL_CROSSENTROPY;
     check_dtype(name, "y_pred", y_pred, DType::float32);
@@ -63,9 +82,7 @@ LossResult loss(const std::string& name, const Tensor& y_true, const Tensor& y_p
     const core::Shape& expected = sparse ? row_shape : y_pred.shape();
     core::check(y_true.shape() == expected, name, ": y_true has shape ", y_true.shape(), ", expected ", expected,
                 " as y_pred has shape ", y_pred.shape());
-    core::check(smoothing >= 0.0 && smoothing <= 1.0, name, ": label_smoothing is ", smoothing, ", expected 0 to 1");
-    core::check(entry.smooths || smoothing == 0.0, name, ": label_smoothing is ", smoothing,
-                ", expected 0: this loss has none");
+    check_parameter(entry, parameter);
     core::check(y_true.device() == y_pred.device(), name, ": y_true and y_pred are on different devices");
     const std::int64_t N = y_pred.shape().back();
     if (row_weights != nullptr) {
@@ -83,7 +100,7 @@ LossResult loss(const std::string& name, const Tensor& y_true, const Tensor& y_p
     LnLossArgs args{};
     args.loss = entry.loss;
     args.from_logits = from_logits ? 1 : 0;
-    args.label_smoothing = static_cast<float>(smoothing);
+    args.parameter = static_cast<float>(parameter);
     args.M = y_pred.count() / N;
     args.N = N;
     args.y_true = y_true.raw();

@@ -194,7 +194,7 @@ def loss(
     y_pred: Tensor,
     row_weights: Tensor | None,
     from_logits: bool,
-    label_smoothing: float,
+    parameter: float,
     need_gradient: bool,
     /,
 ) -> tuple[Tensor, Tensor | None]:
@@ -203,7 +203,9 @@ def loss(
     y_pred (..., N) float32; y_true the same shape float32, or (...) int32 for
     sparse_categorical_crossentropy. Rows are all axes but the last. The gradient is that of
     sum(row_weights * rows); no weights means ones. Names: binary_crossentropy,
-    categorical_crossentropy, sparse_categorical_crossentropy, mean_squared_error, mean_absolute_error.
+    categorical_crossentropy, sparse_categorical_crossentropy, mean_squared_error, mean_absolute_error,
+    huber, log_cosh, kl_divergence. parameter is the label smoothing of the first two, the delta of
+    huber, and 0 for the others.
     """
 
 # --- optimizers ---------------------------------------------------------------------------------

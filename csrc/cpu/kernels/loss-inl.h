@@ -65,12 +65,57 @@ struct AbsoluteError {
     }
 };
 
+struct Huber {
+    float delta;
+    Vec value(Vec p, Vec y) const {
+        const Vec e = p - y;
+        const Vec size = Vec::abs(e);
+        const Vec d = Vec::set(delta);
+        const Vec linear = d * (size - Vec::set(0.5F * delta));
+        return Vec::where_less(d, size, linear, Vec::set(0.5F) * e * e);
+    }
+    Vec derivative(Vec p, Vec y) const { return clamp(p - y, -delta, delta); }
+};
+
+// From sinh^2 near zero, where |e| - log 2 + log(1 + e^-2|e|) would lose its digits.
+struct LogCosh {
+    Vec value(Vec p, Vec y) const {
+        const Vec one = Vec::set(1.0F);
+        const Vec size = Vec::abs(p - y);
+        const Vec t = tanh(size);
+        const Vec near = Vec::set(0.5F) * log1p_unit(t * t / ((one - t) * (one + t)));
+        const Vec far = size - Vec::set(kLog2) + log1p_unit(exp_nonpositive(Vec::set(-2.0F) * size));
+        return Vec::where_less(size, Vec::set(kAsinhOfOne), near, far);
+    }
+    Vec derivative(Vec p, Vec y) const { return tanh(p - y); }
+
+private:
+    static constexpr float kLog2 = 0.693147181F;
+    static constexpr float kAsinhOfOne = 0.88137F;  // rounded down: log1p_unit takes sinh^2 up to 1
+};
+
+// Labels and predictions are clipped to [kProbabilityMin, 1].
+struct KullbackLeibler {
+    Vec target(Vec y) const { return clamp(y, kProbabilityMin, 1.0F); }
+    Vec value(Vec p, Vec y) const {
+        const Vec t = target(y);
+        return t * map_lanes(t / clamp(p, kProbabilityMin, 1.0F), log_scalar);
+    }
+    Vec derivative(Vec p, Vec y) const {
+        const Vec slope = Vec::zero() - target(y) / p;
+        return Vec::where_less(p, Vec::set(kProbabilityMin), Vec::zero(),
+                               Vec::where_less(Vec::set(1.0F), p, Vec::zero(), slope));
+    }
+};
+
 inline float row_weight(const LnLossArgs& args, std::int64_t r) {
     return args.row_weights == nullptr ? 1.0F : args.row_weights[r];
 }
 
+// A row's loss is the sum over its elements divided by `columns`.
 template <class Element>
-inline void elementwise_loss(const LnLossArgs& args, std::int64_t begin, std::int64_t end, Element element) {
+inline void elementwise_loss(const LnLossArgs& args, std::int64_t begin, std::int64_t end, Element element,
+                             float columns) {
     const float* const targets = static_cast<const float*>(args.y_true);
     if (args.N == 1) {  // rows of one element fill the lanes together
         for_each_vector(end - begin, [&](std::int64_t i, std::int64_t n) {
@@ -85,7 +130,6 @@ inline void elementwise_loss(const LnLossArgs& args, std::int64_t begin, std::in
         });
         return;
     }
-    const float columns = static_cast<float>(args.N);
     for (std::int64_t r = begin; r < end; ++r) {
         const float* const p = args.y_pred + r * args.N;
         const float* const y = targets + r * args.N;
@@ -166,20 +210,27 @@ inline float sparse_row(const LnLossArgs& args, const float* p, std::int64_t lab
 }
 
 inline void loss(const LnLossArgs& args, std::int64_t begin, std::int64_t end) {
+    const float columns = static_cast<float>(args.N);
     switch (args.loss) {
         case LN_BINARY_CROSSENTROPY:
             if (args.from_logits != 0)
-                return elementwise_loss(args, begin, end, BinaryFromLogits{args.label_smoothing});
-            return elementwise_loss(args, begin, end, BinaryFromProbabilities{args.label_smoothing});
+                return elementwise_loss(args, begin, end, BinaryFromLogits{args.parameter}, columns);
+            return elementwise_loss(args, begin, end, BinaryFromProbabilities{args.parameter}, columns);
         case LN_MEAN_SQUARED_ERROR:
-            return elementwise_loss(args, begin, end, SquaredError{});
+            return elementwise_loss(args, begin, end, SquaredError{}, columns);
         case LN_MEAN_ABSOLUTE_ERROR:
-            return elementwise_loss(args, begin, end, AbsoluteError{});
+            return elementwise_loss(args, begin, end, AbsoluteError{}, columns);
+        case LN_HUBER:
+            return elementwise_loss(args, begin, end, Huber{args.parameter}, columns);
+        case LN_LOG_COSH:
+            return elementwise_loss(args, begin, end, LogCosh{}, columns);
+        case LN_KL_DIVERGENCE:
+            return elementwise_loss(args, begin, end, KullbackLeibler{}, 1.0F);
         default:
             break;
     }
-    const Vec keep = Vec::set(1.0F - args.label_smoothing);
-    const Vec add = Vec::set(args.label_smoothing / static_cast<float>(args.N));
+    const Vec keep = Vec::set(1.0F - args.parameter);
+    const Vec add = Vec::set(args.parameter / columns);
     for (std::int64_t r = begin; r < end; ++r) {
         const float* const p = args.y_pred + r * args.N;
         float* const d = args.d_y_pred == nullptr ? nullptr : args.d_y_pred + r * args.N;
