@@ -134,6 +134,36 @@ typedef struct LnSgdArray {
     int64_t count;
 } LnSgdArray;
 
+/* How the outputs of the two directions of a bidirectional layer become one. */
+typedef enum LnMerge { LN_MERGE_CONCAT = 0, LN_MERGE_SUM = 1, LN_MERGE_AVE = 2, LN_MERGE_MUL = 3 } LnMerge;
+
+/* Step t of the outputs, (B, T, U + V) for LN_MERGE_CONCAT and else (B, T, U), is made of forward[:, t] and
+ * backward[:, T-1-t]: the latter has its steps in the opposite order. */
+typedef struct LnMergeArgs {
+    int32_t mode;
+    int64_t B, T, U, V;    /* U = V except for LN_MERGE_CONCAT, where either may be 0 */
+    const float* forward;  /* (B, T, U); the gradient reads both for LN_MERGE_MUL only */
+    const float* backward; /* (B, T, V) */
+} LnMergeArgs;
+
+/* Each row of x (M, N): (x - its mean) / sqrt(its variance + epsilon), times gamma, plus beta. */
+typedef struct LnLayerNormArgs {
+    int64_t M, N;
+    float epsilon;
+    int32_t rms_scaling; /* the mean is not subtracted; the variance is the same */
+    const float* x;      /* (M, N) */
+    const float* gamma;  /* (N) or NULL: ones */
+    const float* beta;   /* (N) or NULL: zeros */
+} LnLayerNormArgs;
+
+/* scores (B, Q, S): sum over D of scale * tanh(query[:, q] + key[:, s]) */
+typedef struct LnAdditiveScoresArgs {
+    int64_t B, Q, S, D;
+    const float* query; /* (B, Q, D) */
+    const float* key;   /* (B, S, D) */
+    const float* scale; /* (D) or NULL: ones */
+} LnAdditiveScoresArgs;
+
 typedef struct LnBackend {
     uint32_t version;     /* LN_BACKEND_VERSION */
     uint32_t struct_size; /* sizeof(LnBackend) */
@@ -191,6 +221,22 @@ typedef struct LnBackend {
     LnStatus (*multiply)(LnContext*, int64_t count, const float* a, const float* b, float* result);
     /* *result = sum of squares, in double precision and a fixed order. */
     LnStatus (*squared_norm)(LnContext*, int64_t count, const float* x, double* result);
+
+    LnStatus (*merge_forward)(LnContext*, const LnMergeArgs*, float* outputs);
+    /* d_forward (B, T, U), d_backward (B, T, V) with its steps in the opposite order */
+    LnStatus (*merge_backward)(LnContext*, const LnMergeArgs*, const float* d_outputs, float* d_forward,
+                               float* d_backward);
+
+    /* y (M, N); mean and inverse (1 / sqrt of variance + epsilon), each (M), for backward: both or neither NULL. */
+    LnStatus (*layer_norm_forward)(LnContext*, const LnLayerNormArgs*, float* y, float* mean, float* inverse);
+    /* d_x (M, N), d_gamma (N), d_beta (N); each may be NULL. beta is not read. */
+    LnStatus (*layer_norm_backward)(LnContext*, const LnLayerNormArgs*, const float* mean, const float* inverse,
+                                    const float* d_y, float* d_x, float* d_gamma, float* d_beta);
+
+    LnStatus (*additive_scores_forward)(LnContext*, const LnAdditiveScoresArgs*, float* scores);
+    /* d_query (B, Q, D), d_key (B, S, D), d_scale (D) or NULL */
+    LnStatus (*additive_scores_backward)(LnContext*, const LnAdditiveScoresArgs*, const float* d_scores, float* d_query,
+                                         float* d_key, float* d_scale);
 } LnBackend;
 
 #ifdef __cplusplus

@@ -17,6 +17,7 @@ namespace py = pybind11;
 // One call each from module.cpp, in an order in which types come before their users.
 void bind_tensor(py::module_& module);
 void bind_layers(py::module_& module);
+void bind_extra_layers(py::module_& module);
 void bind_stream(py::module_& module);
 void bind_training(py::module_& module);
 void bind_machine(py::module_& module);

@@ -11,6 +11,7 @@
 #include "bindings/convert.h"
 #include "core/activation.h"
 #include "core/error.h"
+#include "ops/normalization.h"
 #include "ops/stream.h"
 
 namespace lstm_native::bindings {
@@ -145,6 +146,12 @@ void bind_stream(py::module_& module) {
              [](Stream& self, const char* name) {
                  self.native().add(ops::stream_activation(activation_from_name(name)));
              })
+        .def(
+            "add_layer_norm",
+            [](Stream& self, std::shared_ptr<ops::LayerNormWeights> weights) {
+                self.native().add(ops::stream_layer_norm(std::move(weights)));
+            },
+            present)
         .def_property_readonly("rows", [](Stream& self) { return self.native().rows(); })
         .def_property_readonly("width", [](Stream& self) { return self.native().width(); })
         .def("step", &Stream::step)

@@ -1,8 +1,11 @@
 #include "cpu/backend_cpu.h"
 
+#include "cpu/attention.h"
 #include "cpu/dense.h"
 #include "cpu/elementwise.h"
 #include "cpu/kernels/isa.h"
+#include "cpu/merge.h"
+#include "cpu/normalization.h"
 #include "cpu/recurrent.h"
 
 namespace lstm_native::cpu {
@@ -37,6 +40,12 @@ constexpr LnBackend kBackend = {
     clip,
     multiply,
     squared_norm,
+    merge_forward,
+    merge_backward,
+    layer_norm_forward,
+    layer_norm_backward,
+    additive_scores_forward,
+    additive_scores_backward,
 };
 
 }  // namespace

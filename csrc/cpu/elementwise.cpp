@@ -11,43 +11,14 @@
 #include "core/size.h"
 #include "core/thread_pool.h"
 #include "cpu/kernels/isa.h"
+#include "cpu/ranges.h"
 #include "cpu/status.h"
 
 namespace lstm_native::cpu {
 
 namespace {
 
-// Elements of one task: enough to pay for claiming it, few enough to stay in the first-level caches.
-constexpr std::int64_t kChunk = 8192;
-
-// Multiply-adds an element costs about, to decide whether threads pay.
-constexpr double kSimple = 2;           // bound by memory
-constexpr double kTranscendental = 16;  // exp and its like on vectors
-constexpr double kScalar = 100;         // a scalar function an element
-
-// body(begin, end) over ranges of 0 ... count. Ranges are whole chunks, so vectors fall the same way for every
-// number of threads.
-template <class F>
-void in_chunks(const LnContext& context, std::int64_t count, std::int64_t chunk, double work, F body) {
-    const int want = threads_for(context, work);
-    if (want == 1 || count <= chunk) {
-        if (count > 0) body(std::int64_t{0}, count);
-        return;
-    }
-    core::parallel_tasks(core::ceil_div(count, chunk), want,
-                         [&](std::int64_t task) { body(task * chunk, std::min(count, (task + 1) * chunk)); });
-}
-
-template <class F>
-void elements(const LnContext& context, std::int64_t count, double cost, F body) {
-    in_chunks(context, count, kChunk, cost * static_cast<double>(count), body);
-}
-
-template <class F>
-void rows_of(const LnContext& context, std::int64_t M, std::int64_t N, double cost, F body) {
-    const std::int64_t chunk = std::max<std::int64_t>(1, kChunk / std::max<std::int64_t>(N, 1));
-    in_chunks(context, M, chunk, cost * static_cast<double>(M) * static_cast<double>(N), body);
-}
+constexpr double kScalar = 100;  // a scalar function an element, in multiply-adds
 
 double cost_of(core::Activation activation) {
     if (!core::is_elementwise(activation)) return kTranscendental;

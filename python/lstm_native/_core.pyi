@@ -156,6 +156,52 @@ def activation_forward(name: str, x: Tensor, /) -> Tensor: ...
 def activation_backward(name: str, x: Tensor, y: Tensor, d_y: Tensor, /) -> Tensor:
     """Gradient of x, from the input, the output and the output's gradient."""
 
+# --- the layers around the recurrent ones ---------------------------------------------------------
+
+def merge_forward(mode: str, forward: Tensor | None, backward: Tensor, /) -> Tensor:
+    """Outputs of two directions as one: step t of `forward` with step T-1-t of `backward`.
+
+    Both (B, T, units), or (B, units). Modes: concat, sum, ave, mul; units may differ for concat only. Without
+    `forward`, concat gives `backward` with its steps in the opposite order.
+    """
+
+def merge_backward(
+    mode: str, forward: Tensor | None, backward: Tensor, d_outputs: Tensor, /
+) -> tuple[Tensor | None, Tensor]:
+    """Gradients of forward and backward."""
+
+class LayerNormWeights:
+    """gamma and beta, of one shape or None, with epsilon; with `rms_scaling` no mean is subtracted."""
+
+    def __init__(
+        self, gamma: Variable | None, beta: Variable | None, epsilon: float, rms_scaling: bool, /
+    ) -> None: ...
+
+def layer_norm_forward(
+    weights: LayerNormWeights, x: Tensor, columns: int, training: bool, /
+) -> tuple[Tensor, Tensor | None, Tensor | None]:
+    """x as rows of `columns` elements, normalized; in training also mean and 1 / deviation of the rows."""
+
+def layer_norm_backward(
+    weights: LayerNormWeights,
+    x: Tensor,
+    columns: int,
+    mean: Tensor,
+    inverse: Tensor,
+    d_y: Tensor,
+    need_d_x: bool,
+    /,
+) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+    """Gradients of x, gamma (columns,), beta (columns,); None where not needed or not there."""
+
+def additive_scores_forward(query: Tensor, key: Tensor, scale: Tensor | None, /) -> Tensor:
+    """query (B, Q, D), key (B, S, D), scale (D,): (B, Q, S), the sums over D of scale * tanh(query + key)."""
+
+def additive_scores_backward(
+    query: Tensor, key: Tensor, scale: Tensor | None, d_scores: Tensor, /
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Gradients of query, key, scale."""
+
 # --- a model step by step -------------------------------------------------------------------------
 
 class Stream:
@@ -173,6 +219,7 @@ class Stream:
     def add_recurrent(self, weights: RecurrentWeights, zero_output_for_mask: bool, /) -> None: ...
     def add_dense(self, weights: DenseWeights, /) -> None: ...
     def add_activation(self, name: str, /) -> None: ...
+    def add_layer_norm(self, weights: LayerNormWeights, /) -> None: ...
     @property
     def rows(self) -> int: ...
     @property

@@ -1,0 +1,73 @@
+#include "ops/merge.h"
+
+#include "core/error.h"
+#include "ops/context.h"
+
+namespace lstm_native::ops {
+
+namespace {
+
+using core::check;
+using core::DType;
+using core::Shape;
+using core::Tensor;
+
+LnMergeArgs check_directions(LnMerge mode, const Tensor& forward, const Tensor& backward) {
+    const Shape& shape = backward.shape();
+    check(backward.dtype() == DType::float32 && (shape.rank() == 2 || shape.rank() == 3),
+          "Bidirectional: the backward outputs are ", core::name_of(backward.dtype()), " ", shape,
+          ", expected float32 (batch, time, units) or (batch, units)");
+    LnMergeArgs args{};
+    args.mode = mode;
+    args.B = shape[0];
+    args.T = shape.rank() == 3 ? shape[1] : 1;
+    args.V = shape.back();
+    args.backward = backward.data<const float>();
+    if (forward.defined()) {
+        args.U = forward.rank() == 0 ? 0 : forward.shape().back();
+        args.forward = forward.data<const float>();
+        check(forward.dtype() == DType::float32 && forward.rank() == shape.rank() &&
+                  forward.shape() == shape.with_last(args.U) && forward.device() == backward.device(),
+              "Bidirectional: the forward outputs are ", core::name_of(forward.dtype()), " ", forward.shape(),
+              ", the backward ones ", shape);
+    }
+    check(mode == LN_MERGE_CONCAT || args.U == args.V, "Bidirectional: the directions have ", args.U, " and ", args.V,
+          " units, which only merge_mode 'concat' can join");
+    return args;
+}
+
+Shape merged_shape(const LnMergeArgs& args, const Shape& backward) {
+    return backward.with_last(args.mode == LN_MERGE_CONCAT ? args.U + args.V : args.U);
+}
+
+}  // namespace
+
+LnMerge merge_from_name(const std::string& name) {
+    if (name == "concat") return LN_MERGE_CONCAT;
+    if (name == "sum") return LN_MERGE_SUM;
+    if (name == "ave") return LN_MERGE_AVE;
+    if (name == "mul") return LN_MERGE_MUL;
+    core::fail("Bidirectional: merge_mode is '", name, "', expected 'concat', 'sum', 'ave' or 'mul'");
+}
+
+Tensor merge_forward(LnMerge mode, const Tensor& forward, const Tensor& backward) {
+    const LnMergeArgs args = check_directions(mode, forward, backward);
+    Tensor outputs = Tensor::empty(merged_shape(args, backward.shape()), DType::float32, backward.device());
+    call(backend_of(backward.device()).merge_forward, &args, outputs.data<float>());
+    return outputs;
+}
+
+MergeGradients merge_backward(LnMerge mode, const Tensor& forward, const Tensor& backward, const Tensor& d_outputs) {
+    const LnMergeArgs args = check_directions(mode, forward, backward);
+    const Shape expected = merged_shape(args, backward.shape());
+    check(d_outputs.dtype() == DType::float32 && d_outputs.shape() == expected, "Bidirectional: output gradient is ",
+          core::name_of(d_outputs.dtype()), " ", d_outputs.shape(), ", expected float32 ", expected);
+    MergeGradients gradients;
+    if (forward.defined()) gradients.d_forward = Tensor::empty(forward.shape(), DType::float32, forward.device());
+    gradients.d_backward = Tensor::empty(backward.shape(), DType::float32, backward.device());
+    call(backend_of(backward.device()).merge_backward, &args, d_outputs.data<const float>(),
+         gradients.d_forward.data<float>(), gradients.d_backward.data<float>());
+    return gradients;
+}
+
+}  // namespace lstm_native::ops
