@@ -24,12 +24,14 @@ def case(name: str, shape: tuple[int, ...], from_logits: bool = False) -> tuple[
         y_true = np.eye(shape[-1], dtype=np.float32)[RNG.integers(0, shape[-1], shape[:-1])]
     elif name == "binary_crossentropy":
         y_true = RNG.integers(0, 2, shape).astype(np.float32)
+    elif name == "kl_divergence":
+        y_true = RNG.dirichlet(np.ones(shape[-1]), shape[:-1]).astype(np.float32)
     else:
         y_true = RNG.normal(size=shape).astype(np.float32)
-    if from_logits or name.startswith("mean"):
+    if from_logits or name in reference.REGRESSION_LOSSES:
         return y_true, logits
     odds = np.exp(logits)
-    share = odds / odds.sum(-1, keepdims=True) if "categorical" in name else odds / (1 + odds)
+    share = odds / (1 + odds) if name == "binary_crossentropy" else odds / odds.sum(-1, keepdims=True)
     return y_true, share.astype(np.float32)
 
 
@@ -38,7 +40,7 @@ def case(name: str, shape: tuple[int, ...], from_logits: bool = False) -> tuple[
 def test_value_and_gradient_match_the_reference(name: str, shape: tuple[int, ...]) -> None:
     y_true, y_pred = case(name, shape)
     loss = losses.get(name)
-    rows, gradient = reference.loss(name, y_true, y_pred)
+    rows, gradient = reference.loss(name, y_true, y_pred, parameter=1.0 if name == "huber" else 0.0)
     assert loss(y_true, y_pred) == pytest.approx(rows.mean(), rel=1e-5)
     value, d_pred = loss.forward_backward(
         loss.prepare(y_true, shape), _core.as_tensor(y_pred, "float32"), need_gradient=True
@@ -69,9 +71,34 @@ def test_from_logits_and_its_override(name: str) -> None:
 @pytest.mark.parametrize("name", ["binary_crossentropy", "categorical_crossentropy"])
 def test_label_smoothing(name: str) -> None:
     y_true, y_pred = case(name, (5, 3))
-    rows, _ = reference.loss(name, y_true, y_pred, label_smoothing=0.2)
+    rows, _ = reference.loss(name, y_true, y_pred, parameter=0.2)
     loss = losses.get({"class_name": name, "config": {"label_smoothing": 0.2}})
     assert loss(y_true, y_pred) == pytest.approx(rows.mean(), rel=1e-5)
+
+
+@pytest.mark.parametrize("delta", [0.1, 1.0, 5])
+def test_huber_takes_delta(delta: float) -> None:
+    y_true, y_pred = case("huber", (5, 3))
+    mask = np.array([True, True, False, True, False])
+    rows, gradient = reference.loss("huber", y_true, y_pred, mask / 3, parameter=delta)
+    loss = losses.Huber(delta)
+    np.testing.assert_allclose(losses.huber(y_true, y_pred, delta), rows, **TOLERANCE)
+    assert loss(y_true, y_pred) == pytest.approx(rows.mean(), rel=1e-5)
+    value, d_pred = loss.forward_backward(
+        y_true, _core.as_tensor(y_pred, "float32"), None, mask, need_gradient=True
+    )
+    assert value == pytest.approx(rows[mask].mean(), rel=1e-5)
+    assert d_pred is not None
+    np.testing.assert_allclose(d_pred.numpy(), gradient, **TOLERANCE)
+    assert losses.Huber.from_config(loss.get_config()).get_config() == loss.get_config()
+    assert loss.name == "huber_loss"
+    assert loss.dtype == "float32"
+
+
+@pytest.mark.parametrize("delta", [0, -1.0, float("nan"), float("inf"), "1"])
+def test_huber_refuses_a_delta_that_is_not_positive(delta: Any) -> None:
+    with pytest.raises(ValueError, match=r"delta is .* expected a positive number"):
+        losses.Huber(delta)
 
 
 @pytest.mark.parametrize("name", ["binary_crossentropy", "categorical_crossentropy"])
@@ -94,6 +121,10 @@ def test_functions_give_a_value_per_row() -> None:
     result = losses.binary_crossentropy(y_true, y_pred)
     assert result.dtype == np.float32
     np.testing.assert_allclose(result, rows, **TOLERANCE)
+    for name in ("log_cosh", "kl_divergence"):
+        y_true, y_pred = case(name, (4, 3))
+        rows, _ = reference.loss(name, y_true, y_pred)
+        np.testing.assert_allclose(getattr(losses, name)(y_true, y_pred), rows, **TOLERANCE)
     labels, shares = case("sparse_categorical_crossentropy", (4, 3))
     rows, _ = reference.loss("sparse_categorical_crossentropy", labels, shares)
     np.testing.assert_allclose(losses.sparse_categorical_crossentropy(labels, shares), rows, **TOLERANCE)
@@ -222,6 +253,10 @@ def test_labels_are_brought_to_the_predictions_rank() -> None:
 def test_labels_that_do_not_fit() -> None:
     with pytest.raises(ValueError, match=r"binary_crossentropy.*\(4, 2\).*\(4, 1\)"):
         losses.BinaryCrossentropy().prepare(np.zeros((4, 2)), (4, 1))
+    with pytest.raises(
+        ValueError, match=r"must have the same shape; the last axis of size 1 may be left out"
+    ):
+        losses.BinaryCrossentropy().prepare(np.zeros((4, 2)), (4, 1))
     with pytest.raises(ValueError, match=r"mean_squared_error.*\(3,\).*\(4, 1\)"):
         losses.MeanSquaredError()(np.zeros(3), np.zeros((4, 1)))
     with pytest.raises(ValueError, match=r"categorical_crossentropy.*\(4,\).*\(4, 3\)"):
@@ -244,6 +279,10 @@ def test_get_takes_names_classes_objects_functions_and_configurations() -> None:
     for identifier in ("mse", "MSE", "mean_squared_error", "MeanSquaredError", losses.MeanSquaredError):
         assert isinstance(losses.get(identifier), losses.MeanSquaredError)
     assert isinstance(losses.get(losses.binary_crossentropy), losses.BinaryCrossentropy)
+    for identifier in ("kld", "KLD", "kl_divergence", "KLDivergence", losses.kl_divergence):
+        assert isinstance(losses.get(identifier), losses.KLDivergence)
+    assert isinstance(losses.get("huber"), losses.Huber)
+    assert isinstance(losses.get("log_cosh"), losses.LogCosh)
     smooth = losses.CategoricalCrossentropy(label_smoothing=0.1, from_logits=True, name="mine")
     again = losses.get({"class_name": "CategoricalCrossentropy", "config": smooth.get_config()})
     assert again.get_config() == smooth.get_config()

@@ -100,8 +100,8 @@ def test_random(name: str, from_logits: bool, data: st.DataObject) -> None:
             got_rows, got_gradient = native_loss(name, y_true, y_pred, weights, from_logits, parameter)
         assert got_rows.shape == rows.shape
         assert got_gradient.shape == gradient.shape
-        # The categorical ones work on shifted logits (up to 30 apart) or logs (up to 5), and terms of the divergence
-        # (up to 10) cancel: the error is theirs.
+        # The categorical ones work on shifted logits (up to 30 apart) or logs (up to 5), and terms of the
+        # divergence (up to 10) cancel: the error is theirs.
         scale = np.maximum(np.abs(rows), 10.0 if "categorical" in name or name == "kl_divergence" else 0.1)
         np.testing.assert_array_less(np.abs(got_rows - rows), LOSS_TOLERANCE * scale, err_msg=isa)
         bound = LOSS_TOLERANCE * np.maximum(np.abs(gradient), np.abs(gradient).max(axis=-1, keepdims=True))
@@ -169,14 +169,18 @@ def test_zero_weights_and_empty_batches(isa: str) -> None:
 @pytest.mark.parametrize("columns", [1, 5])
 def test_log_cosh_keeps_the_digits_of_any_difference(isa: str, columns: int) -> None:
     """Small differences are half their squares, not a rounded zero; large ones do not overflow."""
-    size = np.concatenate([np.geomspace(1e-15, 0.8, 400), np.linspace(0.8, 1.0, 400), np.geomspace(1.0, 3e37, 400)])
+    size = np.concatenate(
+        [np.geomspace(1e-15, 0.8, 400), np.linspace(0.8, 1.0, 400), np.geomspace(1.0, 3e37, 400)]
+    )
     y_pred = f32(np.concatenate([size, -size]).reshape(-1, 1))
     expected, gradient = ref.loss("log_cosh", np.zeros(y_pred.shape), y_pred)
     y_pred = np.repeat(y_pred, columns, axis=1)
     got, got_gradient = native_loss("log_cosh", np.zeros(y_pred.shape), y_pred)
     # tanh to 2.6 ULP twice, 1 - tanh (down to 0.3, so its error triples), log1p to 2 and a few roundings.
     np.testing.assert_allclose(got, expected, rtol=24 * UNIT_ROUNDOFF, atol=1e-30)
-    np.testing.assert_allclose(got_gradient[:, 0] * columns, gradient[:, 0], rtol=8 * UNIT_ROUNDOFF, atol=1e-30)
+    np.testing.assert_allclose(
+        got_gradient[:, 0] * columns, gradient[:, 0], rtol=8 * UNIT_ROUNDOFF, atol=1e-30
+    )
 
 
 def test_huber_is_smooth_at_delta(isa: str) -> None:

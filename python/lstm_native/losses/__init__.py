@@ -9,18 +9,21 @@ import numpy as np
 
 from lstm_native.errors import unknown_name
 from lstm_native.losses.base import Array, Loss, Shape
-from lstm_native.losses.builtin import (
+from lstm_native.losses.probabilistic import (
     BinaryCrossentropy,
     CategoricalCrossentropy,
-    MeanAbsoluteError,
-    MeanSquaredError,
+    KLDivergence,
     SparseCategoricalCrossentropy,
 )
+from lstm_native.losses.regression import Huber, LogCosh, MeanAbsoluteError, MeanSquaredError
 from lstm_native.naming import name_and_config, snake_case
 
 __all__ = [
     "BinaryCrossentropy",
     "CategoricalCrossentropy",
+    "Huber",
+    "KLDivergence",
+    "LogCosh",
     "Loss",
     "MeanAbsoluteError",
     "MeanSquaredError",
@@ -28,6 +31,9 @@ __all__ = [
     "binary_crossentropy",
     "categorical_crossentropy",
     "get",
+    "huber",
+    "kl_divergence",
+    "log_cosh",
     "mean_absolute_error",
     "mean_squared_error",
     "sparse_categorical_crossentropy",
@@ -65,6 +71,21 @@ def mean_absolute_error(y_true: Any, y_pred: Any) -> Array:
     return _per_row(MeanAbsoluteError(reduction=None), y_true, y_pred)
 
 
+def huber(y_true: Any, y_pred: Any, delta: float = 1.0) -> Array:
+    """Half squares of differences up to `delta`, linear beyond, a value per row. See `Huber`."""
+    return _per_row(Huber(delta, None), y_true, y_pred)
+
+
+def log_cosh(y_true: Any, y_pred: Any) -> Array:
+    """Mean log of the hyperbolic cosine of differences over the last axis, a value per row."""
+    return _per_row(LogCosh(None), y_true, y_pred)
+
+
+def kl_divergence(y_true: Any, y_pred: Any) -> Array:
+    """Kullback-Leibler divergence over the last axis, a value per row. See `KLDivergence`."""
+    return _per_row(KLDivergence(None), y_true, y_pred)
+
+
 def binary_crossentropy(
     y_true: Any, y_pred: Any, from_logits: bool = False, label_smoothing: float = 0.0, axis: int = -1
 ) -> Array:
@@ -89,6 +110,9 @@ def sparse_categorical_crossentropy(
 _FUNCTIONS: dict[Callable[..., Any], type[Loss]] = {
     mean_squared_error: MeanSquaredError,
     mean_absolute_error: MeanAbsoluteError,
+    huber: Huber,
+    log_cosh: LogCosh,
+    kl_divergence: KLDivergence,
     binary_crossentropy: BinaryCrossentropy,
     categorical_crossentropy: CategoricalCrossentropy,
     sparse_categorical_crossentropy: SparseCategoricalCrossentropy,
@@ -102,6 +126,8 @@ _NAMES: dict[str, type[Loss]] = {
     "MSE": MeanSquaredError,
     "mae": MeanAbsoluteError,
     "MAE": MeanAbsoluteError,
+    "kld": KLDivergence,
+    "KLD": KLDivergence,
 }
 
 

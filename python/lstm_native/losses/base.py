@@ -57,6 +57,11 @@ class Loss:
         self.name = name or snake_case(type(self).__name__)
         self.reduction = None if reduction == "none" else reduction
 
+    @property
+    def dtype(self) -> str:
+        """Type of every computation."""
+        return "float32"
+
     def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Any:
         """The loss of a batch.
 
@@ -273,12 +278,12 @@ class Loss:
         ):
             raise ValueError(
                 f"loss {self.name!r}: labels have shape {np.shape(y_true)}, predictions have {tuple(want)}, "
-                f"so labels of shape {self._label_shape(want)} are expected"
+                f"{self._rule_of_shapes(want)}"
             )
 
-    def _label_shape(self, want: Shape) -> str:
-        shape = tuple(want)
-        return f"{shape[:-1]} or {shape}" if shape and shape[-1] == 1 else f"{shape}"
+    def _rule_of_shapes(self, want: Shape) -> str:
+        last = "; the last axis of size 1 may be left out" if tuple(want)[-1:] == (1,) else ""
+        return f"they must have the same shape{last}"
 
 
 def _weighted(rows: Array, weights: Array) -> Array:

@@ -1,4 +1,4 @@
-"""The built-in losses, under the Keras names; their mathematics is native. Floor 4."""
+"""Losses of probabilities, or of their logits; their mathematics is native. Floor 4."""
 
 from __future__ import annotations
 
@@ -8,77 +8,31 @@ import numpy as np
 
 from lstm_native import _core
 from lstm_native.errors import check_number
-from lstm_native.losses.base import Array, Loss, Shape
+from lstm_native.losses.base import Array, Shape
+from lstm_native.losses.native import NativeLoss
 
 
-class _NativeLoss(Loss):
-    """A loss that the native module computes, known there by `_native`."""
+class KLDivergence(NativeLoss):
+    """Kullback-Leibler divergence of predicted from given probabilities: the sum over the last axis.
 
-    _native = ""
-    from_logits = False
-    label_smoothing = 0.0
-
-    def call(self, y_true: Array, y_pred: Array) -> Array:
-        """One value per row."""
-        return self._rows_and_gradient(y_true, _core.as_tensor(y_pred, "float32"), None, False, None)[0]
-
-    def _rows_and_gradient(
-        self,
-        y_true: Array,
-        y_pred: _core.Tensor,
-        row_weights: _core.Tensor | None,
-        need_gradient: bool,
-        from_logits: bool | None,
-    ) -> tuple[Array, _core.Tensor | None]:
-        rows, gradient = _core.loss(
-            self._native,
-            _core.as_tensor(y_true, "float32"),
-            y_pred,
-            row_weights,
-            self.from_logits if from_logits is None else from_logits,
-            self.label_smoothing,
-            need_gradient,
-        )
-        return rows.numpy(), gradient
-
-
-class MeanSquaredError(_NativeLoss):
-    """Mean of squared differences over the last axis.
+    Both are clipped to [1e-7, 1].
 
     Args:
         reduction, name, dtype: See `Loss`.
     """
 
-    _native = "mean_squared_error"
+    _native = "kl_divergence"
 
     def __init__(
         self,
         reduction: str | None = "sum_over_batch_size",
-        name: str | None = "mean_squared_error",
+        name: str | None = "kl_divergence",
         dtype: Any = None,
     ) -> None:
         super().__init__(name, reduction, dtype)
 
 
-class MeanAbsoluteError(_NativeLoss):
-    """Mean of absolute differences over the last axis.
-
-    Args:
-        reduction, name, dtype: See `Loss`.
-    """
-
-    _native = "mean_absolute_error"
-
-    def __init__(
-        self,
-        reduction: str | None = "sum_over_batch_size",
-        name: str | None = "mean_absolute_error",
-        dtype: Any = None,
-    ) -> None:
-        super().__init__(name, reduction, dtype)
-
-
-class _Crossentropy(_NativeLoss):
+class _Crossentropy(NativeLoss):
     """What the three cross-entropies share."""
 
     _activation = ""
@@ -94,11 +48,13 @@ class _Crossentropy(_NativeLoss):
     ) -> None:
         super().__init__(name, reduction, dtype)
         owner = f"loss {self.name!r}"
-        check_number(owner, "label_smoothing", label_smoothing, "0 to 1", lambda v: 0 <= v <= 1)
+        self.label_smoothing = check_number(
+            owner, "label_smoothing", label_smoothing, "0 to 1", lambda v: 0 <= v <= 1
+        )
         if isinstance(axis, bool) or not isinstance(axis, int):
             raise ValueError(f"{owner}: axis is {axis!r}, expected an integer")
         self.from_logits = bool(from_logits)
-        self.label_smoothing = float(label_smoothing)
+        self.parameter = self.label_smoothing
         self.axis = axis
         self.logits_activation = None if self.from_logits else self._activation
 
@@ -188,6 +144,7 @@ class SparseCategoricalCrossentropy(_Crossentropy):
     """
 
     _native = "sparse_categorical_crossentropy"
+    _label_dtype = "int32"
     _activation = "softmax"
 
     def __init__(
@@ -256,22 +213,13 @@ class SparseCategoricalCrossentropy(_Crossentropy):
         need_gradient: bool,
         from_logits: bool | None,
     ) -> tuple[Array, _core.Tensor | None]:
-        ignored = None
-        if self.ignore_class is not None:
-            ignored = y_true == self.ignore_class
-            # Their rows get weight zero; the native loss only needs a class that exists.
-            y_true = np.where(ignored, np.int32(0), y_true)
-        rows, gradient = _core.loss(
-            self._native,
-            _core.as_tensor(y_true, "int32"),
-            y_pred,
-            row_weights,
-            self.from_logits if from_logits is None else from_logits,
-            0.0,
-            need_gradient,
-        )
-        values = rows.numpy()
-        return (values if ignored is None else np.where(ignored, np.float32(0), values)), gradient
+        if self.ignore_class is None:
+            return super()._rows_and_gradient(y_true, y_pred, row_weights, need_gradient, from_logits)
+        # Ignored rows get weight zero; the native loss only needs a class that exists.
+        ignored = y_true == self.ignore_class
+        y_true = np.where(ignored, np.int32(0), y_true)
+        rows, gradient = super()._rows_and_gradient(y_true, y_pred, row_weights, need_gradient, from_logits)
+        return np.where(ignored, np.float32(0), rows), gradient
 
     def _valid_rows(self, y_true: Array, mask: Array | None) -> Array | None:
         if self.ignore_class is None:
@@ -281,5 +229,5 @@ class SparseCategoricalCrossentropy(_Crossentropy):
             valid &= self._spread(np.asarray(mask, np.bool_), valid.shape, "mask")
         return valid
 
-    def _label_shape(self, want: Shape) -> str:
-        return f"{tuple(want)} or {(*want, 1)}"
+    def _rule_of_shapes(self, want: Shape) -> str:
+        return f"labels of shape {tuple(want)} or {(*want, 1)} are expected"
