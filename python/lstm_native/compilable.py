@@ -15,6 +15,7 @@ from lstm_native import losses, metrics, optimizers
 from lstm_native.arrays import Shape, to_float32, to_numpy
 from lstm_native.callbacks import History
 from lstm_native.data import ArrayData, Batch, Epochs, IterableData, class_weights_of, is_iterable_of_batches
+from lstm_native.fit_run import FitRun
 from lstm_native.layers.base import Context, Layer, Tensor
 from lstm_native.layers.core import ActivationAtEnd
 from lstm_native.locks import Lock
@@ -29,7 +30,7 @@ _DEFAULT_BATCH_SIZE = 32
 class Compilable(Layer):
     """A layer that knows its loss, optimizer and metrics, and checks data against them."""
 
-    uncopied: ClassVar[tuple[str, ...]] = ("_training_lock", "_testing_lock")
+    uncopied: ClassVar[tuple[str, ...]] = ("_training_lock", "_testing_lock", "fit_run")
 
     def __init__(self, *, name: str | None = None, trainable: bool = True) -> None:
         super().__init__(name=name, trainable=trainable)
@@ -47,6 +48,8 @@ class Compilable(Layer):
     def make_uncopied(self) -> None:
         self._training_lock = Lock()
         self._testing_lock = Lock()
+        # Where `fit` stands; read and moved by callbacks while it runs.
+        self.fit_run: FitRun | None = None
 
     # --- what a model brings ----------------------------------------------------------------------
 
@@ -231,7 +234,7 @@ class Compilable(Layer):
             self.build((None, *x_shape[1:]))
         values = self._train_values if train else self._test_values
         if values is None:
-            output_shape = self.compute_output_shape(x_shape)
+            output_shape = self.compute_output_shape((self.fixed_batch_size(), *x_shape[1:]))
             plain, weighted = (
                 [metrics.get(m, loss=loss, y_shape=y_shape, output_shape=output_shape) for m in identifiers]
                 for identifiers in self._metric_identifiers

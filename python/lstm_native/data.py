@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sized
+from itertools import islice
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -45,12 +46,20 @@ class ArrayData:
         self._seed = seed
         self.num_batches: int | None = -(-self._rows // batch_size)
 
-    def epoch(self, number: int) -> Iterator[Batch]:
-        """The batches of epoch `number`."""
+    def state(self) -> dict[str, int]:
+        """What gives the same batches in another process: the seed of the shuffling."""
+        return {"seed": self._seed}
+
+    def restore(self, state: dict[str, int]) -> None:
+        """Continues from `state()`."""
+        self._seed = state["seed"]
+
+    def epoch(self, number: int, first: int = 0) -> Iterator[Batch]:
+        """The batches of epoch `number` from the `first` one on."""
         x, y, weight, dtype = self._x, self._y, self._weight, self._dtype
         order = self._order(number) if self._shuffle else None
         as_tensor = _core.as_tensor
-        for start in range(0, self._rows, self._batch_size):
+        for start in range(first * self._batch_size, self._rows, self._batch_size):
             stop = start + self._batch_size
             rows: Any = slice(start, stop)
             if order is not None:
@@ -90,10 +99,29 @@ class IterableData:
         self._prepare = prepare
         self._where = where
         self.num_batches: int | None = len(batches) if isinstance(batches, Sized) else None
+        # A generator: every epoch goes on where the one before stopped.
+        self._is_iterator = isinstance(batches, Iterator)
+        self._consumed = 0
 
-    def epoch(self, number: int) -> Iterator[Batch]:
-        """The batches of one pass over the iterable; an exhausted generator has none."""
-        for item in self._batches:
+    def state(self) -> dict[str, int]:
+        """What gives the same batches in another process: how many were taken from a generator."""
+        return {"consumed": self._consumed}
+
+    def restore(self, state: dict[str, int]) -> None:
+        """Continues from `state()`: leaves out what a generator has given before."""
+        if self._is_iterator:
+            self._consumed = _skip(iter(self._batches), state["consumed"])
+
+    def epoch(self, number: int, first: int = 0) -> Iterator[Batch]:
+        """The batches of one pass over the iterable, from the `first` on; an exhausted generator has none."""
+        # Datasets that shuffle do it by the number of the epoch.
+        if hasattr(self._batches, "set_epoch"):
+            self._batches.set_epoch(number)
+        items = iter(self._batches)
+        if not self._is_iterator:
+            _skip(items, first)
+        for item in items:
+            self._consumed += 1
             yield self._prepare(*unpack(item, self._where))
 
 
@@ -108,6 +136,8 @@ class Epochs:
         self._where = where
         self._steps = steps
         self._running: Iterator[Batch] | None = None
+        # The epoch in which the running pass over the data began, and how many batches it has given.
+        self._began = 0
         self._taken = 0
         self._found_any = False
         self.num_batches = steps if steps is not None else data.num_batches
@@ -116,24 +146,40 @@ class Epochs:
         """Lets the next epoch start from the beginning; a generator goes on."""
         self._running = None
 
-    def epoch(self, number: int) -> Iterator[Batch]:
+    def state(self) -> dict[str, int]:
+        """Where the data stands, for `restore` in another process."""
+        began = -1 if self._running is None else self._began
+        return {"began": began, "taken": self._taken, **self._data.state()}
+
+    def restore(self, state: dict[str, int]) -> None:
+        """Continues from `state()`; the next call of `epoch` names the batch to start from."""
+        self._data.restore(state)
+        self._began, self._taken = state["began"], state["taken"]
+        self._running = None if self._began < 0 else self._data.epoch(self._began, self._taken)
+
+    def epoch(self, number: int, first: int = 0) -> Iterator[Batch]:
         """The batches of epoch `number`.
+
+        Args:
+            number: counted from 0.
+            first: the batch to start from, where the ones before were given in another process.
 
         Raises:
             ValueError: the data has no batch at all.
         """
         if self._steps is None:
-            count = 0
-            for batch in self._data.epoch(number):
+            count = first
+            for batch in self._data.epoch(number, first):
                 count += 1
                 self._found_any = True
                 yield batch
             if count == 0:
                 self._ran_out(number)
             return
-        for _ in range(self._steps):
+        for _ in range(first, self._steps):
             if self._running is None:
                 self._running = self._data.epoch(number)
+                self._began = number
                 self._taken = 0
             following = next(self._running, None)
             if following is None:
@@ -155,6 +201,11 @@ class Epochs:
             UserWarning,
             stacklevel=3,
         )
+
+
+def _skip(items: Iterator[Any], count: int) -> int:
+    """Takes `count` items and drops them; the number that there were."""
+    return sum(1 for _ in islice(items, count))
 
 
 def is_iterable_of_batches(x: Any) -> bool:

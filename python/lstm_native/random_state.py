@@ -60,3 +60,16 @@ def check_seed(owner: str, seed: object) -> int:
     if index is None or isinstance(seed, bool):
         raise ValueError(f"{owner}: seed is {seed!r}, expected an integer or None")
     return int(index()) & _SEED
+
+
+def state() -> tuple[int | None, int]:
+    """What `restore` takes: the seed, and how many fresh seeds were drawn from it."""
+    with _lock:
+        return _seed, _drawn
+
+
+def restore(seed: int | None, drawn: int) -> None:
+    """Continues the sequence of fresh seeds where `state` was read."""
+    global _seed, _drawn
+    with _lock:
+        _seed, _drawn = seed, drawn

@@ -20,6 +20,7 @@ from lstm_native.data import (
     unpack,
 )
 from lstm_native.errors import check_number
+from lstm_native.fit_run import FitRun
 from lstm_native.layers.base import Context, Tensor, empty_outputs, numpy_outputs
 from lstm_native.layers.core import ActivationAtEnd
 from lstm_native.progress import Progress, resolve_verbose
@@ -142,15 +143,16 @@ class Trainer(Compilable):
         assert calls.history is not None
         self.history = calls.history
         self.stop_training = False
+        run = self.fit_run = FitRun(self, data, validation, calls.callbacks, first)
         logs: dict[str, float] = {}
         calls.on_train_begin()
-        for epoch in range(first, last):
+        for epoch in range(run.epoch, last):
             if self._train_values is not None:
                 self._train_values.reset()
             calls.on_epoch_begin(epoch)
             progress.begin(epoch)
-            steps = self._fit_epoch(data, epoch, calls, progress)
-            if steps == 0 or self._train_values is None:
+            self._fit_epoch(run, calls, progress)
+            if run.batch == 0 or self._train_values is None:
                 break
             logs = self._train_values.logs()
             every = validation_freq
@@ -160,6 +162,7 @@ class Trainer(Compilable):
                 results = self._evaluate(validation, calls, None)
                 logs.update({f"val_{name}": value for name, value in results.items()})
             progress.end(logs)
+            run.epoch, run.batch = epoch + 1, 0
             calls.on_epoch_end(epoch, logs)
             if self.stop_training:
                 break
@@ -168,18 +171,16 @@ class Trainer(Compilable):
         calls.on_train_end(logs)
         return calls.history
 
-    def _fit_epoch(self, data: Epochs, epoch: int, calls: CallbackList, progress: Progress) -> int:
-        steps = 0
-        for batch in data.epoch(epoch):
-            calls.on_train_batch_begin(steps)
+    def _fit_epoch(self, run: FitRun, calls: CallbackList, progress: Progress) -> None:
+        for step, batch in enumerate(run.batches(), run.batch):
+            calls.on_train_batch_begin(step)
             values = self._train_step(batch)
+            run.batch = step + 1
             if calls.wants_train_batch_end:
-                calls.on_train_batch_end(steps, values.logs())
-            steps += 1
-            progress.update(steps, values.logs() if progress.live and progress.wants_update() else None)
+                calls.on_train_batch_end(step, values.logs())
+            progress.update(run.batch, values.logs() if progress.live and progress.wants_update() else None)
             if self.stop_training:
                 break
-        return steps
 
     def _train_step(self, batch: Batch) -> RunningValues:
         values, optimizer = self._train_values, self.optimizer

@@ -1,0 +1,177 @@
+"""FitRun: where a call of fit stands, and everything that continues it in another process. Floor 4."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import numpy as np
+
+from lstm_native import _core, random_state
+from lstm_native.data import Batch, Epochs
+
+
+class FitRun:
+    """One call of `fit`; callbacks find it as `model.fit_run`.
+
+    Args:
+        model: the model that is trained.
+        data: the training data.
+        validation: the validation data, or None.
+        callbacks: everything that is called back; the attributes that they list in `kept` are part of the
+            state.
+        epoch: the epoch to start with.
+
+    Attributes:
+        epoch: the running epoch; after its last batch, the next one.
+        batch: batches of that epoch that are done.
+    """
+
+    def __init__(
+        self, model: Any, data: Epochs, validation: Epochs | None, callbacks: Iterable[Any], epoch: int
+    ) -> None:
+        self.model = model
+        self.data = data
+        self.validation = validation
+        self.callbacks = callbacks
+        self.epoch = epoch
+        self.batch = 0
+        self._values: list[dict[str, Any]] | None = None
+
+    def batches(self) -> Iterator[Batch]:
+        """What is left of the running epoch."""
+        for batch in self.data.epoch(self.epoch, self.batch):
+            if self._values is not None:  # a first batch may have had to come before there are metrics
+                for part, numbers in zip(self._running_values(), self._values, strict=True):
+                    _set_numbers(part, numbers)
+                self._values = None
+            yield batch
+
+    def state(self) -> dict[str, Any]:
+        """Everything that training from here on depends on.
+
+        Returns:
+            Nested dictionaries (names as keys) and lists of None, numbers, strings and arrays: weights,
+            optimizer, states of stateful layers, shuffling, random numbers (of this package, of `random` and
+            of NumPy's global generator), running values, callbacks, and the place in the data.
+        """
+        import random  # importing it costs, and importing the package must not
+
+        model = self.model
+        version, numbers, gauss = random.getstate()
+        return {
+            "epoch": self.epoch,
+            "batch": self.batch,
+            "batches": self.data.num_batches,
+            "stop_training": model.stop_training,
+            "data": self.data.state(),
+            "validation": None if self.validation is None else self.validation.state(),
+            "weights": {name: variable.numpy() for name, variable in model.named_variables().items()},
+            "optimizer": [np.array(variable.numpy()) for variable in model.optimizer.variables],
+            "states": [layer.states for layer in model.stateful_layers()],
+            "streams": [_stream(layer) for layer in _all_layers(model)],
+            "random": list(random_state.state()),
+            "python_random": [version, list(numbers), gauss],
+            # The legacy global generator is what callbacks and data of scripts draw from.
+            "numpy_random": np.random.get_state(legacy=False),  # noqa: NPY002
+            "values": [_numbers(part) for part in self._running_values()],
+            "callbacks": [[_kind(c), {name: getattr(c, name) for name in c.kept}] for c in self.callbacks],
+        }
+
+    def resume(self, state: dict[str, Any]) -> None:
+        """Goes to where `state` was taken; `restore` must follow the beginning of a begun epoch.
+
+        Raises:
+            ValueError: the state is of another model or of other data; nothing is changed then.
+        """
+        self._check(state)
+        self.data.restore(state["data"])
+        if self.validation is not None and state["validation"] is not None:
+            self.validation.restore(state["validation"])
+        self.epoch, self.batch = state["epoch"], state["batch"]
+        self.restore(state)
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Everything of `state` but the place in the data."""
+        import random
+
+        model = self.model
+        for name, variable in model.named_variables().items():
+            variable.assign(state["weights"][name])
+        for variable, value in zip(model.optimizer.variables, state["optimizer"], strict=True):
+            variable.assign(value)
+        for layer, states in zip(model.stateful_layers(), state["states"], strict=True):
+            if states is None:
+                layer.reset_state()
+            else:
+                layer.set_states(tuple(_core.as_tensor(s, "float32") for s in states))
+        for layer, stream in zip(_all_layers(model), state["streams"], strict=True):
+            vars(layer).update(stream)
+        random_state.restore(*state["random"])
+        version, numbers, gauss = state["python_random"]
+        random.setstate((version, tuple(numbers), gauss))
+        np.random.set_state(state["numpy_random"])  # noqa: NPY002
+        self._values = state["values"] or None
+        model.stop_training = state["stop_training"]
+        for callback, (kind, kept) in zip(self.callbacks, state["callbacks"], strict=False):
+            if _kind(callback) == kind:
+                vars(callback).update(kept)
+
+    def _check(self, state: dict[str, Any]) -> None:
+        model = self.model
+        label = f"{model.label()}: fit"
+        if state["batches"] != self.data.num_batches:
+            raise ValueError(
+                f"{label}: the backup is of a training with {state['batches']} batches an epoch, "
+                f"this one has {self.data.num_batches}"
+            )
+        if model.optimizer is not None and not model.optimizer.built:
+            model.optimizer.build(model.variables_to_train())
+        weights = {name: variable.shape for name, variable in model.named_variables().items()}
+        kept = {name: value.shape for name, value in state["weights"].items()}
+        if weights != kept:
+            raise ValueError(f"{label}: the backup is of another model, with the weights {kept}")
+        slots = [tuple(variable.shape) for variable in model.optimizer.variables]
+        if slots != [value.shape for value in state["optimizer"]]:
+            raise ValueError(f"{label}: the backup is of a training with another optimizer")
+
+    def _running_values(self) -> list[Any]:
+        values = self.model._train_values
+        return [] if values is None else [values, *values.metrics]
+
+
+def _all_layers(model: Any) -> Iterator[Any]:
+    for layer in model.held_layers():
+        yield layer
+        yield from _all_layers(layer)
+
+
+def _stream(layer: Any) -> dict[str, int]:
+    """Where the random numbers of a layer that draws some stand."""
+    return {name: value for name, value in vars(layer).items() if name in ("_stream", "_drawn")}
+
+
+def _kind(callback: Any) -> str:
+    return type(callback).__name__
+
+
+def _numbers(part: Any) -> dict[str, Any]:
+    """The attributes of `part` that hold numbers: totals, counts, arrays of them."""
+    kept: dict[str, Any] = {}
+    for name, value in vars(part).items():
+        if isinstance(value, int | float | np.generic):
+            kept[name] = value
+        elif isinstance(value, np.ndarray):
+            kept[name] = value.copy()
+        elif hasattr(value, "assign"):
+            kept[name] = np.array(value.numpy())
+    return kept
+
+
+def _set_numbers(part: Any, numbers: dict[str, Any]) -> None:
+    for name, value in numbers.items():
+        known: Any = getattr(part, name, None)
+        if hasattr(known, "assign"):
+            known.assign(value)
+        else:
+            setattr(part, name, value)
