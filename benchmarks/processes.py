@@ -47,9 +47,11 @@ def run(command: Sequence[str], environment: Mapping[str, str] | None = None) ->
     return Run(seconds, usage.ru_maxrss / 1024, output, is_disturbed(others, seconds))
 
 
-def run_undisturbed(command: Sequence[str], environment: Mapping[str, str] | None = None) -> Run:
-    """Runs again while other processes disturb, up to 30 times; the last one may be disturbed."""
-    for _ in range(29):
+def run_undisturbed(
+    command: Sequence[str], environment: Mapping[str, str] | None = None, tries: int = 30
+) -> Run:
+    """Runs again while other processes disturb, up to `tries` times; the last one may be disturbed."""
+    for _ in range(tries - 1):
         done = run(command, environment)
         if not done.disturbed:
             return done
