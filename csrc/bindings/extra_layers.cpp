@@ -25,11 +25,12 @@ Tensor merge_forward(const std::string& mode, OptionalTensor forward, const Tens
     return run(kMergeCost * count_of(backward), [&] { return ops::merge_forward(merge, forward.get(), backward); });
 }
 
-py::tuple merge_backward(const std::string& mode, OptionalTensor forward, const Tensor& backward,
-                         const Tensor& d_outputs) {
+py::tuple merge_backward(const std::string& mode, const Tensor& d_outputs, std::int64_t forward_units,
+                         OptionalTensor forward, OptionalTensor backward) {
     const LnMerge merge = ops::merge_from_name(mode);
-    ops::MergeGradients result = run(kMergeCost * count_of(d_outputs),
-                                     [&] { return ops::merge_backward(merge, forward.get(), backward, d_outputs); });
+    ops::MergeGradients result = run(kMergeCost * count_of(d_outputs), [&] {
+        return ops::merge_backward(merge, d_outputs, forward_units, forward.get(), backward.get());
+    });
     return py::make_tuple(or_none(std::move(result.d_forward)), std::move(result.d_backward));
 }
 

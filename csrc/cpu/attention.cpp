@@ -29,6 +29,7 @@ void tanh_sums(std::int64_t S, std::int64_t D, const float* query, const float* 
 // Calls body(batch row, sums (S, D), own memory (D)) for every batch row.
 template <class F>
 void each_batch_row(const LnContext& context, const LnAdditiveScoresArgs& a, F body) {
+    if (a.B == 0) return;
     const double work = kTranscendental * static_cast<double>(a.B) * static_cast<double>(a.Q) *
                         static_cast<double>(a.S) * static_cast<double>(a.D);
     const int want = threads_for(context, work);

@@ -57,15 +57,30 @@ Tensor merge_forward(LnMerge mode, const Tensor& forward, const Tensor& backward
     return outputs;
 }
 
-MergeGradients merge_backward(LnMerge mode, const Tensor& forward, const Tensor& backward, const Tensor& d_outputs) {
-    const LnMergeArgs args = check_directions(mode, forward, backward);
-    const Shape expected = merged_shape(args, backward.shape());
-    check(d_outputs.dtype() == DType::float32 && d_outputs.shape() == expected, "Bidirectional: output gradient is ",
-          core::name_of(d_outputs.dtype()), " ", d_outputs.shape(), ", expected float32 ", expected);
+MergeGradients merge_backward(LnMerge mode, const Tensor& d_outputs, std::int64_t forward_units, const Tensor& forward,
+                              const Tensor& backward) {
+    const Shape& shape = d_outputs.shape();
+    const bool concat = mode == LN_MERGE_CONCAT;
+    check(d_outputs.dtype() == DType::float32 && (shape.rank() == 2 || shape.rank() == 3) && forward_units >= 0 &&
+              (concat ? forward_units <= shape.back() : forward_units == shape.back()),
+          "Bidirectional: output gradient is ", core::name_of(d_outputs.dtype()), " ", shape,
+          ", expected float32 (batch, time, units) or (batch, units) with ", forward_units, " forward units");
+    LnMergeArgs args{};
+    if (mode == LN_MERGE_MUL) {
+        args = check_directions(mode, forward, backward);
+        check(forward.shape() == shape, "Bidirectional: output gradient has shape ", shape, ", the outputs ",
+              forward.shape());
+    } else {
+        args.mode = mode;
+        args.B = shape[0];
+        args.T = shape.rank() == 3 ? shape[1] : 1;
+        args.U = forward_units;
+        args.V = concat ? shape.back() - forward_units : forward_units;
+    }
     MergeGradients gradients;
-    if (forward.defined()) gradients.d_forward = Tensor::empty(forward.shape(), DType::float32, forward.device());
-    gradients.d_backward = Tensor::empty(backward.shape(), DType::float32, backward.device());
-    call(backend_of(backward.device()).merge_backward, &args, d_outputs.data<const float>(),
+    if (args.U > 0) gradients.d_forward = Tensor::empty(shape.with_last(args.U), DType::float32, d_outputs.device());
+    gradients.d_backward = Tensor::empty(shape.with_last(args.V), DType::float32, d_outputs.device());
+    call(backend_of(d_outputs.device()).merge_backward, &args, d_outputs.data<const float>(),
          gradients.d_forward.data<float>(), gradients.d_backward.data<float>());
     return gradients;
 }

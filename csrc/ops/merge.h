@@ -1,6 +1,7 @@
 // The outputs of the two directions of a bidirectional layer as one tensor (floor 2).
 #pragma once
 
+#include <cstdint>
 #include <string>
 
 #include "backend/backend.h"
@@ -17,10 +18,11 @@ LnMerge merge_from_name(const std::string& name);
 core::Tensor merge_forward(LnMerge mode, const core::Tensor& forward, const core::Tensor& backward);
 
 struct MergeGradients {
-    core::Tensor d_forward, d_backward;
+    core::Tensor d_forward, d_backward;  // the former undefined where `forward_units` is 0
 };
-// `forward` and `backward` as in the call of merge_forward.
-MergeGradients merge_backward(LnMerge mode, const core::Tensor& forward, const core::Tensor& backward,
-                              const core::Tensor& d_outputs);
+// From the gradient of the result, whose forward part had `forward_units`. `forward` and `backward` as in the call of
+// merge_forward for mul, else undefined.
+MergeGradients merge_backward(LnMerge mode, const core::Tensor& d_outputs, std::int64_t forward_units,
+                              const core::Tensor& forward, const core::Tensor& backward);
 
 }  // namespace lstm_native::ops

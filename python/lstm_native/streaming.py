@@ -124,6 +124,8 @@ class Stream:
 
 def _check_own_step(layer: Layer) -> None:
     """Raises ValueError where a subclass computes something else than the step it inherited."""
+    for held in layer.held_layers():
+        _check_own_step(held)
     kinds = type(layer).__mro__
     step = next(kind for kind in kinds if "add_to_stream" in vars(kind))
     for name in _INFERENCE:

@@ -1,0 +1,423 @@
+"""Layers around a layer: Bidirectional, and TimeDistributed. Floor 4."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from lstm_native import _core
+from lstm_native.arrays import Shape, to_numpy, to_step_flags
+from lstm_native.layers.base import ActivityPenalty, Layer, Tensor, clone_layer
+from lstm_native.layers.context import Context
+from lstm_native.layers.core import ActivationAtEnd
+
+_MERGE_MODES = ("sum", "mul", "ave", "concat", None)
+_COMMON = ("stateful", "return_sequences", "return_state")
+
+
+class Bidirectional(Layer):
+    """A recurrent layer and a second one that reads the sequence from its end, with their outputs joined.
+
+    Both are made from the constructor's arguments of `layer`, with new weights. The outputs of the second are
+    put back in the order of the inputs before they are joined; with `return_sequences`, outputs of masked
+    steps are zero. Weights: those of `forward_layer`, then those of `backward_layer`.
+
+    Args:
+        layer: the recurrent layer.
+        merge_mode: "concat" (features side by side), "sum", "mul", "ave" (mean); None gives both outputs.
+        weights: arrays to start from, in the order of `get_weights`.
+        backward_layer: a layer for the other direction, used as it is; it needs the other `go_backwards`, and
+            equal `stateful`, `return_sequences` and `return_state`.
+    """
+
+    supports_masking = True
+
+    def __init__(
+        self,
+        layer: Layer,
+        merge_mode: str | None = "concat",
+        weights: Sequence[Any] | None = None,
+        backward_layer: Layer | None = None,
+        **kwargs: Any,
+    ) -> None:
+        for argument, given in (("layer", layer), ("backward_layer", backward_layer)):
+            if given is None and argument == "backward_layer":
+                continue
+            if not isinstance(given, Layer) or not all(hasattr(given, a) for a in ("go_backwards", *_COMMON)):
+                raise ValueError(
+                    f"Bidirectional: {argument} is a {type(given).__name__}, expected a recurrent layer"
+                )
+        if merge_mode not in _MERGE_MODES:
+            raise ValueError(f"Bidirectional: merge_mode is {merge_mode!r}, expected one of {_MERGE_MODES}")
+        super().__init__(**kwargs)
+        name = layer.name
+        if backward_layer is None:
+            backward_name = f"backward_{name.removeprefix('backward_')}"
+            backward_layer = clone_layer(layer, name=backward_name, go_backwards=True)
+        self.forward_layer: Any = clone_layer(layer, name=f"forward_{name.removeprefix('forward_')}")
+        self.backward_layer: Any = backward_layer
+        for attribute in ("go_backwards", *_COMMON):
+            first, second = (getattr(direction, attribute) for direction in self.held_layers())
+            if (first == second) == (attribute == "go_backwards"):
+                expected = "different values" if first == second else "the same"
+                raise self.error(f"the directions have {attribute} {first} and {second}, expected {expected}")
+        for direction in self.held_layers():
+            if hasattr(direction, "zero_output_for_mask"):
+                direction.zero_output_for_mask = self.return_sequences
+        self.merge_mode = merge_mode
+        self._start_weights = weights
+        if not self.trainable:
+            self.trainable = False  # of the directions too
+
+    def held_layers(self) -> Sequence[Any]:
+        return self.forward_layer, self.backward_layer
+
+    @property
+    def return_sequences(self) -> bool:
+        """Whether the outputs are those of all time steps."""
+        return bool(self.forward_layer.return_sequences)
+
+    @property
+    def return_state(self) -> bool:
+        """Whether calls return the last states too."""
+        return bool(self.forward_layer.return_state)
+
+    @property
+    def stateful(self) -> bool:
+        """Whether the states are kept from call to call."""
+        return bool(self.forward_layer.stateful)
+
+    @property
+    def takes_indexed_rows(self) -> bool:
+        """Whether `forward` takes `IndexedRows` for the inputs."""
+        return all(getattr(layer, "takes_indexed_rows", False) for layer in self.held_layers())
+
+    # --- building and shapes ----------------------------------------------------------------------
+
+    def create_weights(self, input_shape: Shape) -> None:
+        for layer in self.held_layers():
+            layer.build(input_shape)
+        if self._start_weights is not None:
+            self.set_weights(self._start_weights)
+
+    def check_input_shape(self, shape: Shape) -> None:
+        for layer in self.held_layers():
+            layer.check_input_shape(shape)
+        units = [self._output_shapes(layer, shape)[0][-1] for layer in self.held_layers()]
+        if self.merge_mode not in ("concat", None) and units[0] != units[1]:
+            raise self.error(
+                f"the directions have {units[0]} and {units[1]} units, which merge_mode={self.merge_mode!r} "
+                "cannot join"
+            )
+
+    def _output_shapes(self, layer: Any, shape: Shape) -> tuple[Shape, ...]:
+        """Of the outputs, and of the states that are returned."""
+        shapes = layer.compute_output_shape(shape)
+        return tuple(shapes) if self.return_state else (shapes,)
+
+    def compute_output_shape(self, input_shape: Shape) -> Any:
+        (forward, *states), (backward, *more) = (
+            self._output_shapes(layer, input_shape) for layer in self.held_layers()
+        )
+        if self.merge_mode is None:
+            return (forward, backward, *states, *more)
+        joined = forward
+        if self.merge_mode == "concat":
+            units, more_units = forward[-1], backward[-1]
+            joined = (*forward[:-1], None if units is None or more_units is None else units + more_units)
+        return (joined, *states, *more) if self.return_state else joined
+
+    def compute_mask(self, inputs: Any, previous_mask: Any = None) -> Any:
+        """Mask of the outputs: that of the inputs with `return_sequences`, else None.
+
+        Without `merge_mode` one for each direction.
+        """
+        mask = previous_mask if self.return_sequences else None
+        return (mask, mask) if self.merge_mode is None else mask
+
+    def as_input(self, inputs: Any) -> Tensor:
+        return self.forward_layer.as_input(inputs)  # type: ignore[no-any-return]
+
+    def check_can_train(self) -> None:
+        for layer in self.held_layers():
+            layer.check_can_train()
+
+    # --- state ------------------------------------------------------------------------------------
+
+    @property
+    def states(self) -> list[Any] | None:
+        """Copies of the kept states, those of the forward layer first; None when they are zero."""
+        states = [layer.states for layer in self.held_layers()]
+        return None if None in states else [state for each in states for state in each]
+
+    def reset_state(self) -> None:
+        """Sets the states of both directions to zero."""
+        for layer in self.held_layers():
+            layer.reset_state()
+
+    def reset_states(self) -> None:
+        """Older name of `reset_state`."""
+        self.reset_state()
+
+    # --- calls ------------------------------------------------------------------------------------
+
+    def __call__(
+        self,
+        inputs: Any,
+        initial_state: Any = None,
+        mask: Any = None,
+        training: bool | None = False,
+        reset: Any = None,
+    ) -> Any:
+        """Outputs for `inputs`, as NumPy arrays; the first call builds the layer.
+
+        Args:
+            inputs: (batch, time, features).
+            initial_state: list of the states of the forward layer, then those of the backward layer.
+            mask: bool (batch, time); False steps are skipped.
+            training: behave as in training.
+            reset: bool (batch, time); a True step begins another sequence: neither direction carries its
+                state over the boundary before it.
+
+        Returns:
+            The joined outputs, or a tuple: both outputs without `merge_mode`, and with `return_state` the
+            last states of the forward layer and of the backward layer.
+        """
+        x = self.as_input(inputs)
+        if not self.built:
+            self.build(x.shape)
+        self.check_input_shape(x.shape)
+        return self._call(
+            x,
+            Context(bool(training)),
+            to_step_flags(mask, x.shape, self.label(), "mask"),
+            initial_state=self._initial_state(initial_state, x.shape[0]),
+            reset=to_step_flags(reset, x.shape, self.label(), "reset"),
+        )
+
+    def _initial_state(self, given: Any, batch: int) -> tuple[Tensor, ...] | None:
+        if given is None:
+            return None
+        if not isinstance(given, list | tuple) or len(given) % 2:
+            raise self.error(
+                f"initial_state is a {type(given).__name__}, expected a list with the states of the forward "
+                "layer, then those of the backward layer"
+            )
+        half = len(given) // 2
+        states: list[Tensor] = []
+        for layer, part in zip(self.held_layers(), (given[:half], given[half:]), strict=True):
+            states += layer._initial_state(part, batch)
+        return tuple(states)
+
+    def forward(
+        self,
+        inputs: Any,
+        ctx: Context,
+        mask: Tensor | None = None,
+        initial_state: Sequence[Tensor] | None = None,
+        reset: Tensor | None = None,
+    ) -> Any:
+        """Outputs, or a tuple as `__call__` returns it.
+
+        Args:
+            inputs: (batch, time, features), a tensor or `IndexedRows`.
+            ctx: the running pass.
+            mask: bool (batch, time).
+            initial_state: states of the forward layer, then those of the backward layer.
+            reset: bool (batch, time).
+        """
+        self.check_input_shape(inputs.shape)
+        given: list[Any] = [None, None]
+        if initial_state is not None:
+            half = len(initial_state) // 2
+            given = [tuple(initial_state[:half]), tuple(initial_state[half:])]
+        outputs: list[Tensor] = []
+        states: list[Tensor] = []
+        penalties: list[ActivityPenalty | None] = []
+        for layer, start in zip(self.held_layers(), given, strict=True):
+            result = layer.forward(inputs, ctx, mask, start, _reset_of(layer, reset))
+            penalty = None if layer.activity_regularizer is None else ActivityPenalty(layer)
+            if penalty is not None:
+                penalty.forward(result, ctx)
+            penalties.append(penalty)
+            output, *rest = result if self.return_state else (result,)
+            outputs.append(output)
+            states += rest
+        y, y_rev = outputs
+        if ctx.record:
+            factors = (y, y_rev) if self.merge_mode == "mul" else (None, None)
+            ctx.save(self, (y.shape[-1], factors, penalties))
+        if self.merge_mode is None:
+            return (y, _core.merge_forward("concat", None, y_rev), *states)
+        joined = _core.merge_forward(self.merge_mode, y, y_rev)
+        return (joined, *states) if self.return_state else joined
+
+    def backward(self, d_outputs: Any, ctx: Context, need_d_inputs: bool = True) -> Any:
+        """Gradient of the inputs; (d_inputs, gradients of the initial states) when those were given.
+
+        Args:
+            d_outputs: gradients of what `forward` returned; each item of a tuple may be None.
+            ctx: the running pass.
+            need_d_inputs: whether the gradient of the inputs is wanted.
+        """
+        units, factors, penalties = ctx.take(self)
+        parts = list(d_outputs) if isinstance(d_outputs, tuple) else [d_outputs]
+        if self.merge_mode is None:
+            d_y, d_rev, *d_states = parts
+            if d_rev is not None:
+                d_rev = _core.merge_backward("concat", d_rev, 0, None, None)[1]
+        else:
+            d_joined, *d_states = parts
+            d_y = d_rev = None
+            if d_joined is not None:
+                d_y, d_rev = _core.merge_backward(self.merge_mode, d_joined, units, *factors)
+        half = len(d_states) // 2
+        d_inputs: Tensor | None = None
+        d_initial: list[Tensor] = []
+        for layer, d_output, d_state, penalty in zip(
+            self.held_layers(), (d_y, d_rev), (d_states[:half], d_states[half:]), penalties, strict=True
+        ):
+            d_result = (d_output, *d_state) if self.return_state else d_output
+            if penalty is not None:
+                d_result = penalty.backward(d_result, ctx)
+            d = layer.backward(d_result, ctx, need_d_inputs)
+            if isinstance(d, tuple):
+                d, *rest = d
+                d_initial += rest
+            if d_inputs is None:
+                d_inputs = d
+            elif d is not None:
+                _core.add_(d_inputs, d)
+        return (d_inputs, *d_initial) if d_initial else d_inputs
+
+    def add_to_stream(self, stream: _core.Stream) -> None:
+        raise self.error("reads the sequence from its end too and cannot run step by step in a stream")
+
+
+def _reset_of(layer: Any, reset: Tensor | None) -> Tensor | None:
+    """Where `layer` resets its state, so that nothing crosses the boundary before a True step of `reset`."""
+    if reset is None or not layer.go_backwards:
+        return reset
+    # Who comes from the end crosses the boundary at the step before it.
+    flags = reset.numpy()
+    return _core.as_tensor(np.pad(flags[:, 1:], ((0, 0), (0, 1))), "bool")
+
+
+class TimeDistributed(ActivationAtEnd):
+    """Applies a layer to every time step by itself: (batch, time, ...) as (batch * time, ...), and back.
+
+    At the end of a model, training may fuse the layer's last activation with the loss, as without wrapper.
+
+    Args:
+        layer: the layer; no stateful one, for it sees the steps side by side, not one after the other.
+    """
+
+    supports_masking = True
+
+    def __init__(self, layer: Layer, **kwargs: Any) -> None:
+        if not isinstance(layer, Layer):
+            raise ValueError(f"TimeDistributed: layer is a {type(layer).__name__}, expected a layer")
+        if getattr(layer, "stateful", False):
+            raise ValueError(
+                f"TimeDistributed: layer {layer.name!r} is stateful, expected one without state, for it "
+                "sees the steps side by side"
+            )
+        super().__init__(**kwargs)
+        self.layer = layer
+        if not self.trainable:
+            self.trainable = False  # of the layer too
+
+    def held_layers(self) -> Sequence[Layer]:
+        return (self.layer,)
+
+    def create_weights(self, input_shape: Shape) -> None:
+        self.layer.build(_step_shape(input_shape))
+
+    def check_input_shape(self, shape: Shape) -> None:
+        if len(shape) < 3:
+            raise self.error(f"input has shape {shape}, expected (batch, time, ...), at least three axes")
+        if shape[1] == 0:
+            raise self.error(f"input has shape {shape}, expected at least one time step")
+        self.layer.check_input_shape(_step_shape(shape))
+
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
+        step = self.layer.compute_output_shape(_step_shape(input_shape))
+        if step and isinstance(step[0], list | tuple):
+            raise self.error(f"layer {self.layer.name!r} has several outputs (return_state), expected one")
+        return (input_shape[0], input_shape[1], *step[1:])
+
+    def as_input(self, inputs: Any) -> Tensor:
+        return self.layer.as_input(inputs)
+
+    def check_values(self, inputs: Tensor) -> None:
+        self.layer.check_values(inputs)
+
+    def check_can_train(self) -> None:
+        self.layer.check_can_train()
+
+    @property
+    def output_activation(self) -> str | None:
+        """Name of the last activation of the layer; None where it ends in none."""
+        return self.layer.output_activation if isinstance(self.layer, ActivationAtEnd) else None
+
+    def __call__(self, inputs: Any, mask: Any = None, training: bool | None = False, **unknown: Any) -> Any:
+        """Outputs for `inputs`, as a NumPy array; the first call builds the layer.
+
+        Args:
+            inputs: (batch, time, ...).
+            mask: bool (batch, time), or with more axes, which go to the layer.
+            training: behave as in training.
+        """
+        if mask is None or unknown:
+            return super().__call__(inputs, training=training, **unknown)
+        x = self.as_input(inputs)
+        flags = to_numpy(mask, self.label(), "mask")
+        if flags.ndim < 2 or flags.shape[:2] != x.shape[:2]:
+            raise self.error(
+                f"The `mask` passed to the `TimeDistributed` layer has a shape {flags.shape}, expected one "
+                f"that begins with (batch, time) = {x.shape[:2]}"
+            )
+        return self._call(x, Context(bool(training)), _core.as_tensor(flags != 0, "bool"))
+
+    def forward(self, inputs: Tensor, ctx: Context, mask: Tensor | None = None) -> Tensor:
+        self.check_input_shape(inputs.shape)
+        # A mask of time steps says nothing within a step; layers written in Python get it, as in Keras.
+        inner = None if mask is None or (mask.ndim == 2 and not self.layer.is_custom) else _folded(mask)
+        return _unfolded(self.layer.forward(_folded(inputs), ctx, inner), inputs)
+
+    def backward(self, d_outputs: Tensor, ctx: Context, need_d_inputs: bool = True) -> Tensor | None:
+        d_inputs = self.layer.backward(_folded(d_outputs), ctx, need_d_inputs)
+        return None if d_inputs is None else _unfolded(d_inputs, d_outputs)
+
+    def forward_logits(self, inputs: Tensor, ctx: Context) -> Tensor:
+        self.check_input_shape(inputs.shape)
+        assert isinstance(self.layer, ActivationAtEnd)
+        return _unfolded(self.layer.forward_logits(_folded(inputs), ctx), inputs)
+
+    def backward_logits(self, d_logits: Tensor, ctx: Context, need_d_inputs: bool = True) -> Tensor | None:
+        assert isinstance(self.layer, ActivationAtEnd)
+        d_inputs = self.layer.backward_logits(_folded(d_logits), ctx, need_d_inputs)
+        return None if d_inputs is None else _unfolded(d_inputs, d_logits)
+
+    def activate(self, logits: Tensor) -> Tensor:
+        assert isinstance(self.layer, ActivationAtEnd)
+        return _unfolded(self.layer.activate(_folded(logits)), logits)
+
+    def add_to_stream(self, stream: _core.Stream) -> None:
+        self.layer.add_to_stream(stream)
+
+
+def _step_shape(shape: Shape) -> Shape:
+    return (shape[0], *shape[2:])
+
+
+def _folded(x: Tensor) -> Tensor:
+    """(batch, time, ...) as (batch * time, ...)."""
+    return x.reshape((x.shape[0] * x.shape[1], *x.shape[2:]))
+
+
+def _unfolded(x: Tensor, like: Tensor) -> Tensor:
+    """(batch * time, ...) as (batch, time, ...), of which `like` has the first two."""
+    return x.reshape((*like.shape[:2], *x.shape[1:]))
