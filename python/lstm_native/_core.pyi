@@ -166,7 +166,12 @@ def merge_forward(mode: str, forward: Tensor | None, backward: Tensor, /) -> Ten
     """
 
 def merge_backward(
-    mode: str, forward: Tensor | None, backward: Tensor, d_outputs: Tensor, /
+    mode: str,
+    d_outputs: Tensor,
+    forward_units: int,
+    forward: Tensor | None,
+    backward: Tensor | None,
+    /,
 ) -> tuple[Tensor | None, Tensor]:
     """Gradients of forward and backward."""
 
