@@ -173,7 +173,7 @@ def merge_backward(
     backward: Tensor | None,
     /,
 ) -> tuple[Tensor | None, Tensor]:
-    """Gradients of forward and backward."""
+    """Gradients of forward (None where it has no units) and backward; both are given for mul only."""
 
 class LayerNormWeights:
     """gamma and beta, of one shape or None, with epsilon; with `rms_scaling` no mean is subtracted."""
