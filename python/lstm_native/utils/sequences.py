@@ -1,4 +1,4 @@
-"""Small helpers around training: seeds, padding, one-hot labels. Floor 4."""
+"""pad_sequences: sequences of different lengths as one array. Floor 4."""
 
 from __future__ import annotations
 
@@ -7,32 +7,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-
-from lstm_native import random_state
-from lstm_native.arrays import optional_int, to_numpy
-
-
-def set_random_seed(seed: int) -> None:
-    """Makes a program reproducible: seeds Python's `random`, NumPy's global generator and this package.
-
-    Weights, shuffling and dropout drawn afterwards are the same at every run.
-
-    Args:
-        seed: Integer in [0, 2**32), the range that NumPy takes.
-
-    Raises:
-        ValueError: `seed` is no integer or outside that range; nothing was seeded.
-    """
-    value = random_state.check_seed("set_random_seed", seed)
-    if value != seed or value >= 1 << 32:
-        raise ValueError(f"set_random_seed: seed is {seed!r}, expected an integer in [0, 2**32)")
-    # Importing either at the top would cost every program that never seeds.
-    import random
-
-    random.seed(value)
-    # The legacy global generator is what scripts that call this function draw from.
-    np.random.seed(value)  # noqa: NPY002
-    random_state.set_seed(value)
 
 
 def pad_sequences(
@@ -57,12 +31,18 @@ def pad_sequences(
         Array (len(sequences), maxlen, ...).
 
     Raises:
-        ValueError: Not a list of sequences, unknown `padding` or `truncating`, negative `maxlen`, or
-            trailing axes that differ.
+        ValueError: Not a list of sequences, a text as `value` of a `dtype` of numbers, unknown `padding` or
+            `truncating`, negative `maxlen`, or trailing axes that differ.
     """
     for argument, given in (("padding", padding), ("truncating", truncating)):
         if given not in ("pre", "post"):
             raise ValueError(f"pad_sequences: {argument} is {given!r}, expected 'pre' or 'post'")
+    kind = np.dtype(dtype)
+    if isinstance(value, str) and kind.kind not in "OUST":
+        raise ValueError(
+            f"pad_sequences: `dtype` {kind} is not compatible with value {value!r}; pass dtype=object "
+            "or '<U9' for texts"
+        )
     if not hasattr(sequences, "__len__"):
         raise ValueError(
             f"pad_sequences: sequences is a {type(sequences).__name__}, expected a list of sequences"
@@ -103,36 +83,3 @@ def pad_sequences(
         else:
             result[i, maxlen - len(kept) :] = kept
     return result
-
-
-def to_categorical(x: Any, num_classes: int | None = None) -> npt.NDArray[np.float64]:
-    """One-hot rows of class numbers.
-
-    Args:
-        x: Integers in [0, num_classes), any shape; a last axis of size one is dropped.
-        num_classes: Number of classes; None takes the largest class plus one.
-
-    Returns:
-        float64 array with a new last axis of `num_classes`.
-
-    Raises:
-        ValueError: A class outside the range, or no `num_classes` and nothing to take it from.
-    """
-    given = to_numpy(x, "to_categorical", "x")
-    if given.dtype.kind == "f" and not np.isfinite(given).all():
-        raise ValueError("to_categorical: x has values that are not finite, expected class numbers")
-    classes = given.astype(np.int64)
-    if classes.ndim > 1 and classes.shape[-1] == 1:
-        classes = classes.reshape(classes.shape[:-1])
-    num_classes = optional_int(num_classes or None, "to_categorical", "num_classes")
-    if num_classes is None:
-        if classes.size == 0:
-            raise ValueError("to_categorical: x is empty, so num_classes must be given")
-        num_classes = int(classes.max()) + 1
-    if classes.size and (classes.min() < 0 or classes.max() >= num_classes):
-        raise ValueError(
-            f"to_categorical: classes lie in [{classes.min()}, {classes.max()}], expected [0, {num_classes})"
-        )
-    result = np.zeros((classes.size, num_classes))
-    result[np.arange(classes.size), classes.reshape(-1)] = 1.0
-    return result.reshape(*classes.shape, num_classes)
