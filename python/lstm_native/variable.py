@@ -1,15 +1,16 @@
-"""A weight of a layer: native storage with a name, and whether training changes it."""
+"""A weight of a layer: native storage with a name, and whether training changes it. Floor 4."""
 
 from __future__ import annotations
 
 import copyreg
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from lstm_native import _core
-from lstm_native.arrays import to_float32
+from lstm_native.arrays import to_numpy
 
 
 def _reduce_tensor(tensor: _core.Tensor) -> tuple[Any, ...]:
@@ -20,24 +21,54 @@ def _reduce_tensor(tensor: _core.Tensor) -> tuple[Any, ...]:
 copyreg.pickle(_core.Tensor, _reduce_tensor)
 
 
-class Variable(_core.Variable):
-    """A named float32 weight.
+class Variable(_core.Variable, np.lib.mixins.NDArrayOperatorsMixin):
+    """A named weight. In arithmetic it stands for its values; `==` asks whether it is the same variable.
+
+    Args:
+        initializer: the values, or a callable `(shape) -> array`.
+        shape: shape for a callable.
+        dtype: "float32" or None, the same, for weights; "int32" and "int64" for counters.
+        trainable: whether an optimizer may change it.
+        name: name inside its layer, such as "kernel".
+        path: name with the layer's in front, such as "lstm/kernel"; `name` by default.
+        regularizer: callable `(values) -> number` that training adds to the loss, or None.
+        constraint: callable `(values) -> values` that follows every step of an optimizer, or None.
 
     Attributes:
-        name: name inside its layer, such as "kernel".
-        path: name with the layer's in front, such as "lstm/kernel".
-        trainable: whether an optimizer may change it.
+        trainable: as above; freezing its layer takes it away for a while.
+        fixed: whether it was made with `trainable=False`.
+
+    Raises:
+        TypeError: `initializer` holds no numbers.
     """
 
-    def __init__(self, value: Any, name: str, trainable: bool = True, path: str | None = None) -> None:
+    def __init__(
+        self,
+        initializer: Any,
+        shape: Sequence[int] | None = None,
+        dtype: str | None = None,
+        trainable: bool = True,
+        *,
+        name: str | None = None,
+        path: str | None = None,
+        regularizer: Callable[[Any], Any] | None = None,
+        constraint: Callable[[Any], Any] | None = None,
+    ) -> None:
+        name = name or "variable"
+        path = path or name
+        values = initializer(shape) if callable(initializer) else initializer
         # A copy: the storage must not be an array that somebody else can write to.
-        super().__init__(_core.as_tensor(value, "float32").copy())
+        tensor = _core.as_tensor(to_numpy(values, path, "value"), dtype or "float32")
+        super().__init__(tensor.copy())
         self.name = name
-        self.path = path or name
+        self.path = path
         self.trainable = trainable
+        self.fixed = not trainable
+        self.regularizer = regularizer
+        self.constraint = constraint
 
     @property
-    def value(self) -> npt.NDArray[np.float32]:
+    def value(self) -> npt.NDArray[Any]:
         """A copy of the values."""
         return self.numpy()
 
@@ -48,7 +79,10 @@ class Variable(_core.Variable):
             ValueError: its shape differs.
             TypeError: it holds no numbers.
         """
-        tensor = to_float32(value, self.path, "value")
+        if type(value) is _core.Tensor and value.dtype == self.dtype:
+            tensor = value
+        else:
+            tensor = _core.as_tensor(to_numpy(value, self.path, "value"), self.dtype)
         if tensor.shape != self.shape:
             raise ValueError(f"{self.path}: value has shape {tensor.shape}, expected {self.shape}")
         return tensor
@@ -61,8 +95,44 @@ class Variable(_core.Variable):
         values = self.numpy()
         return values if dtype is None else values.astype(dtype)
 
+    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:
+        plain = (x.numpy() if isinstance(x, Variable) else x for x in inputs)
+        outputs = kwargs.pop("out", ())
+        result = getattr(ufunc, method)(*plain, **kwargs)
+        for output in outputs:  # `variable += x`
+            output.assign(result) if isinstance(output, Variable) else np.copyto(output, result)
+        return outputs[0] if outputs else result
+
+    # A key of dictionaries and an item of lists, so it equals itself alone.
+    __eq__ = object.__eq__
+    __ne__ = object.__ne__
+    __hash__ = object.__hash__
+
+    def __getitem__(self, index: Any) -> Any:
+        return self.numpy()[index]
+
+    def __len__(self) -> int:
+        return len(self.numpy())
+
+    def __float__(self) -> float:
+        return float(self.numpy())
+
+    def __int__(self) -> int:
+        return int(self.numpy())
+
+    def __bool__(self) -> bool:
+        return bool(self.numpy())
+
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.numpy(), self.name, self.trainable, self.path)
+        return _restored, (self.numpy(), self.__dict__)
 
     def __repr__(self) -> str:
+        if "path" not in self.__dict__:
+            return "<Variable>"  # in the traceback of its own constructor, without native storage yet
         return f"<Variable {self.path}, shape={self.shape}, trainable={self.trainable}>"
+
+
+def _restored(values: npt.NDArray[Any], attributes: dict[str, Any]) -> Variable:
+    variable = Variable(values, dtype=values.dtype.name)
+    variable.__dict__.update(attributes)
+    return variable

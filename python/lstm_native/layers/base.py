@@ -1,7 +1,8 @@
-"""Layer: what all layers share (names, weights, building, calling); Context: one pass through a model."""
+"""Layer: what all layers share (names, weights, building, calling). Floor 4."""
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 import sys
@@ -12,8 +13,10 @@ from typing import Any, ClassVar, Self
 import numpy as np
 import numpy.typing as npt
 
-from lstm_native import _core, activations, initializers
+from lstm_native import _core, activations, constraints, initializers, regularizers
 from lstm_native.arrays import Shape, to_float32, to_numpy, to_shape, to_step_flags
+from lstm_native.layers import custom
+from lstm_native.layers.context import Context as Context
 from lstm_native.locks import Lock
 from lstm_native.naming import snake_case
 from lstm_native.variable import Variable
@@ -45,64 +48,33 @@ def _automatic_name(layer: object) -> str:
     return f"{base}_{count}" if count else base
 
 
-class Context:
-    """One forward pass, and its backward pass when it is recorded.
-
-    Args:
-        training: layers behave as in training (dropout).
-        record: layers keep what `backward` needs.
-
-    Attributes:
-        mask: bool tensor (batch, time) of the model's output after a forward pass, or None.
-        gradients: gradient of every variable that backward has reached.
-        states: new states of stateful layers; they take effect with `commit_states`.
-    """
-
-    __slots__ = ("_saved", "gradients", "mask", "record", "states", "training")
-
-    def __init__(self, training: bool = False, record: bool = False) -> None:
-        self.training = training
-        self.record = record
-        self.mask: Tensor | None = None
-        self.gradients: dict[Variable, Tensor] = {}
-        self.states: dict[Layer, tuple[Tensor, ...]] = {}
-        self._saved: dict[Layer, list[Any]] = {}
-
-    def save(self, layer: Layer, value: Any) -> None:
-        """Keeps `value` for the backward pass of `layer`; a stack, so that a layer may be used twice."""
-        self._saved.setdefault(layer, []).append(value)
-
-    def take(self, layer: Layer) -> Any:
-        """The value saved last for `layer`, which is forgotten."""
-        return self._saved[layer].pop()
-
-    def add_gradient(self, variable: Variable, gradient: Tensor) -> None:
-        """Adds to the gradient of `variable`."""
-        known = self.gradients.get(variable)
-        if known is None:
-            self.gradients[variable] = gradient
-        else:
-            _core.add_(known, gradient)
-
-    def commit_states(self) -> None:
-        """Gives stateful layers their new states. Called when the whole pass has succeeded."""
-        for layer, states in self.states.items():
-            layer.set_states(states)
-
-
 class Layer:
     """Base of all layers.
 
     A subclass makes its variables in `create_weights`, and computes in `forward` and `backward`. It holds
     nothing else that changes (the state of a stateful layer excepted), so one layer may serve many threads.
 
+    A layer of your own may also be written as for Keras: `build(input_shape)` makes weights with
+    `add_weight`, `call(inputs)` computes the outputs from NumPy arrays, and takes `mask` and `training`
+    where it names them. Such a layer works forward only, by itself and inside models.
+
     Args:
+        activity_regularizer: penalty on the outputs (name, `Regularizer` or callable), divided by the number
+            of rows; None for none.
         name: name of the layer; numbered automatically by default.
         trainable: whether training changes the weights.
         dtype: "float32" or None, the same.
         input_shape: shape of one input without the batch axis; as first layer of a Sequential it makes the
             model build at once.
+        input_dim: `input_shape` of one axis.
+
+    Attributes:
+        supports_masking: whether the mask of the inputs is that of the outputs too.
     """
+
+    supports_masking: bool = False
+    # Whether the class computes with a method `call` of its own.
+    is_custom: ClassVar[bool] = False
 
     # Arguments of the Keras constructor that are accepted at the one value that changes nothing.
     neutral_arguments: ClassVar[dict[str, Any]] = {}
@@ -110,6 +82,14 @@ class Layer:
     uncopied: ClassVar[tuple[str, ...]] = ()
     # What the constructor was called with, for `clone_layer`.
     _arguments: tuple[tuple[Any, ...], dict[str, Any]]
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        cls.is_custom = hasattr(cls, "call")
+        if "build" in vars(cls):
+            cls.build = _building(vars(cls)["build"])  # type: ignore[method-assign]
+        if cls.is_custom and "compute_mask" in vars(cls):
+            cls.compute_mask = custom.on_tensors(vars(cls)["compute_mask"])  # type: ignore[method-assign]
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
         layer = super().__new__(cls)
@@ -120,14 +100,16 @@ class Layer:
     def __init__(
         self,
         *,
-        name: str | None = None,
+        activity_regularizer: Any = None,
         trainable: bool = True,
         dtype: str | None = None,
+        name: str | None = None,
         input_shape: Sequence[int | None] | None = None,
+        input_dim: int | None = None,
         **kwargs: Any,
     ) -> None:
         kind = type(self).__name__
-        neutral = {"activity_regularizer": None, "autocast": True} | self.neutral_arguments
+        neutral = {"autocast": True} | self.neutral_arguments
         for argument, value in kwargs.items():
             if argument not in neutral:
                 raise TypeError(f"{kind}: unknown argument {argument!r}")
@@ -140,6 +122,10 @@ class Layer:
             raise ValueError(f"{kind}: dtype is {dtype!r}, expected 'float32'")
         if not isinstance(trainable, bool):
             raise ValueError(f"{kind}: trainable is {trainable!r}, expected True or False")
+        if input_shape is None and input_dim is not None:
+            input_shape = (input_dim,)
+        self._activity_regularizer = regularizers.get(activity_regularizer)
+        self._activity_losses: list[Any] = []
         self.name = _automatic_name(self) if name is None else str(name)
         self.built = False
         self.dtype = "float32"
@@ -157,15 +143,17 @@ class Layer:
 
     def compute_output_shape(self, input_shape: Shape) -> Any:
         """Shape of the outputs for inputs of `input_shape`, batch axis included, None where unknown."""
-        return tuple(input_shape)
+        return custom.output_shape(self, input_shape) if self.is_custom else tuple(input_shape)
 
     def compute_mask(self, inputs: Any, previous_mask: Any = None) -> Any:
         """Mask (batch, time) of the outputs, given the inputs and their mask."""
-        return previous_mask
+        return previous_mask if self.supports_masking else None
 
     def forward(self, inputs: Tensor, ctx: Context, mask: Tensor | None = None) -> Any:
         """Outputs for `inputs`; saves in `ctx` what `backward` needs when `ctx.record`."""
-        raise NotImplementedError(f"{type(self).__name__} defines no forward")
+        if not self.is_custom:
+            raise NotImplementedError(f"{type(self).__name__} defines neither forward nor call")
+        return custom.forward(self, inputs, ctx.training, mask)
 
     def backward(self, d_outputs: Any, ctx: Context, need_d_inputs: bool = True) -> Any:
         """Gradient of the inputs (None when not needed); adds those of the variables to `ctx`."""
@@ -181,6 +169,17 @@ class Layer:
 
     def check_can_train(self) -> None:
         """Raises ValueError when the layer works forward only."""
+        if self.is_custom:
+            raise self.error(
+                "its call is Python code, which works forward only; training needs a layer of "
+                "lstm_native.layers, or one that defines forward and backward"
+            )
+        for argument, value in vars(self).items():
+            if argument.endswith("_regularizer") and not regularizers.can_train(value):
+                raise self.error(
+                    f"{argument.lstrip('_')} is {activations.name_of(value)}, which works forward only; "
+                    "training needs a regularizer with a method gradient(x)"
+                )
 
     def check_values(self, inputs: Tensor) -> None:
         """Raises ValueError for values that `forward` would refuse; fit asks before it changes anything."""
@@ -193,30 +192,51 @@ class Layer:
 
     def held_layers(self) -> Sequence[Layer]:
         """The layers inside this one, for wrappers and models."""
-        return ()
+        return custom.layers_among(self, Layer) if self.is_custom else ()
 
     def named_variables(self) -> dict[str, Variable]:
         """All variables, by names that depend on the structure of the layer alone, as files need them."""
-        return {variable.name: variable for variable in self.variables}
+        named = {variable.name: variable for variable in self._variables}
+        for i, layer in enumerate(self.held_layers()):
+            named |= {f"layer_{i}/{name}": v for name, v in layer.named_variables().items()}
+        return named
 
     def make_uncopied(self) -> None:
         """Makes the attributes listed in `uncopied` (locks, packed weights) from the others."""
 
     def add_weight(
-        self, name: str, shape: tuple[int, ...], initializer: Callable[..., Any], trainable: bool = True
+        self,
+        shape: Any = None,
+        initializer: Any = None,
+        dtype: Any = None,
+        trainable: bool = True,
+        autocast: bool = True,
+        regularizer: Any = None,
+        constraint: Any = None,
+        aggregation: str = "none",
+        name: str | None = None,
     ) -> Variable:
-        """A new variable of this layer.
+        """A new variable of this layer. The order of the arguments is that of Keras; pass them by name.
 
         Args:
-            name: its name in the layer.
-            shape: its shape.
-            initializer: callable `(shape) -> array`.
+            shape: its shape; () by default.
+            initializer: name, `Initializer` or callable `(shape) -> array`; "glorot_uniform" by default.
+            dtype: "float32" or None, the same; "int32" or "int64" for counters.
             trainable: whether an optimizer may change it.
+            regularizer: name, `Regularizer` or callable: a penalty that training adds to the loss.
+            constraint: name, `Constraint` or callable: what follows every step of the optimizer.
+            autocast, aggregation: accepted as Keras has them; they change nothing here.
+            name: its name in the layer.
         """
+        if isinstance(shape, str):  # transition: the older order name, shape, initializer, trainable
+            name, shape, initializer, dtype = shape, initializer, dtype, None
+        name = f"variable_{len(self._variables)}" if name is None else name
+        shape = () if shape is None else tuple(shape)
         if math.prod(shape) * 4 > sys.maxsize:
             raise self.error(f"weight {name} of shape {shape} is larger than the address space")
+        start = get_initializer(initializer, "glorot_uniform")
         try:
-            values = to_numpy(initializer(shape), self.label(), f"initial value of {name}")
+            values = to_numpy(start(shape), self.label(), f"initial value of {name}")
         except MemoryError:
             raise MemoryError(
                 f"{self.label()}: weight {name} of shape {shape} takes {math.prod(shape) * 4} bytes, "
@@ -224,9 +244,22 @@ class Layer:
             ) from None
         if values.shape != shape:
             raise self.error(f"initializer of {name} made an array of shape {values.shape}, expected {shape}")
-        variable = Variable(values, name, trainable and self._trainable, f"{self.name}/{name}")
+        variable = Variable(
+            values,
+            dtype=dtype,
+            trainable=trainable,
+            name=name,
+            path=f"{self.name}/{name}",
+            regularizer=regularizers.get(regularizer),
+            constraint=constraints.get(constraint),
+        )
+        variable.trainable = trainable and self._trainable
         self._variables.append(variable)
         return variable
+
+    def add_loss(self, loss: Any) -> None:
+        """For `call` of a layer written in Python: adds a number, or a list of them, to `losses`."""
+        self._activity_losses.extend(loss if isinstance(loss, list | tuple) else [loss])
 
     # --- building and calling ---------------------------------------------------------------------
 
@@ -238,7 +271,7 @@ class Layer:
         """A ValueError that names this layer."""
         return ValueError(f"{self.label()}: {message}")
 
-    def build(self, input_shape: Any) -> None:
+    def build(self, input_shape: Any = None) -> None:
         """Makes the weights for inputs of `input_shape` (batch axis included); nothing if they are made.
 
         Raises:
@@ -246,7 +279,7 @@ class Layer:
         """
         if self.built:
             return
-        shape = to_shape(input_shape, self.label(), "input_shape")
+        shape = input_shape if self.is_custom else to_shape(input_shape, self.label(), "input_shape")
         with build_lock, restored_on_error([self]):
             if not self.built:
                 self.check_input_shape(shape)
@@ -256,16 +289,27 @@ class Layer:
 
     def as_input(self, inputs: Any) -> Tensor:
         """`inputs` as a tensor of the type that `forward` takes."""
+        if self.is_custom:
+            return custom.to_tensor(inputs, self.label(), "input")
         return to_float32(inputs, self.label(), "input")
 
-    def __call__(self, inputs: Any, *, mask: Any = None, training: bool = False) -> Any:
+    def __call__(
+        self, inputs: Any, *arguments: Any, mask: Any = None, training: bool | None = False, **named: Any
+    ) -> Any:
         """Outputs for `inputs`, as NumPy arrays; the first call builds the layer.
 
         Args:
             inputs: array-like with the batch axis first.
             mask: bool (batch, time), True where a time step counts.
             training: behave as in training.
+            arguments, named: further arguments of `call`, for a layer written in Python.
         """
+        if self.is_custom:
+            return custom.call(self, inputs, arguments, {"mask": mask, "training": training, **named})
+        if arguments or named:
+            raise TypeError(
+                f"{self.label()}: takes inputs, mask and training, got also {[*arguments, *named]}"
+            )
         x = self.as_input(inputs)
         return self._call(x, Context(bool(training)), to_step_flags(mask, x.shape, self.label(), "mask"))
 
@@ -276,6 +320,8 @@ class Layer:
             self.check_input_shape(x.shape)
             return empty_outputs(self.compute_output_shape(x.shape))
         outputs = self.forward(x, ctx, mask, **arguments)
+        if self._activity_regularizer is not None:
+            ActivityPenalty(self).forward(outputs, ctx)
         ctx.commit_states()
         return numpy_outputs(outputs)
 
@@ -290,13 +336,16 @@ class Layer:
     def trainable(self, value: bool) -> None:
         self._trainable = bool(value)
         for variable in self._variables:
-            variable.trainable = self._trainable
+            variable.trainable = self._trainable and not variable.fixed
+        for layer in self.held_layers():
+            layer.trainable = self._trainable
         structure_changed()
 
     @property
     def variables(self) -> list[Variable]:
-        """All variables."""
-        return list(self._variables)
+        """All variables, those of the layers inside it too."""
+        held = (v for layer in self.held_layers() for v in layer.variables)
+        return list(dict.fromkeys([*self._variables, *held]))
 
     @property
     def weights(self) -> list[Variable]:
@@ -355,6 +404,36 @@ class Layer:
             raise self.error("count_params before the layer is built: call build(input_shape) first")
         return sum(v.size for v in self.variables)
 
+    # --- penalties --------------------------------------------------------------------------------
+
+    @property
+    def activity_regularizer(self) -> Callable[[Any], Any] | None:
+        """The penalty on the outputs; may be set."""
+        return self._activity_regularizer
+
+    @activity_regularizer.setter
+    def activity_regularizer(self, value: Any) -> None:
+        self._activity_regularizer = regularizers.get(value)
+        structure_changed()
+
+    @property
+    def losses(self) -> list[Any]:
+        """The penalties: those of the outputs of the last call, then those of the trainable weights."""
+        weights = [v for v in self.trainable_variables if v.regularizer is not None]
+        return self._penalties_of_outputs() + [v.regularizer(v.value) for v in weights if v.regularizer]
+
+    def _penalties_of_outputs(self) -> list[Any]:
+        held = (value for layer in self.held_layers() for value in layer._penalties_of_outputs())
+        return [*self._activity_losses, *held]
+
+    def set_activity_losses(self, values: list[Any]) -> None:
+        """Takes the penalties of the outputs of a call, for `losses`."""
+        self._activity_losses = values
+
+    def with_penalty(self) -> list[Layer]:
+        """This layer, and behind it the one that adds the penalty of its outputs where there is any."""
+        return [self] if self._activity_regularizer is None else [self, ActivityPenalty(self)]
+
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in self.__dict__.items() if name not in self.uncopied}
 
@@ -374,10 +453,69 @@ def restored_on_error(layers: Sequence[Layer]) -> Iterator[None]:
         yield
     except BaseException:
         for layer, attributes, variables in before:
-            layer.__dict__.clear()
+            # Nothing is missing at any moment, for other threads may be reading.
             layer.__dict__.update(attributes)
+            for name in layer.__dict__.keys() - attributes.keys():
+                del layer.__dict__[name]
             layer._variables = variables
         raise
+
+
+def _building(build: Callable[..., None]) -> Callable[..., None]:
+    """A `build` of a subclass, which needs no lock and no `built` of its own."""
+
+    @functools.wraps(build)
+    def once(self: Layer, *args: Any, **kwargs: Any) -> None:
+        if self.built:
+            return
+        with build_lock, restored_on_error([self]):
+            if not self.built:
+                build(self, *args, **kwargs)
+                self.built = True
+                structure_changed()
+
+    return once
+
+
+class ActivityPenalty(Layer):
+    """Stands behind a layer with an activity regularizer: outputs pass, their penalty goes into the context.
+
+    Args:
+        layer: the layer in front.
+    """
+
+    supports_masking = True
+
+    def __init__(self, layer: Layer) -> None:
+        super().__init__(name=f"{layer.name}_activity")
+        assert layer.activity_regularizer is not None
+        self._layer = layer
+        self._regularizer = layer.activity_regularizer
+        self.built = True
+
+    def forward(self, inputs: Any, ctx: Context, mask: Tensor | None = None) -> Any:
+        values, gradients = ctx.penalties.setdefault(self._layer, []), []
+        for tensor in inputs if isinstance(inputs, tuple) else (inputs,):
+            value, gradient = regularizers.penalty(self._regularizer, tensor, ctx.record)
+            rows = max(tensor.shape[0], 1)
+            values.append(value / rows)
+            if gradient is not None:
+                _core.scale_(gradient, 1 / rows)
+                gradients.append(gradient)
+        if ctx.record:
+            ctx.save(self, gradients)
+        return inputs
+
+    def backward(self, d_outputs: Any, ctx: Context, need_d_inputs: bool = True) -> Any:
+        gradients = ctx.take(self)
+        given = d_outputs if isinstance(d_outputs, tuple) else (d_outputs,)
+        for gradient, d_output in zip(gradients, given, strict=True):
+            if d_output is not None:
+                _core.add_(gradient, d_output)
+        return tuple(gradients) if isinstance(d_outputs, tuple) else gradients[0]
+
+    def add_to_stream(self, stream: _core.Stream) -> None:
+        pass  # penalties are a matter of training
 
 
 def _with_held(layers: Sequence[Layer]) -> Iterator[Layer]:

@@ -1,4 +1,4 @@
-"""The layers around the recurrent ones: Input, Embedding, Dense, Activation, Dropout, Masking."""
+"""The layers around the recurrent ones: Input, Embedding, Dense, Activation, Masking. Floor 4."""
 
 from __future__ import annotations
 
@@ -9,11 +9,10 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from lstm_native import _core, activations, random_state
+from lstm_native import _core, activations, constraints, regularizers
 from lstm_native.arrays import Shape, positive_int, to_numpy, to_shape
 from lstm_native.errors import check_number
 from lstm_native.layers.base import Context, Layer, Tensor, get_initializer, require_backward
-from lstm_native.locks import Lock
 
 
 class InputLayer(Layer):
@@ -26,6 +25,8 @@ class InputLayer(Layer):
         batch_shape: shape with the batch axis, instead of `shape` and `batch_size`.
         name: name of the layer.
     """
+
+    supports_masking = True
 
     def __init__(
         self,
@@ -104,6 +105,8 @@ class Embedding(Layer):
         input_dim: number of ids; they run from 0 to input_dim - 1.
         output_dim: length of a vector.
         embeddings_initializer: start values; uniform in [-0.05, 0.05] by default.
+        embeddings_regularizer: penalty on the table that training adds to the loss.
+        embeddings_constraint: what the table is brought back to after every step of training.
         mask_zero: id 0 is padding; later layers skip those time steps.
         weights: the table (input_dim, output_dim) to start from.
 
@@ -112,8 +115,6 @@ class Embedding(Layer):
     """
 
     neutral_arguments: ClassVar[dict[str, Any]] = {
-        "embeddings_regularizer": None,
-        "embeddings_constraint": None,
         "lora_rank": None,
         "lora_alpha": None,
         "quantization_config": None,
@@ -124,7 +125,8 @@ class Embedding(Layer):
         input_dim: int,
         output_dim: int,
         embeddings_initializer: Any = "uniform",
-        *,
+        embeddings_regularizer: Any = None,
+        embeddings_constraint: Any = None,
         mask_zero: bool = False,
         weights: Any = None,
         **kwargs: Any,
@@ -141,15 +143,25 @@ class Embedding(Layer):
         self.input_dim = input_dim
         self.output_dim = output_dim
         self.embeddings_initializer = get_initializer(embeddings_initializer, "uniform")
-        self.mask_zero = bool(mask_zero)
+        self.embeddings_regularizer = regularizers.get(embeddings_regularizer)
+        self.embeddings_constraint = constraints.get(embeddings_constraint)
+        self.mask_zero = self.supports_masking = bool(mask_zero)
         if weights is not None:
-            self.build((None, None))
+            self.build()
             one_array = np.ndim(weights) == 2
             self.set_weights([weights] if one_array else weights)
 
+    def build(self, input_shape: Any = (None, None)) -> None:
+        """Makes the table, whatever the shape of the inputs."""
+        super().build(input_shape)
+
     def create_weights(self, input_shape: Shape) -> None:
         self.embeddings = self.add_weight(
-            "embeddings", (self.input_dim, self.output_dim), self.embeddings_initializer
+            (self.input_dim, self.output_dim),
+            self.embeddings_initializer,
+            regularizer=self.embeddings_regularizer,
+            constraint=self.embeddings_constraint,
+            name="embeddings",
         )
 
     def check_input_shape(self, shape: Shape) -> None:
@@ -251,6 +263,7 @@ class ActivationAtEnd(Layer):
     `forward` is `activate(forward_logits(x))`, and so backwards.
     """
 
+    supports_masking = True
     activation: activations.Activation
     _activation_name: str | None  # None for a Python callable
 
@@ -264,6 +277,7 @@ class ActivationAtEnd(Layer):
         return self._activation_name
 
     def check_can_train(self) -> None:
+        super().check_can_train()
         require_backward(self, "activation", self.activation)
 
     def add_activation_to_stream(self, stream: _core.Stream) -> None:
@@ -324,13 +338,12 @@ class Dense(ActivationAtEnd):
         use_bias: whether there is a bias.
         kernel_initializer: start values of the kernel (features, units).
         bias_initializer: start values of the bias (units,).
+        kernel_regularizer, bias_regularizer: penalties on the weights that training adds to the loss.
+        activity_regularizer: penalty on the outputs, divided by the number of rows.
+        kernel_constraint, bias_constraint: what they are brought back to after every step of training.
     """
 
     neutral_arguments: ClassVar[dict[str, Any]] = {
-        "kernel_regularizer": None,
-        "bias_regularizer": None,
-        "kernel_constraint": None,
-        "bias_constraint": None,
         "lora_rank": None,
         "lora_alpha": None,
         "quantization_config": None,
@@ -344,22 +357,45 @@ class Dense(ActivationAtEnd):
         use_bias: bool = True,
         kernel_initializer: Any = "glorot_uniform",
         bias_initializer: Any = "zeros",
+        kernel_regularizer: Any = None,
+        bias_regularizer: Any = None,
+        activity_regularizer: Any = None,
+        kernel_constraint: Any = None,
+        bias_constraint: Any = None,
         **kwargs: Any,
     ) -> None:
         units = positive_int(units, "Dense", "units")
-        super().__init__(**kwargs)
+        super().__init__(activity_regularizer=activity_regularizer, **kwargs)
         self.units = units
         self.use_bias = bool(use_bias)
         self.kernel_initializer = get_initializer(kernel_initializer, "glorot_uniform")
         self.bias_initializer = get_initializer(bias_initializer, "zeros")
+        self.kernel_regularizer = regularizers.get(kernel_regularizer)
+        self.bias_regularizer = regularizers.get(bias_regularizer)
+        self.kernel_constraint = constraints.get(kernel_constraint)
+        self.bias_constraint = constraints.get(bias_constraint)
         self._set_activation(activation)
 
     def create_weights(self, input_shape: Shape) -> None:
         features = input_shape[-1]
         assert features is not None
         self._features = features
-        self.kernel = self.add_weight("kernel", (features, self.units), self.kernel_initializer)
-        self.bias = self.add_weight("bias", (self.units,), self.bias_initializer) if self.use_bias else None
+        self.kernel = self.add_weight(
+            (features, self.units),
+            self.kernel_initializer,
+            regularizer=self.kernel_regularizer,
+            constraint=self.kernel_constraint,
+            name="kernel",
+        )
+        self.bias = None
+        if self.use_bias:
+            self.bias = self.add_weight(
+                (self.units,),
+                self.bias_initializer,
+                regularizer=self.bias_regularizer,
+                constraint=self.bias_constraint,
+                name="bias",
+            )
         self._packed = _core.DenseWeights(self.kernel, self.bias)
 
     def make_uncopied(self) -> None:
@@ -416,87 +452,14 @@ class Activation(ActivationAtEnd):
         self.add_activation_to_stream(stream)
 
 
-class Dropout(Layer):
-    """In training, sets a fraction of the inputs to zero and scales the rest up by 1 / (1 - rate).
-
-    Args:
-        rate: fraction that is dropped, in [0, 1].
-        noise_shape: shape of the random mask, broadcast to the inputs; None or a size of None means theirs.
-        seed: the masks are a function of the seed and of the number of calls; drawn at random by default.
-    """
-
-    uncopied: ClassVar[tuple[str, ...]] = ("_draw_lock",)
-
-    def __init__(
-        self,
-        rate: float,
-        noise_shape: Sequence[int | None] | None = None,
-        seed: int | None = None,
-        **kwargs: Any,
-    ) -> None:
-        rate = check_number("Dropout", "rate", rate, "a number between 0 and 1", lambda r: 0 <= r <= 1)
-        super().__init__(**kwargs)
-        self.rate = rate
-        self.noise_shape = None if noise_shape is None else to_shape(noise_shape, "Dropout", "noise_shape")
-        self.seed = seed
-        self._stream = random_state.next_seed() if seed is None else random_state.check_seed("Dropout", seed)
-        self._drawn = 0
-        self.make_uncopied()
-        self.built = True
-
-    def make_uncopied(self) -> None:
-        self._draw_lock = Lock()
-
-    def check_input_shape(self, shape: Shape) -> None:
-        if self.noise_shape is None:
-            return
-        if len(shape) != len(self.noise_shape) or any(
-            n not in (None, 1) and size is not None and n != size
-            for n, size in zip(self.noise_shape, shape, strict=True)
-        ):
-            raise self.error(f"input has shape {shape}, which noise_shape {self.noise_shape} does not fit")
-
-    def _mask(self, shape: tuple[int, ...]) -> Tensor:
-        noise_shape = shape
-        if self.noise_shape is not None:
-            noise_shape = tuple(
-                size if n is None else n for n, size in zip(self.noise_shape, shape, strict=True)
-            )
-        with self._draw_lock:
-            offset = self._drawn
-            self._drawn += int(np.prod(noise_shape))
-        if self.rate == 1.0:
-            return _core.as_tensor(np.zeros(shape, np.float32), "float32")
-        mask = _core.dropout_mask(noise_shape, self.rate, self._stream, offset)
-        if noise_shape == shape:
-            return mask
-        return _core.as_tensor(np.ascontiguousarray(np.broadcast_to(mask.numpy(), shape)), "float32")
-
-    def forward(self, inputs: Tensor, ctx: Context, mask: Tensor | None = None) -> Tensor:
-        if not ctx.training or self.rate == 0.0:
-            if ctx.record:
-                ctx.save(self, None)
-            return inputs
-        self.check_input_shape(inputs.shape)
-        noise = self._mask(inputs.shape)
-        if ctx.record:
-            ctx.save(self, noise)
-        return _core.multiply(inputs, noise)
-
-    def backward(self, d_outputs: Tensor, ctx: Context, need_d_inputs: bool = True) -> Tensor:
-        noise = ctx.take(self)
-        return d_outputs if noise is None else _core.multiply(d_outputs, noise)
-
-    def add_to_stream(self, stream: _core.Stream) -> None:
-        pass  # nothing is dropped at inference
-
-
 class Masking(Layer):
     """Marks time steps whose features all equal `mask_value`, for later layers to skip, and zeroes them.
 
     Args:
         mask_value: the value that means "no data".
     """
+
+    supports_masking = True
 
     def __init__(self, mask_value: float = 0.0, **kwargs: Any) -> None:
         mask_value = check_number("Masking", "mask_value", mask_value, "a number")

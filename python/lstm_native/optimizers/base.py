@@ -420,7 +420,7 @@ class Optimizer:
 def _zeros_like(variable: _core.Variable, index: int, slot: str) -> Variable:
     path = getattr(variable, "path", None) or f"variable_{index}"
     name = f"{path.replace('/', '_')}_{slot}"
-    return Variable(np.zeros(variable.shape, np.float32), name, trainable=False)
+    return Variable(np.zeros(variable.shape, np.float32), name=name, trainable=False)
 
 
 def _name(variable: _core.Variable) -> str:

@@ -1,0 +1,110 @@
+"""Dropout: in training, a fraction of the inputs is set to zero. Floor 4."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+
+from lstm_native import _core, random_state
+from lstm_native.arrays import Shape
+from lstm_native.layers.base import Context, Layer, Tensor
+from lstm_native.locks import Lock
+
+
+def _noise_shape(given: Any) -> Shape:
+    """A noise shape as a tuple; the words of its errors are those that Keras' users know."""
+    expected = ""
+    if not isinstance(given, list | tuple):
+        expected = "a tuple or list of integers"
+    elif not all(size is None or isinstance(size, int) for size in given):
+        expected = "all elements to be integers or None"
+    elif not all(size is None or size > 0 for size in given):
+        expected = "all dimensions to be positive integers or None"
+    if expected:
+        raise ValueError(
+            f"Dropout: Invalid value received for argument `noise_shape`. Expected {expected}. "
+            f"Received: noise_shape={given!r}"
+        )
+    return tuple(given)
+
+
+class Dropout(Layer):
+    """In training, sets a fraction of the inputs to zero and scales the rest up by 1 / (1 - rate).
+
+    Args:
+        rate: fraction that is dropped, in [0, 1].
+        noise_shape: shape of the random mask, broadcast to the inputs; None or a size of None means theirs.
+        seed: the masks are a function of the seed and of the number of calls; drawn at random by default.
+    """
+
+    supports_masking = True
+    uncopied: ClassVar[tuple[str, ...]] = ("_draw_lock",)
+
+    def __init__(
+        self,
+        rate: float,
+        noise_shape: Sequence[int | None] | None = None,
+        seed: int | None = None,
+        **kwargs: Any,
+    ) -> None:
+        if isinstance(rate, bool) or not isinstance(rate, int | float | np.floating) or not 0 <= rate <= 1:
+            raise ValueError(
+                "Dropout: Invalid value received for argument `rate`. Expected a float value "
+                f"between 0 and 1. Received: rate={rate!r}"
+            )
+        super().__init__(**kwargs)
+        self.rate = float(rate)
+        self.noise_shape = None if noise_shape is None else _noise_shape(noise_shape)
+        self.seed = seed
+        self._stream = random_state.next_seed() if seed is None else random_state.check_seed("Dropout", seed)
+        self._drawn = 0
+        self.make_uncopied()
+        self.built = True
+
+    def make_uncopied(self) -> None:
+        self._draw_lock = Lock()
+
+    def check_input_shape(self, shape: Shape) -> None:
+        if self.noise_shape is None:
+            return
+        if len(shape) != len(self.noise_shape) or any(
+            n not in (None, 1) and size is not None and n != size
+            for n, size in zip(self.noise_shape, shape, strict=True)
+        ):
+            raise self.error(f"input has shape {shape}, which noise_shape {self.noise_shape} does not fit")
+
+    def _mask(self, shape: tuple[int, ...]) -> Tensor:
+        noise_shape = shape
+        if self.noise_shape is not None:
+            noise_shape = tuple(
+                size if n is None else n for n, size in zip(self.noise_shape, shape, strict=True)
+            )
+        with self._draw_lock:
+            offset = self._drawn
+            self._drawn += int(np.prod(noise_shape))
+        if self.rate == 1.0:
+            return _core.as_tensor(np.zeros(shape, np.float32), "float32")
+        mask = _core.dropout_mask(noise_shape, self.rate, self._stream, offset)
+        if noise_shape == shape:
+            return mask
+        return _core.as_tensor(np.ascontiguousarray(np.broadcast_to(mask.numpy(), shape)), "float32")
+
+    def forward(self, inputs: Tensor, ctx: Context, mask: Tensor | None = None) -> Tensor:
+        if not ctx.training or self.rate == 0.0:
+            if ctx.record:
+                ctx.save(self, None)
+            return inputs
+        self.check_input_shape(inputs.shape)
+        noise = self._mask(inputs.shape)
+        if ctx.record:
+            ctx.save(self, noise)
+        return _core.multiply(inputs, noise)
+
+    def backward(self, d_outputs: Tensor, ctx: Context, need_d_inputs: bool = True) -> Tensor:
+        noise = ctx.take(self)
+        return d_outputs if noise is None else _core.multiply(d_outputs, noise)
+
+    def add_to_stream(self, stream: _core.Stream) -> None:
+        pass  # nothing is dropped at inference
