@@ -2,9 +2,42 @@
 
 from __future__ import annotations
 
+from lstm_native.layers.attention import AdditiveAttention, Attention
 from lstm_native.layers.base import Layer
 from lstm_native.layers.core import Activation, Dense, Embedding, Input, InputLayer, Masking
 from lstm_native.layers.dropout import Dropout
+from lstm_native.layers.normalization import LayerNormalization
+from lstm_native.layers.pooling import (
+    GlobalAveragePooling1D,
+    GlobalAvgPool1D,
+    GlobalMaxPool1D,
+    GlobalMaxPooling1D,
+)
 from lstm_native.layers.recurrent import LSTM
+from lstm_native.layers.reshaping import Flatten, RepeatVector
+from lstm_native.layers.text import TextVectorization
+from lstm_native.layers.wrappers import Bidirectional, TimeDistributed
 
-__all__ = ["LSTM", "Activation", "Dense", "Dropout", "Embedding", "Input", "InputLayer", "Layer", "Masking"]
+__all__ = [
+    "LSTM",
+    "Activation",
+    "AdditiveAttention",
+    "Attention",
+    "Bidirectional",
+    "Dense",
+    "Dropout",
+    "Embedding",
+    "Flatten",
+    "GlobalAveragePooling1D",
+    "GlobalAvgPool1D",
+    "GlobalMaxPool1D",
+    "GlobalMaxPooling1D",
+    "Input",
+    "InputLayer",
+    "Layer",
+    "LayerNormalization",
+    "Masking",
+    "RepeatVector",
+    "TextVectorization",
+    "TimeDistributed",
+]

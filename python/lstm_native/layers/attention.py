@@ -75,14 +75,16 @@ class Attention(Layer):
                 "must be called on a list of inputs," if what == "inputs" else "layer mask must be a list,"
             )
             raise self.error(
-                f"{wanted} [query, value] or [query, value, key], got a {type(given).__name__} for {what}"
+                f"{wanted} [query, value] or [query, value, key], got "
+                f"{'one array' if given is None else f'a {type(given).__name__}'} for {what}"
             )
         if len(given) not in (2, 3):
             raise self.error(f"takes {what} as a list of length 2 or 3, got length {len(given)}")
 
     def check_input_shape(self, shape: Any) -> None:
         """Raises ValueError when the shapes of query, value and key do not fit."""
-        self._check_list("inputs", shape)
+        one = isinstance(shape, list | tuple) and not all(isinstance(s, list | tuple) for s in shape)
+        self._check_list("inputs", None if one else shape)
         query, value, key = (tuple(s) for s in (*shape, shape[1])[:3])
         for name, given in (("query", query), ("value", value), ("key", key)):
             if len(given) != 3 or 0 in given[1:]:
