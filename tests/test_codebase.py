@@ -17,6 +17,8 @@ ROOT = Path(__file__).resolve().parent.parent
 CSRC = ROOT / "csrc"
 PACKAGE = ROOT / "python" / "lstm_native"
 MAX_LINES = 600
+# Kept as it came (the README beside it), so that a newer one can take its place.
+FOREIGN = ROOT / "tests" / "conformance" / "keras_suite.py"
 
 FOLDERS = ("csrc", "python", "tests", "benchmarks", "examples")
 SUFFIXES = (".py", ".pyi", ".h", ".cpp", ".cu", ".cuh")
@@ -24,7 +26,7 @@ SOURCES = [
     path
     for folder in FOLDERS
     for path in sorted((ROOT / folder).rglob("*"))
-    if path.suffix in SUFFIXES and "__pycache__" not in path.parts
+    if path.suffix in SUFFIXES and "__pycache__" not in path.parts and path != FOREIGN
 ]
 NATIVE = [path for path in SOURCES if path.is_relative_to(CSRC)]
 PYTHON = sorted(PACKAGE.rglob("*.py"))
@@ -171,6 +173,8 @@ FORBIDDEN_MODULES = {
 }
 FORBIDDEN_CALLS = {"eval", "exec", "compile", "__import__"}
 STANDARD_AND_NUMPY = {"numpy", "lstm_native"}
+# Extras, imported inside the functions that need them.
+EXTRAS = {"callbacks/tensorboard.py": {"tensorboardX"}}
 
 
 def imported_modules(path: Path) -> set[str]:
@@ -198,7 +202,8 @@ def test_python_floors(path: Path) -> None:
 @pytest.mark.parametrize("path", PYTHON, ids=relative)
 def test_only_numpy_and_the_standard_library(path: Path) -> None:
     tops = {name.split(".")[0] for name in imported_modules(path)}
-    assert tops - STANDARD_AND_NUMPY - set(sys.stdlib_module_names) == set()
+    allowed = STANDARD_AND_NUMPY | EXTRAS.get(path.relative_to(PACKAGE).as_posix(), set())
+    assert tops - allowed - set(sys.stdlib_module_names) == set()
 
 
 @pytest.mark.parametrize("path", PYTHON, ids=relative)

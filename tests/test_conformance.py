@@ -1,0 +1,71 @@
+"""Keras' own test cases, run against this package; see conformance/README.md."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from conformance import keras_suite
+
+FOLDER = Path(__file__).parent / "conformance"
+CASES = [case for _, case in keras_suite.read_cases()]
+NOT_YET = (FOLDER / "not_yet.txt").read_text(encoding="utf-8").split()
+CASE_LIMIT = 120  # seconds after which a case that does not answer has failed
+
+
+@pytest.fixture(scope="session")
+def keras_site(request: pytest.FixtureRequest) -> Path:
+    """A folder that holds the Python files of Keras: KERAS_SITE, or one that pip fills once."""
+    given = os.environ.get("KERAS_SITE")
+    if given:
+        return Path(given)
+    assert request.config.cache is not None
+    site = request.config.cache.mkdir("keras-site")
+    version = site / "keras" / "src" / "version.py"
+    if not version.is_file() or f'"{keras_suite.VERSION}"' not in version.read_text(encoding="utf-8"):
+        wanted = f"keras=={keras_suite.VERSION}"
+        command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--upgrade", "--target"]
+        done = subprocess.run([*command, str(site), wanted], capture_output=True, text=True, check=False)
+        if done.returncode != 0:
+            message = f"pip could not fetch {wanted}, whose tests these are: {done.stderr.strip()[-300:]}"
+            if os.environ.get("CI"):
+                pytest.fail(message)
+            pytest.skip(message)
+    return site
+
+
+@pytest.fixture(scope="session")
+def outcomes(request: pytest.FixtureRequest, keras_site: Path) -> dict[str, Any]:
+    """What went wrong in every case that was selected, None where nothing did."""
+    selected = {
+        getattr(item, "callspec", None) and item.callspec.params.get("case") for item in request.session.items
+    }
+    arguments = SimpleNamespace(
+        impl="lstm_native", keras_site=str(keras_site), verbose=False, case_limit=CASE_LIMIT
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)  # pipes of processes that have ended
+        return dict(keras_suite.outcomes([case for case in CASES if case in selected], arguments))
+
+
+@pytest.mark.parametrize(
+    "case",
+    [pytest.param(c, marks=pytest.mark.xfail(reason="in not_yet.txt")) if c in NOT_YET else c for c in CASES],
+)
+def test_keras_case(case: str, outcomes: dict[str, Any]) -> None:
+    problem = outcomes[case]
+    if problem is not None:
+        pytest.fail("\n".join(problem), pytrace=False)
+
+
+def test_the_lists_agree() -> None:
+    assert len(CASES) == 498
+    assert set(NOT_YET) <= set(CASES)
+    assert len(set(NOT_YET)) == len(NOT_YET)
