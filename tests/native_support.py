@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-import reference as ref
+import reference_recurrent as rec
 from lstm_native import _core
 
 Array = npt.NDArray[Any]
@@ -61,8 +61,8 @@ def ulp_error(got: Array, exact: Array) -> Array:
 
 @dataclass(frozen=True)
 class RecurrentCase:
-    """Arguments of one LSTM call, forward and backward. With `index`, x is table[index], and the native call
-    takes these two in its place."""
+    """Arguments of one call of a recurrent layer, forward and backward. With `index`, x is table[index], and
+    the native call takes these two in its place."""
 
     x: Array
     kernel: Array
@@ -80,6 +80,7 @@ class RecurrentCase:
     zero_output_for_mask: bool = False
     activation: str = "tanh"
     recurrent_activation: str = "sigmoid"
+    cell: str = "lstm"
     table: Array | None = None
     index: Array | None = None
     checkpoint_steps: int = 0
@@ -94,12 +95,13 @@ class RecurrentCase:
         on += f", checkpoint_steps={self.checkpoint_steps}" if self.checkpoint_steps else ""
         return f"<B={batch} T={time} I={inputs} H={len(self.recurrent)} with {given}; {on}>"
 
-    def reference(self) -> ref.LSTMTrace:
-        return ref.lstm_forward(
+    def reference(self) -> rec.RecurrentTrace:
+        return rec.recurrent_forward(
             self.x,
             self.kernel,
             self.recurrent,
             self.bias,
+            cell=self.cell,
             activation_name=self.activation,
             recurrent_activation=self.recurrent_activation,
             mask=self.mask,
@@ -111,9 +113,11 @@ class RecurrentCase:
             zero_output_for_mask=self.zero_output_for_mask,
         )
 
-    def reference_gradients(self, trace: ref.LSTMTrace) -> dict[str, Array | None]:
-        gradients = ref.lstm_backward(trace, self.d_output, self.d_h, self.d_c)
+    def reference_gradients(self, trace: rec.RecurrentTrace) -> dict[str, Array | None]:
+        gradients = rec.recurrent_backward(trace, self.d_output, self.d_h, self.d_c)
         named = dict(zip(GRADIENTS, vars(gradients).values(), strict=True))
+        if self.cell != "lstm":
+            named["c0"] = None
         if self.index is not None and self.table is not None:
             by_row = np.zeros(self.table.shape)
             np.add.at(by_row, self.index, named["inputs"])
@@ -122,12 +126,13 @@ class RecurrentCase:
 
     def weights(self) -> _core.RecurrentWeights:
         bias = None if self.bias is None else variable(self.bias)
-        names = self.activation, self.recurrent_activation
-        return _core.RecurrentWeights("lstm", variable(self.kernel), variable(self.recurrent), bias, *names)
+        kernels = variable(self.kernel), variable(self.recurrent)
+        activations = self.activation, self.recurrent_activation
+        return _core.RecurrentWeights(self.cell, *kernels, bias, *activations)
 
     def forward(
         self, weights: _core.RecurrentWeights, training: bool = False
-    ) -> tuple[Array, Array, Array, _core.RecurrentSaved | None]:
+    ) -> tuple[Array, Array, Array | None, _core.RecurrentSaved | None]:
         output, h, c, saved = _core.recurrent_forward(
             weights,
             tensor(self.x if self.table is None else self.table),
@@ -142,7 +147,7 @@ class RecurrentCase:
             index=optional_tensor(self.index, "int32"),
             checkpoint_steps=self.checkpoint_steps,
         )
-        return output.numpy(), h.numpy(), c.numpy(), saved
+        return output.numpy(), h.numpy(), None if c is None else c.numpy(), saved
 
     def backward(
         self,
@@ -216,6 +221,7 @@ def recurrent_case(
     use_bias: bool = True,
     return_sequences: bool = True,
     weight_scale: float = 1.0,
+    cell: str = "lstm",
     **options: Any,
 ) -> RecurrentCase:
     """A call with inputs of order 1 and weights of the size that Keras draws, times `weight_scale`."""
@@ -224,21 +230,25 @@ def recurrent_case(
     def normal(*shape: int) -> Array:
         return f32(rng.normal(size=shape))
 
-    kernel_scale, recurrent_scale = np.sqrt(2.0 / (inputs + 4 * units)), np.sqrt(1.0 / units)
-    bias = normal(4 * units) * np.float32(0.3 * weight_scale)
-    bias[units : 2 * units] += np.float32(weight_scale)
+    kind = rec.CELLS[cell]
+    columns = kind.gates * units
+    kernel_scale, recurrent_scale = np.sqrt(2.0 / (inputs + columns)), np.sqrt(1.0 / units)
+    bias = normal(*kind.bias_shape(units)) * np.float32(0.3 * weight_scale)
+    if cell == "lstm":
+        bias[units : 2 * units] += np.float32(weight_scale)
     return RecurrentCase(
         x=normal(batch, time, inputs),
-        kernel=normal(inputs, 4 * units) * np.float32(kernel_scale * weight_scale),
-        recurrent=normal(units, 4 * units) * np.float32(recurrent_scale * weight_scale),
+        kernel=normal(inputs, columns) * np.float32(kernel_scale * weight_scale),
+        recurrent=normal(units, columns) * np.float32(recurrent_scale * weight_scale),
         bias=bias if use_bias else None,
         mask=random_mask(rng, mask, batch, time),
         reset=rng.random((batch, time)) < 0.15 if reset else None,
         h0=np.tanh(normal(batch, units)) if initial else None,
-        c0=normal(batch, units) if initial else None,
+        c0=normal(batch, units) if initial and cell == "lstm" else None,
         d_output=normal(batch, time, units) if return_sequences else normal(batch, units),
         d_h=normal(batch, units),
-        d_c=normal(batch, units),
+        d_c=normal(batch, units) if cell == "lstm" else None,
         return_sequences=return_sequences,
+        cell=cell,
         **options,
     )

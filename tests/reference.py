@@ -1,4 +1,4 @@
-"""The yardstick: LSTM, Embedding, Dense, activations, losses and optimizers in float64 NumPy.
+"""The yardstick: Embedding, Dense, activations, losses and optimizers in float64 NumPy.
 
 Written to be right, not fast: plain loops over time, no trick that the formulas do not show.
 `test_reference.py` holds every gradient here against central differences.
@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -158,167 +157,6 @@ def activation_gradient(name: str, x: Array, d_y: Array) -> Array:
         mean = (d_y * support).sum(axis=-1, keepdims=True) / support.sum(axis=-1, keepdims=True)
         return support * (d_y - mean)
     return d_y * f64(ELEMENTWISE[name][1](x))
-
-
-# --- LSTM ---------------------------------------------------------------------------------------
-
-
-@dataclass
-class _Step:
-    """One processed step: what its backward step needs."""
-
-    t: int  # input index
-    x: Array
-    h: Array  # the state that went in (after a reset)
-    c: Array
-    z: Array  # pre-activations (B, 4U)
-    c_new: Array
-    valid: Array  # (B, 1) bool
-    reset: Array
-
-
-@dataclass
-class LSTMTrace:
-    """Results of a forward pass, and what the backward pass needs."""
-
-    output: Array
-    h: Array
-    c: Array
-    steps: list[_Step]
-    kernel: Array
-    recurrent: Array
-    has_bias: bool
-    activation: str
-    recurrent_activation: str
-    input_shape: tuple[int, ...]
-    return_sequences: bool
-    zero_output_for_mask: bool
-
-
-@dataclass
-class LSTMGradients:
-    inputs: Array
-    kernel: Array
-    recurrent: Array
-    bias: Array | None
-    h0: Array
-    c0: Array
-
-
-def lstm_forward(
-    x: Array,
-    kernel: Array,
-    recurrent: Array,
-    bias: Array | None,
-    *,
-    activation_name: str = "tanh",
-    recurrent_activation: str = "sigmoid",
-    mask: Array | None = None,
-    reset: Array | None = None,
-    h0: Array | None = None,
-    c0: Array | None = None,
-    return_sequences: bool = True,
-    go_backwards: bool = False,
-    zero_output_for_mask: bool = False,
-) -> LSTMTrace:
-    """LSTM over x (B, T, I); gates in columns i, f, c, o; outputs in processed order.
-
-    mask (B, T): a False step carries the state and repeats the last output (zeros before the first
-    valid step), or gives zeros with `zero_output_for_mask`. reset (B, T): a True step begins a new
-    sequence in its row: the state is set to its initial value before it, and there is no last output.
-    mask and reset are in input order.
-    """
-    x, kernel, recurrent = f64(x), f64(kernel), f64(recurrent)
-    batch, time, _ = x.shape
-    units = recurrent.shape[0]
-    b = np.zeros(4 * units) if bias is None else f64(bias)
-    first_h = np.zeros((batch, units)) if h0 is None else f64(h0)
-    first_c = np.zeros((batch, units)) if c0 is None else f64(c0)
-    all_valid = np.ones((batch, time), bool) if mask is None else np.asarray(mask, bool)
-    all_reset = np.zeros((batch, time), bool) if reset is None else np.asarray(reset, bool)
-
-    h, c = first_h, first_c
-    last = np.zeros((batch, units))
-    outputs, steps = [], []
-    for t in reversed(range(time)) if go_backwards else range(time):
-        valid, cut = all_valid[:, t, None], all_reset[:, t, None]
-        h, c, last = np.where(cut, first_h, h), np.where(cut, first_c, c), np.where(cut, 0.0, last)
-        z = x[:, t] @ kernel + h @ recurrent + b
-        zi, zf, zg, zo = np.split(z, 4, axis=1)
-        i, f, o = (activation(recurrent_activation, gate) for gate in (zi, zf, zo))
-        c_new = f * c + i * activation(activation_name, zg)
-        h_new = o * activation(activation_name, c_new)
-        steps.append(_Step(t, x[:, t], h, c, z, c_new, valid, cut))
-        h, c = np.where(valid, h_new, h), np.where(valid, c_new, c)
-        last = np.where(valid, h_new, 0.0 if zero_output_for_mask else last)
-        outputs.append(last)
-    output = np.stack(outputs, axis=1) if return_sequences else last
-    return LSTMTrace(
-        output,
-        h,
-        c,
-        steps,
-        kernel,
-        recurrent,
-        bias is not None,
-        activation_name,
-        recurrent_activation,
-        x.shape,
-        return_sequences,
-        zero_output_for_mask,
-    )
-
-
-def lstm_backward(
-    trace: LSTMTrace, d_output: Array | None = None, d_h: Array | None = None, d_c: Array | None = None
-) -> LSTMGradients:
-    """Gradients, given those of the output (all steps or the last), of the last h and of the last c."""
-    batch, time, _ = trace.input_shape
-    units = trace.recurrent.shape[0]
-    act, gate_act = trace.activation, trace.recurrent_activation
-    d_steps = np.zeros((batch, time, units))
-    if d_output is not None and trace.return_sequences:
-        d_steps += f64(d_output)
-    elif d_output is not None:
-        d_steps[:, -1] += f64(d_output)
-    dh = np.zeros((batch, units)) if d_h is None else f64(d_h)
-    dc = np.zeros((batch, units)) if d_c is None else f64(d_c)
-
-    d_x = np.zeros(trace.input_shape)
-    d_kernel, d_recurrent = np.zeros_like(trace.kernel), np.zeros_like(trace.recurrent)
-    d_bias = np.zeros(4 * units)
-    d_h0, d_c0 = np.zeros((batch, units)), np.zeros((batch, units))
-    d_last = np.zeros((batch, units))
-    for s in reversed(range(time)):
-        step = trace.steps[s]
-        zi, zf, zg, zo = np.split(step.z, 4, axis=1)
-        i, f, o = (activation(gate_act, gate) for gate in (zi, zf, zo))
-        d_out = d_steps[:, s] + d_last
-        d_last = np.where(step.valid, 0.0, 0.0 if trace.zero_output_for_mask else d_out)
-        # What a valid step hands to the formulas; a masked step passes dh and dc by.
-        dh_new = np.where(step.valid, dh + d_out, 0.0)
-        dc_new = np.where(step.valid, dc, 0.0)
-        dc_new = dc_new + activation_gradient(act, step.c_new, dh_new * o)
-        dz = np.concatenate(
-            [
-                activation_gradient(gate_act, zi, dc_new * activation(act, zg)),
-                activation_gradient(gate_act, zf, dc_new * step.c),
-                activation_gradient(act, zg, dc_new * i),
-                activation_gradient(gate_act, zo, dh_new * activation(act, step.c_new)),
-            ],
-            axis=1,
-        )
-        d_x[:, step.t] = dz @ trace.kernel.T
-        d_kernel += step.x.T @ dz
-        d_recurrent += step.h.T @ dz
-        d_bias += dz.sum(axis=0)
-        dh = np.where(step.valid, dz @ trace.recurrent.T, dh)
-        dc = np.where(step.valid, dc_new * f, dc)
-        d_h0 += np.where(step.reset, dh, 0.0)
-        d_c0 += np.where(step.reset, dc, 0.0)
-        dh, dc, d_last = (np.where(step.reset, 0.0, gradient) for gradient in (dh, dc, d_last))
-    bias_gradient = d_bias if trace.has_bias else None
-    return LSTMGradients(d_x, d_kernel, d_recurrent, bias_gradient, d_h0 + dh, d_c0 + dc)
 
 
 # --- Dense, Embedding ---------------------------------------------------------------------------

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import strategies as st
 
+import reference_recurrent as rec
 from lstm_native import _core
 from native_support import (
     Array,
@@ -56,12 +57,16 @@ def everything(case: RecurrentCase) -> dict[str, Array]:
     weights = case.weights()
     output, h, c, saved = case.forward(weights, training=True)
     gradients = {name: value for name, value in case.backward(weights, saved).items() if value is not None}
-    return {"output": output, "h": h, "c": c, **gradients}
+    states = {"h": h} if c is None else {"h": h, "c": c}
+    return {"output": output, **states, **gradients}
 
 
+@pytest.mark.parametrize("cell", rec.CELLS)
 @pytest.mark.parametrize("shape", SHAPES)
-def test_recurrent_threads(isa: str, threads: SetThreads, shape: tuple[int, int, int, int]) -> None:
-    case = recurrent_case(1, *shape, mask="holes", reset=True)
+def test_recurrent_threads(
+    isa: str, threads: SetThreads, shape: tuple[int, int, int, int], cell: str
+) -> None:
+    case = recurrent_case(1, *shape, mask="holes", reset=True, cell=cell)
     same_for_all_threads(threads, lambda: everything(case))
     same_for_all_threads(threads, lambda: everything(indexed(case, 100)))
     same_for_all_threads(threads, lambda: everything(replace(case, checkpoint_steps=4)))

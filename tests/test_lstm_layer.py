@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-import reference as ref
+import reference_recurrent as rec
 from lstm_native import _core
 from lstm_native.layers import LSTM, Dense, Embedding, Masking
 from lstm_native.layers.base import Context
@@ -29,9 +29,9 @@ def tensor(x: Array | None, dtype: str = "float32") -> Any:
     return None if x is None else _core.as_tensor(x, dtype)
 
 
-def reference_of(layer: LSTM, x: Array, **arguments: Any) -> ref.LSTMTrace:
+def reference_of(layer: LSTM, x: Array, **arguments: Any) -> rec.RecurrentTrace:
     kernel, recurrent, *bias = layer.get_weights()
-    return ref.lstm_forward(
+    return rec.recurrent_forward(
         x,
         kernel,
         recurrent,
@@ -87,7 +87,7 @@ def test_flags_forward_and_backward(
     d_out, d_h, d_c = f32(rng, *trace.output.shape), f32(rng, 3, 5), f32(rng, 3, 5)
     d_outputs = (tensor(d_out), tensor(d_h), tensor(d_c)) if state else tensor(d_out)
     gradients = layer.backward(d_outputs, ctx)
-    expected = ref.lstm_backward(trace, d_out, d_h if state else None, d_c if state else None)
+    expected = rec.recurrent_backward(trace, d_out, d_h if state else None, d_c if state else None)
     if initial:
         for got, want in zip(gradients, (expected.inputs, expected.h0, expected.c0), strict=True):
             np.testing.assert_allclose(got.numpy(), want, atol=BACKWARD)
@@ -126,7 +126,7 @@ def test_activations_and_bias(activation: str, recurrent_activation: str | None,
     layer.forward(tensor(x), ctx)
     d_out = f32(rng, 2, 4, 4)
     d_x = layer.backward(tensor(d_out), ctx).numpy()
-    expected = ref.lstm_backward(trace, d_out)
+    expected = rec.recurrent_backward(trace, d_out)
     np.testing.assert_allclose(d_x, expected.inputs, rtol=1e-4, atol=BACKWARD)
     assert len(ctx.gradients) == 2 + use_bias
 

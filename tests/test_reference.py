@@ -10,6 +10,7 @@ import numpy.typing as npt
 import pytest
 
 import reference as ref
+import reference_recurrent as rec
 
 Array = npt.NDArray[Any]
 
@@ -37,7 +38,7 @@ def assert_gradient(got: Array, f: Callable[[], float], x: Array) -> None:
     assert np.linalg.norm(got - expected) <= 1e-6 * np.linalg.norm(expected) + 1e-9
 
 
-LSTM_CASES: dict[str, dict[str, Any]] = {
+RECURRENT_CASES: dict[str, dict[str, Any]] = {
     "plain": {},
     "last_output": {"return_sequences": False},
     "go_backwards": {"go_backwards": True, "mask": "holes", "reset": True},
@@ -51,15 +52,17 @@ LSTM_CASES: dict[str, dict[str, Any]] = {
     "no_initial_state": {"initial": False, "mask": "left"},
     "softsign_hard_sigmoid": {"activation_name": "softsign", "recurrent_activation": "hard_sigmoid"},
     "linear": {"activation_name": "linear"},
-    "elu_gelu": {"activation_name": "elu", "recurrent_activation": "gelu"},
+    "elu_sparse_sigmoid": {"activation_name": "elu", "recurrent_activation": "sparse_sigmoid"},
 }
 
 
-@pytest.mark.parametrize("case", LSTM_CASES)
-def test_lstm_gradients(case: str) -> None:
-    options = dict(LSTM_CASES[case])
+@pytest.mark.parametrize("cell", rec.CELLS)
+@pytest.mark.parametrize("case", RECURRENT_CASES)
+def test_recurrent_gradients(case: str, cell: str) -> None:
+    options = dict(RECURRENT_CASES[case])
     rng = np.random.default_rng(7)
     batch, time, inputs, units = 3, 5, 2, 3
+    columns = rec.CELLS[cell].gates * units
     mask = {
         "holes": np.array([[1, 0, 1, 0, 0], [0, 0, 1, 1, 0], [0, 0, 0, 0, 0]], bool),
         "right": np.array([[1, 1, 1, 0, 0], [1, 0, 0, 0, 0], [1, 1, 1, 1, 1]], bool),
@@ -71,10 +74,10 @@ def test_lstm_gradients(case: str) -> None:
         reset = None
     values: dict[str, Array] = {
         "x": rng.normal(size=(batch, time, inputs)),
-        "kernel": rng.normal(size=(inputs, 4 * units)) * 0.7,
-        "recurrent": rng.normal(size=(units, 4 * units)) * 0.5,
+        "kernel": rng.normal(size=(inputs, columns)) * 0.7,
+        "recurrent": rng.normal(size=(units, columns)) * 0.5,
     }
-    bias = rng.normal(size=4 * units) if options.pop("use_bias", True) else None
+    bias = rng.normal(size=rec.CELLS[cell].bias_shape(units)) if options.pop("use_bias", True) else None
     if bias is not None:
         values["bias"] = bias
     h0 = c0 = None
@@ -82,12 +85,13 @@ def test_lstm_gradients(case: str) -> None:
         h0, c0 = values["h0"], values["c0"] = rng.normal(size=(2, batch, units))
     d_h, d_c = rng.normal(size=(2, batch, units))
 
-    def run() -> ref.LSTMTrace:
-        return ref.lstm_forward(
+    def run() -> rec.RecurrentTrace:
+        return rec.recurrent_forward(
             values["x"],
             values["kernel"],
             values["recurrent"],
             bias,
+            cell=cell,
             mask=mask,
             reset=reset,
             h0=h0,
@@ -101,7 +105,7 @@ def test_lstm_gradients(case: str) -> None:
         trace = run()
         return float((trace.output * d_output).sum() + (trace.h * d_h).sum() + (trace.c * d_c).sum())
 
-    gradients = ref.lstm_backward(run(), d_output, d_h, d_c)
+    gradients = rec.recurrent_backward(run(), d_output, d_h, d_c)
     names = {"x": "inputs"}
     for name, value in values.items():
         assert_gradient(getattr(gradients, names.get(name, name)), total, value)
@@ -110,7 +114,7 @@ def test_lstm_gradients(case: str) -> None:
 
 def test_lstm_one_step_by_hand() -> None:
     """Gates i, f, c, o in this order: one unit, one step, numbers worked out from the formulas."""
-    trace = ref.lstm_forward(
+    trace = rec.recurrent_forward(
         np.array([[[2.0]]]),
         np.array([[0.1, 0.2, 0.3, 0.4]]),
         np.array([[0.5, 0.6, 0.7, 0.8]]),
@@ -130,12 +134,12 @@ def test_masked_steps_carry_the_state_and_repeat_the_output() -> None:
     recurrent, bias = rng.normal(size=(3, 12)), rng.normal(size=12)
     h0 = rng.normal(size=(1, 3))
     mask = np.array([[0, 1, 0, 1, 0]], bool)
-    trace = ref.lstm_forward(x, kernel, recurrent, bias, mask=mask, h0=h0)
-    short = ref.lstm_forward(x[:, [1, 3]], kernel, recurrent, bias, h0=h0)
+    trace = rec.recurrent_forward(x, kernel, recurrent, bias, mask=mask, h0=h0)
+    short = rec.recurrent_forward(x[:, [1, 3]], kernel, recurrent, bias, h0=h0)
     np.testing.assert_array_equal(trace.output[:, 0], 0.0)
     np.testing.assert_array_equal(trace.output[:, 1:], short.output[:, [0, 0, 1, 1]])
     np.testing.assert_array_equal(trace.c, short.c)
-    zeroed = ref.lstm_forward(x, kernel, recurrent, bias, mask=mask, h0=h0, zero_output_for_mask=True)
+    zeroed = rec.recurrent_forward(x, kernel, recurrent, bias, mask=mask, h0=h0, zero_output_for_mask=True)
     np.testing.assert_array_equal(zeroed.output, np.where(mask[..., None], trace.output, 0.0))
 
 
@@ -145,12 +149,12 @@ def test_reset_starts_a_new_sequence() -> None:
     recurrent, h0 = rng.normal(size=(3, 12)), rng.normal(size=(2, 3))
     reset = np.zeros((2, 6), bool)
     reset[:, 4] = True
-    whole = ref.lstm_forward(x, kernel, recurrent, None, reset=reset, h0=h0)
-    first = ref.lstm_forward(x[:, :4], kernel, recurrent, None, h0=h0)
-    second = ref.lstm_forward(x[:, 4:], kernel, recurrent, None, h0=h0)
+    whole = rec.recurrent_forward(x, kernel, recurrent, None, reset=reset, h0=h0)
+    first = rec.recurrent_forward(x[:, :4], kernel, recurrent, None, h0=h0)
+    second = rec.recurrent_forward(x[:, 4:], kernel, recurrent, None, h0=h0)
     np.testing.assert_array_equal(whole.output, np.concatenate([first.output, second.output], axis=1))
     mask = np.array([[1, 1, 1, 1, 0, 1], [1, 1, 1, 1, 0, 0]], bool)
-    masked = ref.lstm_forward(x, kernel, recurrent, None, reset=reset, mask=mask, h0=h0)
+    masked = rec.recurrent_forward(x, kernel, recurrent, None, reset=reset, mask=mask, h0=h0)
     np.testing.assert_array_equal(masked.output[:, 4], 0.0)
     np.testing.assert_array_equal(masked.h[1], h0[1])
 

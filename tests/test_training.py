@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import reference as ref
+import reference_recurrent as rec
 from lstm_native.callbacks import Callback, EarlyStopping
 from lstm_native.layers import LSTM, Activation, Dense, Dropout, Embedding, Input
 from lstm_native.losses import BinaryCrossentropy, CategoricalCrossentropy
@@ -26,11 +27,11 @@ def yardstick_step(
     """Loss and weights after one SGD step of Embedding -> LSTM -> Dense(sigmoid) in float64."""
     table, kernel, recurrent, bias, top, top_bias = (ref.f64(w) for w in model.get_weights())
     x = ref.embedding_forward(table, ids)
-    trace = ref.lstm_forward(x, kernel, recurrent, bias, return_sequences=False)
+    trace = rec.recurrent_forward(x, kernel, recurrent, bias, return_sequences=False)
     z = ref.dense_forward(trace.output, top, top_bias)
     rows, d_z = ref.loss("binary_crossentropy", y[:, None], z, row_weights, from_logits=True)
     d_h, d_top, d_top_bias = ref.dense_backward(trace.output, top, d_z)
-    gradients = ref.lstm_backward(trace, d_h)
+    gradients = rec.recurrent_backward(trace, d_h)
     d_table = ref.embedding_backward(ids, gradients.inputs, len(table))
     every = [d_table, gradients.kernel, gradients.recurrent, gradients.bias, d_top, d_top_bias]
     loss = float((rows * row_weights).sum())

@@ -4,7 +4,7 @@
  * Callers (floor 2, csrc/ops) have checked every argument: shapes agree, indices are in range, pointers are
  * valid and not aliased unless said. Arrays are contiguous, row-major, float32 unless said.
  *
- * Shapes by letter: B batch, T time, I input features, H units, G gates (4 for LSTM), V vocabulary, D embedding
+ * Shapes by letter: B batch, T time, I input features, H units, G gates, V vocabulary, D embedding
  * width, M rows, K inner size, N columns.
  */
 #ifndef LSTM_NATIVE_BACKEND_H
@@ -37,9 +37,15 @@ enum {
 };
 
 /* cell and activations are numbers of core/activation.h */
-typedef enum LnCell { LN_CELL_LSTM = 0 } LnCell;
+typedef enum LnCell {
+    LN_CELL_LSTM = 0,       /* gates i, f, c, o; G = 4 */
+    LN_CELL_SIMPLE_RNN = 1, /* G = 1 */
+    LN_CELL_GRU = 2,        /* gates z, r, h; G = 3; the reset gate after the recurrent product, bias (2, G*H): of the
+                               inputs and of that product */
+    LN_CELL_GRU_BEFORE = 3  /* the reset gate before the product */
+} LnCell;
 
-/* Canonical weights: kernel (I, G*H), recurrent_kernel (H, G*H), bias (G*H) or NULL; gates i, f, c, o. */
+/* Canonical weights: kernel (I, G*H), recurrent_kernel (H, G*H), bias (G*H) or NULL. */
 typedef struct LnRecurrentConfig {
     int32_t cell;
     int32_t activation;           /* candidate and cell output */
@@ -84,7 +90,7 @@ typedef struct LnRecurrentBackward {
     float* d_inputs;                   /* the shape of inputs; without `index` the steps of the call are written */
     float* d_kernel;                   /* (I, G*H) */
     float* d_recurrent_kernel;         /* (H, G*H) */
-    float* d_bias;                     /* (G*H) */
+    float* d_bias;                     /* the shape of bias */
     float* d_initial_h;                /* (B, H): through resets, and at `first` where start_h is NULL */
     float* d_initial_c;                /* (B, H) */
     float* d_start_h;                  /* (B, H): of start_h; NULL where that is NULL */

@@ -43,7 +43,8 @@ py::tuple recurrent_forward(ops::RecurrentWeights& weights, const Tensor& inputs
         return ops::recurrent_forward(weights, inputs, index.get(), mask.get(), reset.get(), initial_h.get(),
                                       initial_c.get(), options);
     });
-    return py::make_tuple(std::move(result.output), std::move(result.h), std::move(result.c), std::move(result.saved));
+    return py::make_tuple(std::move(result.output), std::move(result.h), or_none(std::move(result.c)),
+                          std::move(result.saved));
 }
 
 py::tuple recurrent_backward(ops::RecurrentWeights& weights, ops::RecurrentSaved& saved, OptionalTensor d_output,

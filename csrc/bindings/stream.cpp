@@ -103,17 +103,24 @@ private:
     py::function convert_;
 };
 
-using StatePairs = std::vector<std::pair<Tensor, Tensor>>;
+using States = std::vector<std::vector<Tensor>>;  // (h) or (h, c) of each recurrent layer
 
-StatePairs state_of(Stream& self) {
-    StatePairs pairs;
-    for (ops::StreamState& state : self.native().state()) pairs.emplace_back(std::move(state.h), std::move(state.c));
-    return pairs;
+States state_of(Stream& self) {
+    States states;
+    for (ops::StreamState& state : self.native().state()) {
+        states.push_back({std::move(state.h)});
+        if (state.c.defined()) states.back().push_back(std::move(state.c));
+    }
+    return states;
 }
 
-void set_state(Stream& self, const StatePairs& pairs) {
+void set_state(Stream& self, const States& given) {
     std::vector<ops::StreamState> states;
-    for (const auto& [h, c] : pairs) states.push_back({h, c});
+    for (const std::vector<Tensor>& tensors : given) {
+        if (tensors.empty() || tensors.size() > 2)
+            core::fail("state of a recurrent layer: ", tensors.size(), " arrays, expected 1 or 2");
+        states.push_back({tensors[0], tensors.size() == 2 ? tensors[1] : Tensor()});
+    }
     self.native().set_state(states);
 }
 

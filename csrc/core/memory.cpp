@@ -8,6 +8,7 @@
 
 #include <cstdint>
 #include <cstdlib>
+#include <cstring>
 #include <mutex>
 #include <new>
 
@@ -159,6 +160,9 @@ void* allocate(std::size_t bytes) {
         header->payload = payload;
         header->size_class = size_class;
     }
+#if defined(LSTM_NATIVE_POISON_MEMORY)
+    std::memset(payload_of(header), 0xFF, bytes);  // NaN: what reads memory before it is written does not stay hidden
+#endif
     return payload_of(header);
 }
 

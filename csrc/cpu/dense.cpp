@@ -110,12 +110,14 @@ void dense_weight_gradient(const DensePack& pack, const LnContext& context, std:
                 table.block_rows(rows, count, d_y + row * N + column, N, y_blocked, stride);
                 if (d_kernel != nullptr) {
                     table.block_rows(rows, pack.K, x + row * pack.K, pack.K, x_blocked, stride);
-                    weight_gradient(table, part, 0, part.pairs(), rows, pack.K, x_blocked, stride, y_blocked, stride,
-                                    d_kernel + column, N, row > 0);
+                    for (std::int64_t pair = 0; pair < part.pairs(); ++pair)
+                        weight_gradient(table, part, pair, rows, pack.K, x_blocked, stride,
+                                        y_blocked + 2 * pair * stride, stride, d_kernel + column, N, row > 0);
                 }
-                if (d_bias != nullptr)
-                    weight_gradient(table, part, 0, part.pairs(), rows, 1, ones.get(), stride, y_blocked, stride,
-                                    d_bias + column, N, row > 0);
+                if (d_bias == nullptr) continue;
+                for (std::int64_t pair = 0; pair < part.pairs(); ++pair)
+                    weight_gradient(table, part, pair, rows, 1, ones.get(), stride, y_blocked + 2 * pair * stride,
+                                    stride, d_bias + column, N, row > 0);
             }
         }
     };

@@ -43,7 +43,8 @@ core::Block<float> pack_bias(const ColumnBlocks& columns, const float* bias) {
     std::memset(packed.get(), 0, float_bytes(count));
     if (bias == nullptr) return packed;
     for (std::int64_t block = 0; block < columns.count(); ++block)
-        std::memcpy(packed.get() + block * lanes, bias + columns.source(block), float_bytes(columns.valid(block)));
+        if (columns.valid(block) > 0)
+            std::memcpy(packed.get() + block * lanes, bias + columns.source(block), float_bytes(columns.valid(block)));
     return packed;
 }
 
@@ -64,9 +65,9 @@ PackedPairs transpose_pairs(const KernelTable& table, const ColumnBlocks& column
     return out;
 }
 
-void weight_gradient(const KernelTable& table, const ColumnBlocks& columns, std::int64_t pair_begin,
-                     std::int64_t pair_end, std::int64_t rows, std::int64_t m, const float* a, std::int64_t a_stride,
-                     const float* g, std::int64_t g_stride, float* out, std::int64_t out_stride, bool accumulate) {
+void weight_gradient(const KernelTable& table, const ColumnBlocks& columns, std::int64_t pair, std::int64_t rows,
+                     std::int64_t m, const float* a, std::int64_t a_stride, const float* g, std::int64_t g_stride,
+                     float* out, std::int64_t out_stride, bool accumulate) {
     Outer o{};
     o.rows = rows;
     o.m = m;
@@ -75,16 +76,14 @@ void weight_gradient(const KernelTable& table, const ColumnBlocks& columns, std:
     o.out = out;
     o.out_stride = out_stride;
     o.accumulate = accumulate;
-    for (std::int64_t pair = pair_begin; pair < pair_end; ++pair) {
-        const std::int64_t block = 2 * pair;
-        o.valid0 = columns.valid(block);
-        o.valid1 = columns.valid(block + 1);
-        o.g0 = g + block * g_stride;
-        o.g1 = o.valid1 > 0 ? o.g0 + g_stride : o.g0;
-        o.column0 = columns.source(block);
-        o.column1 = o.valid1 > 0 ? columns.source(block + 1) : 0;
-        table.outer(o);
-    }
+    o.valid0 = columns.valid(2 * pair);
+    o.valid1 = columns.valid(2 * pair + 1);
+    if (o.valid0 == 0) return;  // padding, and so is the second block
+    o.g0 = g;
+    o.g1 = o.valid1 > 0 ? g + g_stride : g;
+    o.column0 = columns.source(2 * pair);
+    o.column1 = o.valid1 > 0 ? columns.source(2 * pair + 1) : 0;
+    table.outer(o);
 }
 
 }  // namespace lstm_native::cpu

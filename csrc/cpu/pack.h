@@ -10,18 +10,37 @@
 
 namespace lstm_native::cpu {
 
-// The columns of a weight matrix (K, G * H) in column blocks of `lanes`: block G * b + g holds the units
-// [b * lanes, (b + 1) * lanes) of gate g, so that the gates of a unit lie side by side. Dense: G = 1.
+// The columns of a weight matrix (K, G * H) in column blocks of `lanes`: a block holds the units [b * lanes, (b + 1) *
+// lanes) of one gate, and the gates of a unit lie side by side. Blocks come in groups, of two unit blocks each: first
+// `gates` gates of the one, then those of the other, then for each of `candidates` further gates both unit blocks, so
+// that a pair of blocks never mixes the two kinds.
+//     LSTM {4, 0}: i0 f0 c0 o0 i1 f1 c1 o1    GRU {2, 1}: z0 r0 z1 r1 h0 h1    simple RNN, Dense {1, 0}: h0 h1
 struct ColumnBlocks {
     std::int64_t gates, units, lanes;
+    std::int64_t candidates = 0;
 
-    std::int64_t count() const { return gates * core::ceil_div(units, lanes); }
+    std::int64_t group() const { return 2 * (gates + candidates); }
+    std::int64_t count() const {
+        const std::int64_t unit_blocks = core::ceil_div(units, lanes);
+        return candidates == 0 ? gates * unit_blocks : group() * core::ceil_div(unit_blocks, 2);
+    }
     std::int64_t pairs() const { return core::ceil_div(count(), 2); }
-    std::int64_t columns() const { return gates * units; }
+    std::int64_t columns() const { return (gates + candidates) * units; }
     // First column of the block in the canonical matrix, and how many of its lanes are real (0 past the end).
-    std::int64_t source(std::int64_t block) const { return block % gates * units + block / gates * lanes; }
+    std::int64_t source(std::int64_t block) const { return gate(block) * units + unit_block(block) * lanes; }
     std::int64_t valid(std::int64_t block) const {
-        return block < count() ? std::min(lanes, units - block / gates * lanes) : 0;
+        return block < count() ? std::max<std::int64_t>(0, std::min(lanes, units - unit_block(block) * lanes)) : 0;
+    }
+    bool is_candidate(std::int64_t pair) const { return 2 * pair % group() >= 2 * gates; }
+
+private:
+    std::int64_t gate(std::int64_t block) const {
+        const std::int64_t place = block % group();
+        return place < 2 * gates ? place % gates : gates + (place - 2 * gates) / 2;
+    }
+    std::int64_t unit_block(std::int64_t block) const {
+        const std::int64_t place = block % group();
+        return 2 * (block / group()) + (place < 2 * gates ? place / gates : place % 2);
     }
 };
 
@@ -40,10 +59,10 @@ core::Block<float> pack_bias(const ColumnBlocks& columns, const float* bias);
 PackedPairs transpose_pairs(const KernelTable& table, const ColumnBlocks& columns, const PackedPairs& packed);
 
 // out (m rows, `out_stride` floats apart), at the columns' canonical places: sums over `rows` of a[r, i] * g[r,
-// column], for the pairs [pair_begin, pair_end) of column blocks. a and g are blocked rows; rows ascending.
-void weight_gradient(const KernelTable& table, const ColumnBlocks& columns, std::int64_t pair_begin,
-                     std::int64_t pair_end, std::int64_t rows, std::int64_t m, const float* a, std::int64_t a_stride,
-                     const float* g, std::int64_t g_stride, float* out, std::int64_t out_stride, bool accumulate);
+// column], for one pair of column blocks, which lies at g. a and g are blocked rows.
+void weight_gradient(const KernelTable& table, const ColumnBlocks& columns, std::int64_t pair, std::int64_t rows,
+                     std::int64_t m, const float* a, std::int64_t a_stride, const float* g, std::int64_t g_stride,
+                     float* out, std::int64_t out_stride, bool accumulate);
 
 // A range of `count` items cut into `parts`: item range of part `index`.
 struct Range {

@@ -24,7 +24,7 @@ public:
     Backward(const RecurrentPack& pack, const LnRecurrentBackward& args, const RecurrentPlan& plan)
         : pack_(pack), args_(args), forward_(*args.forward), plan_(plan), table_(*pack.table) {}
 
-    // Floats of the state gradients dh and dc of one tile, shared by its members.
+    // Floats of the state gradients of one tile, shared by its members: of h, and of c or of r h.
     std::int64_t state_floats() const { return 2 * plan_.unit_blocks * plan_.lanes * plan_.largest_tile(); }
     // Floats of one member's scratch for the input gradient of a chunk.
     std::int64_t input_floats() const {
@@ -40,7 +40,7 @@ public:
         float* const dh = state;
         float* const dc = state + plan_.unit_blocks * stride;
         load_state(args_.d_last_h, rows.begin, m, share, dh, stride);
-        load_state(args_.d_last_c, rows.begin, m, share, dc, stride);
+        if (pack_.has_cell_state()) load_state(args_.d_last_c, rows.begin, m, share, dc, stride);
         if (args_.accumulate == 0) {
             zero_state(args_.d_initial_h, rows.begin, m, share);
             zero_state(args_.d_initial_c, rows.begin, m, share);
@@ -58,7 +58,8 @@ public:
             zero_state(args_.d_start_c, rows.begin, m, share);
         }
         add_state(inside ? args_.d_start_h : args_.d_initial_h, rows.begin, m, share, dh, stride);
-        add_state(inside ? args_.d_start_c : args_.d_initial_c, rows.begin, m, share, dc, stride);
+        if (pack_.has_cell_state())
+            add_state(inside ? args_.d_start_c : args_.d_initial_c, rows.begin, m, share, dc, stride);
     }
 
     // Weight gradients of the column pairs [pairs.begin, pairs.end). `input`: scratch for the blocked inputs of a
@@ -66,7 +67,6 @@ public:
     void weight_gradients(const Range& pairs, float* input, const float* ones, float* sums) const {
         const std::int64_t lanes = plan_.lanes;
         const std::int64_t I = pack_.config.I;
-        const std::int64_t H = pack_.config.H;
         const std::int64_t stride = pack_.columns.columns();
         bool accumulate = args_.accumulate != 0;
         for (std::int64_t tile = 0; tile < plan_.tiles; ++tile) {
@@ -76,19 +76,29 @@ public:
                 const Chunk chunk = chunk_of(tile, n);
                 const std::int64_t count = plan_.chunk_steps(n) * m;
                 const std::int64_t t = forward_.first + n * plan_.steps;
-                if (args_.d_kernel != nullptr && sums == nullptr) {
-                    block_inputs(pack_, forward_, rows.begin, m, t, plan_.chunk_steps(n), input);
-                    weight_gradient(table_, pack_.columns, pairs.begin, pairs.end, count, I, input, count * lanes,
-                                    chunk.gates, chunk.gates_stride, args_.d_kernel, stride, accumulate);
+                const bool of_inputs = args_.d_kernel != nullptr && sums == nullptr;
+                if (of_inputs) block_inputs(pack_, forward_, rows.begin, m, t, plan_.chunk_steps(n), input);
+                for (std::int64_t pair = pairs.begin; pair < pairs.end; ++pair) {
+                    // What the inputs gave to the pair, and what the recurrent product gave.
+                    const float* const g = chunk.gates + pack_.input_block(pair) * chunk.gates_stride;
+                    const float* const recurrent = chunk.gates + 2 * pair * chunk.gates_stride;
+                    const auto add = [&](std::int64_t k, const float* a, std::int64_t a_stride, const float* gradient,
+                                         float* out) {
+                        weight_gradient(table_, pack_.columns, pair, count, k, a, a_stride, gradient,
+                                        chunk.gates_stride, out, stride, accumulate);
+                    };
+                    if (of_inputs) add(I, input, count * lanes, g, args_.d_kernel);
+                    if (args_.d_recurrent_kernel != nullptr) {
+                        if (pack_.kind == CellKind::gru_before && pack_.columns.is_candidate(pair)) {
+                            add(H(), chunk.apart, chunk.gates_stride, recurrent, args_.d_recurrent_kernel);
+                        } else {  // slot s of h is the state before step s
+                            add(H(), chunk.h, chunk.state_stride, recurrent, args_.d_recurrent_kernel);
+                        }
+                    }
+                    if (args_.d_bias == nullptr) continue;
+                    add(1, ones, 0, g, args_.d_bias);
+                    if (pack_.kind == CellKind::gru) add(1, ones, 0, recurrent, args_.d_bias + stride);
                 }
-                // Slot s of h is the state before step s.
-                if (args_.d_recurrent_kernel != nullptr)
-                    weight_gradient(table_, pack_.columns, pairs.begin, pairs.end, count, H, chunk.h,
-                                    chunk.state_stride, chunk.gates, chunk.gates_stride, args_.d_recurrent_kernel,
-                                    stride, accumulate);
-                if (args_.d_bias != nullptr)
-                    weight_gradient(table_, pack_.columns, pairs.begin, pairs.end, count, 1, ones, 0, chunk.gates,
-                                    chunk.gates_stride, args_.d_bias, stride, accumulate);
                 accumulate = true;
             }
         }
@@ -145,13 +155,15 @@ private:
         c.rows = m;
         c.units = H();
         c.block_begin = share.blocks.begin;
-        c.block_end = std::min(share.blocks.end, core::ceil_div(H(), plan_.lanes));
+        c.block_end = std::min(share.blocks.end, pack_.unit_blocks());
         c.activation = pack_.config.activation;
         c.recurrent_activation = pack_.config.recurrent_activation;
         c.gates = chunk.gates + slot;
         c.gates_stride = chunk.gates_stride;
-        c.c_before = chunk.c + slot;
-        c.c_before_stride = chunk.state_stride;
+        if (pack_.has_apart()) c.apart = chunk.apart + slot;
+        c.h_before = chunk.h + slot;
+        if (chunk.c != nullptr) c.c_before = chunk.c + slot;
+        c.h_before_stride = c.c_before_stride = chunk.state_stride;
         if (args_.d_outputs != nullptr) {
             c.d_out = args_.d_outputs + (row * forward_.T + t) * H();
             c.d_out_stride = forward_.T * H();
@@ -161,29 +173,52 @@ private:
         }
         c.dh = dh;
         c.dc = dc;
+        c.d_reset = dc;
         c.d_stride = stride;
         c.control = forward_.control == nullptr ? nullptr : forward_.control + row * forward_.T + t;
         c.control_stride = forward_.T;
-        table_.lstm_step_backward(c);
-        share.sync();                                 // the product reads the gate gradients of all units
-        if (t > 0 || args_.d_initial_h != nullptr) {  // at t = 0 nothing else takes it
-            Product p{};
-            const PackedPairs& w = pack_.recurrent_transposed();
-            p.start = Start::c;
-            p.rows = m;
-            p.k = w.k;
-            p.a = c.gates;
-            p.a_stride = c.gates_stride;
-            p.w = w.data.get();
-            p.w_stride = w.stride;
-            p.c = dh;
-            p.c_stride = stride;
-            p.pair_begin = share.blocks.begin / 2;
-            p.pair_end = std::min(share.blocks.end / 2, w.pairs);
-            p.descending = t % 2 != 0;
+        table_.step_backward[static_cast<int>(pack_.kind)](c);
+        share.sync();  // the product reads the gate gradients of all units
+        Product p{};
+        const PackedPairs& w = pack_.recurrent_transposed();
+        p.start = Start::c;
+        p.rows = m;
+        p.k = w.k;
+        p.a = c.gates;
+        p.a_stride = c.gates_stride;
+        p.w = w.data.get();
+        p.w_stride = w.stride;
+        p.c = dh;
+        p.c_stride = stride;
+        p.pair_begin = share.blocks.begin / 2;
+        p.pair_end = std::min(share.blocks.end / 2, w.pairs);
+        p.descending = t % 2 != 0;
+        if (pack_.kind == CellKind::gru_before) {
+            Product reset = p;
+            reset.start = Start::zero;
+            reset.c = dc;
+            product_of_groups(reset, true);
+            table_.gru_before_reset_backward(c);
+            share.sync();
+            product_of_groups(p, false);
+        } else if (t > 0 || args_.d_initial_h != nullptr) {  // at t = 0 nothing else takes it
             table_.product(p);
         }
         if (c.control != nullptr) cut_resets(c.control, row, m, share, dh, dc, stride);
+    }
+
+    // Of the transposed recurrent product, the part that comes from the candidates, or that from the other gates.
+    void product_of_groups(Product p, bool candidates) const {
+        const std::int64_t first = candidates ? 2 * pack_.columns.gates : 0;
+        const float* const a = p.a;
+        const float* const w = p.w;
+        p.k = 2 * (candidates ? pack_.columns.candidates : pack_.columns.gates) * plan_.lanes;
+        for (std::int64_t block = first; block < pack_.columns.count(); block += pack_.columns.group()) {
+            p.a = a + block * p.a_stride;
+            p.w = w + block * 2 * plan_.lanes * plan_.lanes;
+            table_.product(p);
+            p.start = Start::c;
+        }
     }
 
     // Where a row was reset before this step, its gradients end: in the initial state.
@@ -194,7 +229,7 @@ private:
             float* const dh_row = dh + r * plan_.lanes;
             float* const dc_row = dc + r * plan_.lanes;
             add_state(args_.d_initial_h, row + r, 1, share, dh_row, stride);
-            add_state(args_.d_initial_c, row + r, 1, share, dc_row, stride);
+            if (pack_.has_cell_state()) add_state(args_.d_initial_c, row + r, 1, share, dc_row, stride);
             for (std::int64_t b = share.blocks.begin; b < share.blocks.end; ++b) {
                 std::fill_n(dh_row + b * stride, plan_.lanes, 0.0F);
                 std::fill_n(dc_row + b * stride, plan_.lanes, 0.0F);
@@ -205,25 +240,18 @@ private:
     // d_inputs of the chunk = gate gradients * kernel^T, for the member's part of the features.
     void input_gradient(const Chunk& chunk, std::int64_t row, std::int64_t m, std::int64_t t, std::int64_t steps,
                         const Share& share, float* input) const {
-        const PackedPairs& w = pack_.kernel_transposed();
-        const Range pairs = part_of(w.pairs, share.members, share.member);
+        const Range pairs = part_of(plan_.input_blocks / 2, share.members, share.member);
         const std::int64_t I = pack_.config.I;
         const std::int64_t column = 2 * pairs.begin * plan_.lanes;
         const std::int64_t columns = std::min(2 * pairs.end * plan_.lanes, I) - column;
         if (columns <= 0) return;
         Product p{};
-        p.start = Start::zero;
         p.rows = steps * m;
-        p.k = w.k;
-        p.a = chunk.gates;
-        p.a_stride = chunk.gates_stride;
-        p.w = w.data.get();
-        p.w_stride = w.stride;
         p.c = input;
         p.c_stride = p.rows * plan_.lanes;
         p.pair_begin = pairs.begin;
         p.pair_end = pairs.end;
-        table_.product(p);
+        project_back(pack_, p, chunk.gates, chunk.gates_stride);
         const float* from = input + 2 * pairs.begin * p.c_stride;
         for (std::int64_t s = 0; s < steps; ++s) {
             float* const to = args_.d_inputs + (row * forward_.T + input_time(forward_, t + s)) * I + column;
@@ -235,7 +263,8 @@ private:
     // that their sums stay in the cache.
     void sum_by_row(const Range& pairs, float* sums) const {
         const std::int64_t stride = forward_.R * plan_.lanes;
-        std::fill_n(sums + 2 * pairs.begin * stride, 2 * (pairs.end - pairs.begin) * stride, 0.0F);
+        for (std::int64_t pair = pairs.begin; pair < pairs.end; ++pair)
+            std::fill_n(sums + pack_.input_block(pair) * stride, 2 * stride, 0.0F);
         const std::int64_t at_once = std::max<std::int64_t>(1, kSumFloats / (2 * stride));
         for (Range part{pairs.begin, 0}; part.begin < pairs.end; part.begin = part.end) {
             part.end = std::min(part.begin + at_once, pairs.end);
@@ -254,13 +283,15 @@ private:
             for (std::int64_t row = rows.begin; row < rows.end; ++row)
                 numbers[sum.rows++] = forward_.index[row * forward_.T + t];
         }
-        sum.blocks = 2 * (pairs.end - pairs.begin);
-        sum.in = chunk.gates + 2 * pairs.begin * chunk.gates_stride;
+        sum.blocks = 2;
         sum.in_stride = chunk.gates_stride;
         sum.index = numbers;
         sum.sums_stride = forward_.R * plan_.lanes;
-        sum.sums = sums + 2 * pairs.begin * sum.sums_stride;
-        table_.sum_by_row(sum);
+        for (std::int64_t pair = pairs.begin; pair < pairs.end; ++pair) {
+            sum.in = chunk.gates + pack_.input_block(pair) * sum.in_stride;
+            sum.sums = sums + pack_.input_block(pair) * sum.sums_stride;
+            table_.sum_by_row(sum);
+        }
     }
 
     const RecurrentPack& pack_;

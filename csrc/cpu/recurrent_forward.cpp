@@ -72,7 +72,7 @@ public:
             step(chunk, rows.begin, m, 0, args_.first, share, nullptr);
             write_states(chunk, 1, rows.begin, m, share);
         };
-        if (threads == 1) return run_part(whole);
+        if (threads == 1 || pack_.kind == CellKind::gru_before) return run_part(whole);
         const std::int64_t pairs = plan_.unit_blocks / 2;
         const std::int64_t pieces = std::min<std::int64_t>({pairs, 4 * threads, 64});
         core::parallel_home_tasks(pieces, threads, [&](std::int64_t piece) {
@@ -94,13 +94,15 @@ private:
         if (before_steps == 0) {
             const bool inside = args_.start_h != nullptr;
             load_state(inside ? args_.start_h : args_.initial_h, row, m, share, chunk.h, chunk.state_stride);
-            load_state(inside ? args_.start_c : args_.initial_c, row, m, share, chunk.c, chunk.state_stride);
+            if (chunk.c != nullptr)
+                load_state(inside ? args_.start_c : args_.initial_c, row, m, share, chunk.c, chunk.state_stride);
         } else {
             const std::size_t bytes = static_cast<std::size_t>(m * plan_.lanes) * sizeof(float);
             const std::int64_t slot = before_steps * m * plan_.lanes;
             for (std::int64_t b = share.blocks.begin; b < share.blocks.end; ++b) {
                 std::memcpy(chunk.h + b * chunk.state_stride, before.h + b * before.state_stride + slot, bytes);
-                std::memcpy(chunk.c + b * chunk.state_stride, before.c + b * before.state_stride + slot, bytes);
+                if (chunk.c != nullptr)
+                    std::memcpy(chunk.c + b * chunk.state_stride, before.c + b * before.state_stride + slot, bytes);
             }
         }
         share.sync();
@@ -123,20 +125,12 @@ private:
     void project(const Chunk& chunk, std::int64_t m, std::int64_t steps, const Share& share, const float* input) const {
         const std::int64_t rows = steps * m;
         Product p{};
-        p.start = Start::bias;
-        p.bias = pack_.bias.get();
         p.rows = rows;
         p.k = pack_.config.I;
         p.a = input;
         p.a_stride = rows * plan_.lanes;
-        p.w = pack_.kernel.data.get();
-        p.w_stride = pack_.kernel.stride;
-        p.c = chunk.gates;
-        p.c_stride = chunk.gates_stride;
-        p.pair_begin = share.blocks.begin * pack_.columns.gates / 2;
-        p.pair_end = std::min(share.blocks.end * pack_.columns.gates / 2, pack_.columns.pairs());
         p.descending = is_odd(0);
-        table_.product(p);
+        project_inputs(pack_, p, pack_.pairs_of(share.blocks), chunk.gates, chunk.gates_stride);
     }
 
     void step(const Chunk& chunk, std::int64_t row, std::int64_t m, std::int64_t s, std::int64_t t, const Share& share,
@@ -146,7 +140,7 @@ private:
         c.rows = m;
         c.units = H();
         c.block_begin = share.blocks.begin;
-        c.block_end = std::min(share.blocks.end, core::ceil_div(H(), plan_.lanes));
+        c.block_end = std::min(share.blocks.end, pack_.unit_blocks());
         c.descending = is_odd(t);
         c.training = args_.saved != nullptr;
         c.activation = pack_.config.activation;
@@ -156,10 +150,14 @@ private:
         c.gates = chunk.gates + slot;
         c.gates_stride = chunk.gates_stride;
         if (projected != nullptr) c.projected = rows_of_step(plan_, args_, row, t, projected);
+        if (pack_.has_apart()) c.apart = chunk.apart + slot;
+        c.apart_block = pack_.apart_block();
         c.h_in = chunk.h + slot;
         c.h_out = chunk.h + slot + m * plan_.lanes;
-        c.c_in = chunk.c + slot;
-        c.c_out = chunk.c + slot + m * plan_.lanes;
+        if (chunk.c != nullptr) {
+            c.c_in = chunk.c + slot;
+            c.c_out = chunk.c + slot + m * plan_.lanes;
+        }
         c.h_in_stride = c.h_out_stride = c.c_in_stride = c.c_out_stride = chunk.state_stride;
         c.control = args_.control == nullptr ? nullptr : args_.control + row * args_.T + t;
         c.control_stride = args_.T;
@@ -170,7 +168,11 @@ private:
             c.out = args_.last_output + row * H();
             c.out_stride = H();
         }
-        table_.lstm_step(c);
+        if (pack_.kind == CellKind::gru_before) {
+            table_.gru_before_reset(c);
+            share.sync();  // the second product reads r h of all units
+        }
+        table_.step[static_cast<int>(pack_.kind)](c);
     }
 
     // Puts the initial state into the rows that are reset before this step; true when there was one.
@@ -183,7 +185,8 @@ private:
             if ((args_.control[(row + r) * args_.T + t] & LN_RESET) == 0) continue;
             any = true;
             load_state(args_.initial_h, row + r, 1, share, chunk.h + slot + r * plan_.lanes, chunk.state_stride);
-            load_state(args_.initial_c, row + r, 1, share, chunk.c + slot + r * plan_.lanes, chunk.state_stride);
+            if (chunk.c != nullptr)
+                load_state(args_.initial_c, row + r, 1, share, chunk.c + slot + r * plan_.lanes, chunk.state_stride);
         }
         return any;
     }
@@ -193,7 +196,7 @@ private:
                       const Share& share) const {
         const std::int64_t slot = steps * m * plan_.lanes;
         write_state(chunk.h + slot, chunk.state_stride, row, m, share, args_.last_h);
-        write_state(chunk.c + slot, chunk.state_stride, row, m, share, args_.last_c);
+        if (chunk.c != nullptr) write_state(chunk.c + slot, chunk.state_stride, row, m, share, args_.last_c);
     }
 
     void write_state(const float* from, std::int64_t stride, std::int64_t row, std::int64_t m, const Share& share,
@@ -212,16 +215,57 @@ private:
 
 }  // namespace
 
+namespace {
+
+CellKind kind_of(std::int32_t cell) {
+    switch (cell) {
+        case LN_CELL_SIMPLE_RNN:
+            return CellKind::simple_rnn;
+        case LN_CELL_GRU:
+            return CellKind::gru;
+        case LN_CELL_GRU_BEFORE:
+            return CellKind::gru_before;
+        default:
+            return CellKind::lstm;
+    }
+}
+
+ColumnBlocks columns_of(CellKind kind, std::int64_t units, std::int64_t lanes) {
+    switch (kind) {
+        case CellKind::lstm:
+            return {4, units, lanes};
+        case CellKind::simple_rnn:
+            return {1, units, lanes};
+        default:
+            return {2, units, lanes, 1};
+    }
+}
+
+// The bias of the product h R joins that of the inputs, but for the candidate, where the reset gate stands between.
+void pack_recurrent_bias(RecurrentPack& pack, const float* bias) {
+    pack.recurrent_bias = pack_bias(pack.columns, bias == nullptr ? nullptr : bias + pack.columns.columns());
+    const std::int64_t width = 2 * pack.table->lanes;
+    for (std::int64_t pair = 0; pair < pack.columns.pairs(); ++pair) {
+        if (pack.columns.is_candidate(pair)) continue;
+        for (std::int64_t i = pair * width; i < (pair + 1) * width; ++i)
+            pack.bias.get()[i] += pack.recurrent_bias.get()[i];
+    }
+}
+
+}  // namespace
+
 LnStatus recurrent_prepare(LnContext* context, const LnRecurrentConfig* config, const float* kernel,
                            const float* recurrent_kernel, const float* bias, void** pack) {
     return guarded(context, [&] {
         auto made = std::make_unique<RecurrentPack>();
         made->table = &kernels();
         made->config = *config;
-        made->columns = {4, config->H, made->table->lanes};
+        made->kind = kind_of(config->cell);
+        made->columns = columns_of(made->kind, config->H, made->table->lanes);
         made->kernel = pack_pairs(made->columns, config->I, kernel);
         made->recurrent = pack_pairs(made->columns, config->H, recurrent_kernel);
         made->bias = pack_bias(made->columns, bias);
+        if (made->kind == CellKind::gru) pack_recurrent_bias(*made, bias);
         *pack = made.release();
     });
 }

@@ -29,23 +29,16 @@ std::int64_t indexed_floats(const RecurrentPlan& plan, const LnRecurrentForward&
 void project_rows(const RecurrentPack& pack, const RecurrentPlan& plan, const LnRecurrentForward& args, int threads,
                   float* projected) {
     const std::int64_t I = pack.config.I;
-    for_row_groups(args.R, plan.input_blocks * plan.lanes, threads,
-                   [&](std::int64_t row, std::int64_t rows, float* input) {
-                       pack.table->block_rows(rows, I, args.inputs + row * I, I, input, rows * plan.lanes);
-                       Product p{};
-                       p.start = Start::bias;
-                       p.bias = pack.bias.get();
-                       p.rows = rows;
-                       p.k = I;
-                       p.a = input;
-                       p.a_stride = rows * plan.lanes;
-                       p.w = pack.kernel.data.get();
-                       p.w_stride = pack.kernel.stride;
-                       p.c = projected + row * plan.lanes;
-                       p.c_stride = args.R * plan.lanes;
-                       p.pair_end = pack.columns.pairs();
-                       pack.table->product(p);
-                   });
+    for_row_groups(
+        args.R, plan.input_blocks * plan.lanes, threads, [&](std::int64_t row, std::int64_t rows, float* input) {
+            pack.table->block_rows(rows, I, args.inputs + row * I, I, input, rows * plan.lanes);
+            Product p{};
+            p.rows = rows;
+            p.k = I;
+            p.a = input;
+            p.a_stride = rows * plan.lanes;
+            project_inputs(pack, p, {0, pack.columns.pairs()}, projected + row * plan.lanes, args.R * plan.lanes);
+        });
 }
 
 IndexedRows rows_of_step(const RecurrentPlan& plan, const LnRecurrentForward& args, std::int64_t row, std::int64_t t,
@@ -62,9 +55,11 @@ void indexed_kernel_gradient(const RecurrentPack& pack, const RecurrentPlan& pla
         const Range part = part_of(forward.R, groups, group);
         const std::int64_t rows = part.end - part.begin;
         pack.table->block_rows(rows, I, forward.inputs + part.begin * I, I, input, rows * plan.lanes);
-        weight_gradient(*pack.table, pack.columns, pairs.begin, pairs.end, rows, I, input, rows * plan.lanes,
-                        sums + part.begin * plan.lanes, forward.R * plan.lanes, args.d_kernel, pack.columns.columns(),
-                        args.accumulate != 0 || group > 0);
+        const std::int64_t stride = forward.R * plan.lanes;
+        for (std::int64_t pair = pairs.begin; pair < pairs.end; ++pair)
+            weight_gradient(*pack.table, pack.columns, pair, rows, I, input, rows * plan.lanes,
+                            sums + part.begin * plan.lanes + pack.input_block(pair) * stride, stride, args.d_kernel,
+                            pack.columns.columns(), args.accumulate != 0 || group > 0);
     }
 }
 
@@ -72,21 +67,15 @@ void indexed_input_gradient(const RecurrentPack& pack, const RecurrentPlan& plan
                             int threads, const float* sums) {
     const std::int64_t R = args.forward->R;
     const std::int64_t I = pack.config.I;
-    const PackedPairs& w = pack.kernel_transposed();
+    pack.kernel_transposed();  // made here rather than by a thread: it may fail
     for_row_groups(R, plan.input_blocks * plan.lanes, threads,
                    [&](std::int64_t row, std::int64_t rows, float* gradient) {
                        Product p{};
-                       p.start = Start::zero;
                        p.rows = rows;
-                       p.k = w.k;
-                       p.a = sums + row * plan.lanes;
-                       p.a_stride = R * plan.lanes;
-                       p.w = w.data.get();
-                       p.w_stride = w.stride;
                        p.c = gradient;
                        p.c_stride = rows * plan.lanes;
-                       p.pair_end = w.pairs;
-                       pack.table->product(p);
+                       p.pair_end = plan.input_blocks / 2;
+                       project_back(pack, p, sums + row * plan.lanes, R * plan.lanes);
                        pack.table->unblock_rows(rows, I, gradient, p.c_stride, args.d_inputs + row * I, I);
                    });
 }

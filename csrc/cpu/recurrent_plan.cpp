@@ -25,9 +25,13 @@ const PackedPairs& RecurrentPack::recurrent_transposed() const {
 }
 
 RecurrentPlan::RecurrentPlan(const RecurrentPack& pack, std::int64_t batch, std::int64_t time)
-    : B(batch), T(time), lanes(pack.table->lanes) {
+    : B(batch),
+      T(time),
+      lanes(pack.table->lanes),
+      apart_block_(pack.apart_block()),
+      states_(pack.has_cell_state() ? 2 : 1) {
     unit_blocks = core::round_up(core::ceil_div(pack.config.H, lanes), 2);
-    gate_blocks = core::round_up(pack.columns.count(), 2);
+    gate_blocks = core::round_up(pack.columns.count(), 2) + (pack.has_apart() ? unit_blocks : 0);
     input_blocks = core::round_up(core::ceil_div(pack.config.I, lanes), 2);
     // Nearly equal tiles that one micro-kernel takes whole; an even number of them, for two threads.
     tiles = core::ceil_div(B, pack.table->tile_rows);
@@ -36,11 +40,11 @@ RecurrentPlan::RecurrentPlan(const RecurrentPack& pack, std::int64_t batch, std:
         std::max<std::int64_t>({kChunkFloats / (gate_blocks * lanes), 2 * pack.table->tile_rows, largest_tile()});
     steps = std::max<std::int64_t>(1, std::min(std::min(rows, kChunkRows) / largest_tile(), T));
     row_floats_ = core::checked_mul(T, gate_blocks * lanes) +
-                  core::checked_mul(core::checked_mul(2, T + chunks()), unit_blocks * lanes);
+                  core::checked_mul(core::checked_mul(states_, T + chunks()), unit_blocks * lanes);
 }
 
 std::int64_t RecurrentPlan::chunk_floats(std::int64_t rows, std::int64_t chunk_steps) const {
-    return rows * lanes * (chunk_steps * gate_blocks + 2 * (chunk_steps + 1) * unit_blocks);
+    return rows * lanes * (chunk_steps * gate_blocks + states_ * (chunk_steps + 1) * unit_blocks);
 }
 
 RecurrentPlan::Chunk RecurrentPlan::chunk_at(float* memory, std::int64_t rows, std::int64_t chunk_steps) const {
@@ -48,8 +52,9 @@ RecurrentPlan::Chunk RecurrentPlan::chunk_at(float* memory, std::int64_t rows, s
     chunk.gates_stride = chunk_steps * rows * lanes;
     chunk.state_stride = (chunk_steps + 1) * rows * lanes;
     chunk.gates = memory;
+    chunk.apart = chunk.gates + apart_block_ * chunk.gates_stride;
     chunk.h = chunk.gates + gate_blocks * chunk.gates_stride;
-    chunk.c = chunk.h + unit_blocks * chunk.state_stride;
+    chunk.c = states_ == 2 ? chunk.h + unit_blocks * chunk.state_stride : nullptr;
     return chunk;
 }
 
@@ -71,6 +76,60 @@ void block_inputs(const RecurrentPack& pack, const LnRecurrentForward& args, std
     } else {
         for (std::int64_t s = 0; s < steps; ++s)
             table.block_rows(m, I, first + s * step, args.T * I, blocked + s * m * table.lanes, block_stride);
+    }
+}
+
+void project_inputs(const RecurrentPack& pack, Product p, const Range& pairs, float* gates, std::int64_t stride) {
+    p.start = Start::bias;
+    p.bias = pack.bias.get();
+    p.w = pack.kernel.data.get();
+    p.w_stride = pack.kernel.stride;
+    p.c = gates;
+    p.c_stride = stride;
+    p.pair_begin = pairs.begin;
+    p.pair_end = pairs.end;
+    if (pack.kind != CellKind::gru) return pack.table->product(p);
+    // The candidate's pair goes to its own place; in its usual one the recurrent product starts from the bias.
+    const std::int64_t group = pack.columns.group() / 2;
+    for (std::int64_t pair = pairs.begin; pair < pairs.end; pair += group) {
+        const std::int64_t candidate = pair + group - 1;
+        p.pair_begin = pair;
+        p.pair_end = candidate;
+        pack.table->product(p);
+        Product c = p;
+        c.pair_begin = 0;
+        c.pair_end = 1;
+        c.bias = p.bias + 2 * candidate * pack.table->lanes;
+        c.w = p.w + candidate * p.w_stride;
+        c.c = gates + pack.input_block(candidate) * stride;
+        pack.table->product(c);
+        c.k = 0;
+        c.bias = pack.recurrent_bias.get() + 2 * candidate * pack.table->lanes;
+        c.c = gates + 2 * candidate * stride;
+        pack.table->product(c);
+    }
+}
+
+void project_back(const RecurrentPack& pack, Product p, const float* gates, std::int64_t stride) {
+    const PackedPairs& w = pack.kernel_transposed();
+    p.start = Start::zero;
+    p.k = w.k;
+    p.a = gates;
+    p.a_stride = stride;
+    p.w = w.data.get();
+    p.w_stride = w.stride;
+    if (pack.kind != CellKind::gru) return pack.table->product(p);
+    const std::int64_t group = pack.columns.group() / 2;
+    const std::int64_t block_floats = 2 * pack.table->lanes * pack.table->lanes;  // of w, for a block of the gates
+    for (std::int64_t pair = 0; pair < pack.columns.pairs(); pair += group) {
+        const std::int64_t candidate = pair + group - 1;
+        for (const Range& part : {Range{pair, candidate}, Range{candidate, candidate + 1}}) {
+            p.k = 2 * (part.end - part.begin) * pack.table->lanes;
+            p.a = gates + pack.input_block(part.begin) * stride;
+            p.w = w.data.get() + 2 * part.begin * block_floats;
+            pack.table->product(p);
+            p.start = Start::c;
+        }
     }
 }
 

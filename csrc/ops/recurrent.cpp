@@ -16,16 +16,34 @@ using core::Tensor;
 
 namespace {
 
-std::int32_t activation_number(const char* argument, const std::string& name) {
+struct Cell {
+    const char* name;
+    const char* label;
+    LnCell cell;
+    std::int64_t gates;
+};
+constexpr Cell kCells[] = {{"lstm", "LSTM", LN_CELL_LSTM, 4},
+                           {"simple_rnn", "SimpleRNN", LN_CELL_SIMPLE_RNN, 1},
+                           {"gru", "GRU", LN_CELL_GRU, 3},
+                           {"gru_before", "GRU", LN_CELL_GRU_BEFORE, 3}};
+
+const Cell& find_cell(const std::string& name) {
+    for (const Cell& cell : kCells)
+        if (name == cell.name) return cell;
+    core::fail("RecurrentWeights: cell '", name,
+               "' is not known; expected 'lstm', 'simple_rnn', 'gru' or 'gru_before'");
+}
+
+std::int32_t activation_number(const char* label, const char* argument, const std::string& name) {
     core::Activation activation{};
-    check(core::find_activation(name.c_str(), &activation), "LSTM: ", argument, " '", name, "' is not known");
-    check(core::is_elementwise(activation), "LSTM: ", argument, " '", name,
+    check(core::find_activation(name.c_str(), &activation), label, ": ", argument, " '", name, "' is not known");
+    check(core::is_elementwise(activation), label, ": ", argument, " '", name,
           "' mixes the units of a step; expected an elementwise activation");
     return static_cast<std::int32_t>(activation);
 }
 
-void check_optional(const char* argument, const Tensor& x, const Shape& shape, DType dtype) {
-    check(!x.defined() || (x.shape() == shape && x.dtype() == dtype), "LSTM: ", argument, " has shape ", x.shape(),
+void check_optional(const char* label, const char* argument, const Tensor& x, const Shape& shape, DType dtype) {
+    check(!x.defined() || (x.shape() == shape && x.dtype() == dtype), label, ": ", argument, " has shape ", x.shape(),
           " and dtype ", core::name_of(x.dtype()), ", expected ", shape, " and ", core::name_of(dtype));
 }
 
@@ -35,18 +53,18 @@ const float* floats(const Tensor& x) { return x.data<float>(); }
 Shape step_shape(const RecurrentWeights& weights, const Tensor& inputs, const Tensor& index) {
     const std::int64_t I = weights.inputs();
     if (!index.defined()) {
-        check(inputs.rank() == 3 && inputs.shape()[2] == I, "LSTM: input has shape ", inputs.shape(),
+        check(inputs.rank() == 3 && inputs.shape()[2] == I, weights.label(), ": input has shape ", inputs.shape(),
               ", expected (batch, time, ", I, ")");
         return inputs.shape();
     }
-    check(inputs.rank() == 2 && inputs.shape()[1] == I, "LSTM: indexed rows have shape ", inputs.shape(),
+    check(inputs.rank() == 2 && inputs.shape()[1] == I, weights.label(), ": indexed rows have shape ", inputs.shape(),
           ", expected (rows, ", I, ")");
-    check(index.rank() == 2 && index.dtype() == DType::int32, "LSTM: index has shape ", index.shape(), " and dtype ",
-          core::name_of(index.dtype()), ", expected (batch, time) and int32");
+    check(index.rank() == 2 && index.dtype() == DType::int32, weights.label(), ": index has shape ", index.shape(),
+          " and dtype ", core::name_of(index.dtype()), ", expected (batch, time) and int32");
     const std::int64_t R = inputs.shape()[0];
     for (std::int64_t i = 0; i < index.count(); ++i) {
         const std::int32_t row = index.data<std::int32_t>()[i];
-        check(row >= 0 && row < R, "LSTM: index holds ", row, ", expected row numbers in [0, ", R, ")");
+        check(row >= 0 && row < R, weights.label(), ": index holds ", row, ", expected row numbers in [0, ", R, ")");
     }
     return {index.shape()[0], index.shape()[1], I};
 }
@@ -59,7 +77,7 @@ LnRecurrentForward segment_of(const RecurrentSaved& saved, std::int64_t n) {
     if (n > 0) {
         const std::int64_t state = (n - 1) * saved.segment_h.shape()[1] * saved.segment_h.shape()[2];
         segment.start_h = floats(saved.segment_h) + state;
-        segment.start_c = floats(saved.segment_c) + state;
+        if (saved.segment_c.defined()) segment.start_c = floats(saved.segment_c) + state;
     }
     return segment;
 }
@@ -67,16 +85,18 @@ LnRecurrentForward segment_of(const RecurrentSaved& saved, std::int64_t n) {
 std::int64_t segments_of(const RecurrentSaved& saved) { return core::ceil_div(saved.forward.T, saved.segment_steps); }
 
 // A training call that keeps the states between segments only.
-void forward_in_segments(const LnBackend& backend, RecurrentSaved& saved, std::int64_t H) {
+void forward_in_segments(const LnBackend& backend, RecurrentSaved& saved, const RecurrentWeights& weights) {
+    const std::int64_t H = weights.units();
     const std::int64_t segments = segments_of(saved);
     const std::int64_t B = saved.forward.B;
     saved.segment_h = Tensor::empty({segments - 1, B, H}, DType::float32, saved.inputs.device());
-    saved.segment_c = Tensor::empty({segments - 1, B, H}, DType::float32, saved.inputs.device());
+    if (weights.has_cell_state())
+        saved.segment_c = Tensor::empty({segments - 1, B, H}, DType::float32, saved.inputs.device());
     for (std::int64_t n = 0; n < segments; ++n) {
         LnRecurrentForward segment = segment_of(saved, n);
         if (n + 1 < segments) {
             segment.last_h = saved.segment_h.data<float>() + n * B * H;
-            segment.last_c = saved.segment_c.data<float>() + n * B * H;
+            if (weights.has_cell_state()) segment.last_c = saved.segment_c.data<float>() + n * B * H;
         }
         call(backend.recurrent_forward, saved.pack.get(), static_cast<const LnRecurrentForward*>(&segment));
     }
@@ -143,25 +163,29 @@ RecurrentWeights::RecurrentWeights(const std::string& cell, std::shared_ptr<Vari
                                    std::shared_ptr<Variable> recurrent_kernel, std::shared_ptr<Variable> bias,
                                    const std::string& activation, const std::string& recurrent_activation)
     : config_{},
+      label_(nullptr),
       kernel_(std::move(kernel)),
       recurrent_kernel_(std::move(recurrent_kernel)),
       bias_(std::move(bias)),
       cache_({kernel_, recurrent_kernel_, bias_}) {
-    check(cell == "lstm", "RecurrentWeights: cell '", cell, "' is not known; expected 'lstm'");
-    check_float32("LSTM: kernel", kernel_);
-    check_float32("LSTM: recurrent_kernel", recurrent_kernel_);
-    check_float32("LSTM: bias", bias_);
+    const Cell& found = find_cell(cell);
+    label_ = found.label;
+    const auto named = [this](const char* weight) { return std::string(label_) + ": " + weight; };
+    check_float32(named("kernel").c_str(), kernel_);
+    check_float32(named("recurrent_kernel").c_str(), recurrent_kernel_);
+    check_float32(named("bias").c_str(), bias_);
+    const std::int64_t G = found.gates;
     const Shape& recurrent = recurrent_kernel_->tensor().shape();
-    check(recurrent.rank() == 2 && recurrent[0] > 0 && recurrent[1] == core::checked_mul(4, recurrent[0]),
-          "LSTM: recurrent_kernel has shape ", recurrent, ", expected (units, 4 * units)");
+    check(recurrent.rank() == 2 && recurrent[1] == G * recurrent[0] && recurrent[0] > 0, label_,
+          ": recurrent_kernel has shape ", recurrent, ", expected (units, ", G, " * units)");
     const Shape& input = kernel_->tensor().shape();
-    check(input.rank() == 2 && input[1] == recurrent[1], "LSTM: kernel has shape ", input,
-          ", expected (features, 4 * units = ", recurrent[1], ")");
-    check(bias_ == nullptr || bias_->tensor().shape() == Shape{recurrent[1]}, "LSTM: bias has shape ",
-          bias_ == nullptr ? std::string() : bias_->tensor().shape().text(), ", expected (4 * units = ", recurrent[1],
-          ",)");
-    config_ = {LN_CELL_LSTM, activation_number("activation", activation),
-               activation_number("recurrent_activation", recurrent_activation), input[0], recurrent[0]};
+    check(input.rank() == 2 && input[1] == recurrent[1], label_, ": kernel has shape ", input, ", expected (features, ",
+          G, " * units = ", recurrent[1], ")");
+    const Shape biases = found.cell == LN_CELL_GRU ? Shape{2, recurrent[1]} : Shape{recurrent[1]};
+    check(bias_ == nullptr || bias_->tensor().shape() == biases, label_, ": bias has shape ",
+          bias_ == nullptr ? Shape{} : bias_->tensor().shape(), ", expected ", biases);
+    config_ = {found.cell, activation_number(label_, "activation", activation),
+               activation_number(label_, "recurrent_activation", recurrent_activation), input[0], recurrent[0]};
 }
 
 std::shared_ptr<const void> RecurrentWeights::pack() {
@@ -178,25 +202,28 @@ RecurrentResult recurrent_forward(RecurrentWeights& weights, const Tensor& input
                                   const Tensor& mask, const Tensor& reset, const Tensor& initial_h,
                                   const Tensor& initial_c, const RecurrentOptions& options) {
     const Shape steps = step_shape(weights, inputs, index);
-    check(inputs.dtype() == DType::float32, "LSTM: input has dtype ", core::name_of(inputs.dtype()),
+    check(inputs.dtype() == DType::float32, weights.label(), ": input has dtype ", core::name_of(inputs.dtype()),
           ", expected float32");
     const std::int64_t B = steps[0];
     const std::int64_t T = steps[1];
     const std::int64_t H = weights.units();
-    check(T > 0, "LSTM: input has shape ", steps, ", expected at least one time step");
-    check(options.checkpoint_steps >= 0, "LSTM: checkpoint_steps is ", options.checkpoint_steps,
+    check(T > 0, weights.label(), ": input has shape ", steps, ", expected at least one time step");
+    check(options.checkpoint_steps >= 0, weights.label(), ": checkpoint_steps is ", options.checkpoint_steps,
           ", expected at least 0");
-    check(options.checkpoint_steps == 0 || !index.defined(), "LSTM: checkpoint_steps with indexed inputs");
-    check_optional("mask", mask, {B, T}, DType::boolean);
-    check_optional("reset", reset, {B, T}, DType::boolean);
-    check_optional("initial_state h", initial_h, {B, H}, DType::float32);
-    check_optional("initial_state c", initial_c, {B, H}, DType::float32);
+    check(options.checkpoint_steps == 0 || !index.defined(), weights.label(), ": checkpoint_steps with indexed inputs");
+    check_optional(weights.label(), "mask", mask, {B, T}, DType::boolean);
+    check_optional(weights.label(), "reset", reset, {B, T}, DType::boolean);
+    check_optional(weights.label(), "initial_state h", initial_h, {B, H}, DType::float32);
+    check_optional(weights.label(), "initial_state c", initial_c, {B, H}, DType::float32);
+
+    check(!initial_c.defined() || weights.has_cell_state(), weights.label(),
+          ": initial_state has a c, which this cell has not");
 
     const core::Device device = weights.device();
     RecurrentResult result;
     result.output = Tensor::empty(options.return_sequences ? Shape{B, T, H} : Shape{B, H}, DType::float32, device);
     result.h = Tensor::empty({B, H}, DType::float32, device);
-    result.c = Tensor::empty({B, H}, DType::float32, device);
+    if (weights.has_cell_state()) result.c = Tensor::empty({B, H}, DType::float32, device);
     const Tensor control = control_bytes(B, T, mask, reset, options);
 
     LnRecurrentForward forward{};
@@ -234,7 +261,7 @@ RecurrentResult recurrent_forward(RecurrentWeights& weights, const Tensor& input
         }
         saved.forward = forward;
         if (B > 0 && in_segments) {
-            forward_in_segments(backend, saved, H);
+            forward_in_segments(backend, saved, weights);
             return result;
         }
     }
@@ -247,12 +274,13 @@ RecurrentGradients recurrent_backward(RecurrentWeights& weights, RecurrentSaved&
     const std::int64_t B = saved.forward.B;
     const std::int64_t T = saved.forward.T;
     const std::int64_t H = weights.units();
-    check_optional("gradient of the output", d_output, saved.return_sequences ? Shape{B, T, H} : Shape{B, H},
-                   DType::float32);
-    check_optional("gradient of h", d_h, {B, H}, DType::float32);
-    check_optional("gradient of c", d_c, {B, H}, DType::float32);
+    check_optional(weights.label(), "gradient of the output", d_output,
+                   saved.return_sequences ? Shape{B, T, H} : Shape{B, H}, DType::float32);
+    check_optional(weights.label(), "gradient of h", d_h, {B, H}, DType::float32);
+    check_optional(weights.label(), "gradient of c", d_c, {B, H}, DType::float32);
     if (saved.used.exchange(true))
-        throw std::runtime_error("LSTM: backward was already called for this forward pass; run forward again");
+        throw std::runtime_error(
+            core::message(weights.label(), ": backward was already called for this forward pass; run forward again"));
 
     const core::Device device = weights.device();
     const auto make = B == 0 ? &Tensor::zeros : &Tensor::empty;
@@ -260,10 +288,10 @@ RecurrentGradients recurrent_backward(RecurrentWeights& weights, RecurrentSaved&
     if (need_d_inputs) gradients.d_inputs = make(saved.inputs.shape(), DType::float32, device);
     gradients.d_kernel = make({weights.inputs(), weights.gate_columns()}, DType::float32, device);
     gradients.d_recurrent_kernel = make({H, weights.gate_columns()}, DType::float32, device);
-    if (weights.has_bias()) gradients.d_bias = make({weights.gate_columns()}, DType::float32, device);
+    if (weights.bias() != nullptr) gradients.d_bias = make(weights.bias()->tensor().shape(), DType::float32, device);
     if (need_d_initial) {
         gradients.d_initial_h = make({B, H}, DType::float32, device);
-        gradients.d_initial_c = make({B, H}, DType::float32, device);
+        if (weights.has_cell_state()) gradients.d_initial_c = make({B, H}, DType::float32, device);
     }
     if (B == 0) return gradients;
 

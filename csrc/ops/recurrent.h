@@ -15,7 +15,8 @@ namespace lstm_native::ops {
 // The variables of one layer with their packed form, kept until one of them changes.
 class RecurrentWeights {
 public:
-    // cell "lstm": kernel (I, 4H), recurrent_kernel (H, 4H), bias (4H) or null.
+    // kernel (I, G H), recurrent_kernel (H, G H), bias (G H) or null, for the cells "lstm" (G = 4), "simple_rnn" (1),
+    // "gru" (3, bias (2, 3 H): the reset gate comes after the recurrent product) and "gru_before" (3: it comes before).
     RecurrentWeights(const std::string& cell, std::shared_ptr<Variable> kernel,
                      std::shared_ptr<Variable> recurrent_kernel, std::shared_ptr<Variable> bias,
                      const std::string& activation, const std::string& recurrent_activation);
@@ -23,12 +24,15 @@ public:
     std::int64_t inputs() const { return config_.I; }
     std::int64_t units() const { return config_.H; }
     std::int64_t gate_columns() const { return kernel_->tensor().shape()[1]; }
-    bool has_bias() const { return bias_ != nullptr; }
+    const std::shared_ptr<Variable>& bias() const { return bias_; }
+    const char* label() const { return label_; }  // for messages: "LSTM"
+    bool has_cell_state() const { return config_.cell == LN_CELL_LSTM; }
     core::Device device() const { return kernel_->tensor().device(); }
     std::shared_ptr<const void> pack();
 
 private:
     LnRecurrentConfig config_;
+    const char* label_;
     std::shared_ptr<Variable> kernel_, recurrent_kernel_, bias_;
     PackCache cache_;
 };
@@ -58,7 +62,7 @@ struct RecurrentOptions {
 
 struct RecurrentResult {
     core::Tensor output;                    // (B, T, H) or (B, H)
-    core::Tensor h, c;                      // (B, H)
+    core::Tensor h, c;                      // (B, H); c undefined where the cell has none
     std::shared_ptr<RecurrentSaved> saved;  // null unless training
 };
 

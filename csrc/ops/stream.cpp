@@ -118,7 +118,7 @@ void Stream::reset() {
     const Busy busy(*this);
     for (StreamState* const state : states()) {
         std::memset(state->h.raw(), 0, state->h.bytes());
-        std::memset(state->c.raw(), 0, state->c.bytes());
+        if (state->c.defined()) std::memset(state->c.raw(), 0, state->c.bytes());
     }
 }
 
@@ -130,7 +130,8 @@ void Stream::reset(const std::vector<std::int64_t>& rows) {
         const std::int64_t H = state->h.shape()[1];
         for (const std::int64_t row : rows) {
             std::memset(state->h.data<float>() + row * H, 0, static_cast<std::size_t>(H) * sizeof(float));
-            std::memset(state->c.data<float>() + row * H, 0, static_cast<std::size_t>(H) * sizeof(float));
+            if (state->c.defined())
+                std::memset(state->c.data<float>() + row * H, 0, static_cast<std::size_t>(H) * sizeof(float));
         }
     }
 }
@@ -138,7 +139,8 @@ void Stream::reset(const std::vector<std::int64_t>& rows) {
 std::vector<StreamState> Stream::state() {
     const Busy busy(*this);
     std::vector<StreamState> copies;
-    for (const StreamState* const state : states()) copies.push_back({state->h.copy(), state->c.copy()});
+    for (const StreamState* const state : states())
+        copies.push_back({state->h.copy(), state->c.defined() ? state->c.copy() : core::Tensor()});
     return copies;
 }
 
@@ -146,16 +148,20 @@ void Stream::set_state(const std::vector<StreamState>& given) {
     const Busy busy(*this);
     const std::vector<StreamState*> states = this->states();
     check(given.size() == states.size(), label_, ": state has ", given.size(), " items, expected ", states.size(),
-          ", one (h, c) for each recurrent layer");
+          ", the states of each recurrent layer");
     for (std::size_t i = 0; i < given.size(); ++i) {
         const Shape& expected = states[i]->h.shape();
         const auto fits = [&](const Tensor& x) { return x.dtype() == DType::float32 && x.shape() == expected; };
-        check(fits(given[i].h) && fits(given[i].c), label_, ": state[", i, "] has h of shape ", given[i].h.shape(),
-              " and c of shape ", given[i].c.shape(), ", expected ", expected);
+        const bool has_c = states[i]->c.defined();
+        check(given[i].c.defined() == has_c, label_, ": state[", i, "] has ", given[i].c.defined() ? 2 : 1,
+              " arrays, expected ", has_c ? "(h, c)" : "(h,)");
+        check(fits(given[i].h) && (!has_c || fits(given[i].c)), label_, ": state[", i, "] has h of shape ",
+              given[i].h.shape(), has_c ? core::message(" and c of shape ", given[i].c.shape()) : "", ", expected ",
+              expected);
     }
     for (std::size_t i = 0; i < given.size(); ++i) {
         std::memcpy(states[i]->h.raw(), given[i].h.raw(), states[i]->h.bytes());
-        std::memcpy(states[i]->c.raw(), given[i].c.raw(), states[i]->c.bytes());
+        if (states[i]->c.defined()) std::memcpy(states[i]->c.raw(), given[i].c.raw(), states[i]->c.bytes());
     }
 }
 

@@ -89,12 +89,14 @@ public:
         : weights_(std::move(weights)), zero_output_for_mask_(zero_output_for_mask) {}
 
     std::int64_t connect(std::int64_t rows, std::int64_t width) override {
-        core::check(width == weights_->inputs(), "LSTM: a step has ", width, " features, expected ",
+        core::check(width == weights_->inputs(), weights_->label(), ": a step has ", width, " features, expected ",
                     weights_->inputs());
         rows_ = rows;
         const std::int64_t H = weights_->units();
-        states_[0] = {Tensor::zeros({rows, H}, DType::float32), Tensor::zeros({rows, H}, DType::float32)};
-        states_[1] = {float_rows(rows, H), float_rows(rows, H)};
+        for (StreamState& state : states_) {
+            state.h = Tensor::zeros({rows, H}, DType::float32);
+            if (weights_->has_cell_state()) state.c = Tensor::zeros({rows, H}, DType::float32);
+        }
         outputs_ = float_rows(rows, H);
         control_ = Tensor::empty({rows}, DType::uint8);
         prepare();

@@ -21,7 +21,7 @@ struct StreamStep {
     const std::uint8_t* valid = nullptr;  // (rows), 0 where the step does not count; null: it counts in every row
 };
 
-// State of a recurrent layer: h and c, each (rows, units).
+// State of a recurrent layer: h and c, each (rows, units); c undefined where the cell has none.
 struct StreamState {
     core::Tensor h, c;
 };

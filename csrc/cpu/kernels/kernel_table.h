@@ -43,7 +43,7 @@ struct Product {
 
 // One time step of a cell for one tile of rows and the unit blocks [block_begin, block_end): adds h * R to the
 // gate pre-activations and turns them into the new state.
-//   gates  blocked rows, G column blocks a unit block (i, f, c, o): pre-activations in, unless those are rows of
+//   gates  blocked rows, column blocks in the order of cpu/pack.h: pre-activations in, unless those are rows of
 //          `projected`; training: what backward needs out (activated gates, or pre-activations when `general`)
 struct CellStep {
     std::int64_t rows, units;  // rows of the tile, true number of units
@@ -55,11 +55,13 @@ struct CellStep {
     std::int64_t w_stride;
     float* gates;
     std::int64_t gates_stride;
-    IndexedRows projected;  // data null: not used
-    const float* h_in;      // blocked rows (rows, units)
+    float* apart;              // GRU: one more block for each unit block, gates_stride apart (gru-inl.h)
+    std::int64_t apart_block;  // its column block in the gates and in `projected`
+    IndexedRows projected;     // data null: not used
+    const float* h_in;         // blocked rows (rows, units)
     float* h_out;
     std::int64_t h_in_stride, h_out_stride;
-    const float* c_in;  // blocked rows; may be c_out
+    const float* c_in;  // LSTM; blocked rows; may be c_out
     float* c_out;
     std::int64_t c_in_stride, c_out_stride;
     const std::uint8_t* control;  // one byte a row at control[r * control_stride], or null
@@ -80,12 +82,15 @@ struct CellStepBackward {
     std::int32_t activation, recurrent_activation;
     float* gates;
     std::int64_t gates_stride;
-    const float* c_before;  // blocked rows: c that the step started from
-    std::int64_t c_before_stride;
+    float* apart;           // GRU, as in CellStep
+    const float* h_before;  // blocked rows: the state that the step started from
+    const float* c_before;  // LSTM
+    std::int64_t h_before_stride, c_before_stride;
     const float* d_out;  // row r at d_out[r * d_out_stride], row-major units; or null. Added to dh where emitted.
     std::int64_t d_out_stride;
-    float* dh;  // blocked rows
-    float* dc;
+    float* dh;             // blocked rows
+    float* dc;             // LSTM
+    const float* d_reset;  // GRU with the reset gate before the product: gradient of r h
     std::int64_t d_stride;
     const std::uint8_t* control;
     std::int64_t control_stride;
@@ -118,13 +123,20 @@ struct SumByRow {
     std::int64_t sums_stride;
 };
 
+enum class CellKind { lstm, simple_rnn, gru, gru_before };
+constexpr int kCellKinds = 4;
+
 struct KernelTable {
     const char* name;
     std::int64_t lanes;      // L
     std::int64_t tile_rows;  // rows that one micro-kernel takes at most
     void (*product)(const Product&);
-    void (*lstm_step)(const CellStep&);
-    void (*lstm_step_backward)(const CellStepBackward&);
+    void (*step[kCellKinds])(const CellStep&);
+    void (*step_backward[kCellKinds])(const CellStepBackward&);
+    // GRU with the reset gate before the product: r h, which must be complete before `step`; and what follows from the
+    // gradient of r h.
+    void (*gru_before_reset)(const CellStep&);
+    void (*gru_before_reset_backward)(const CellStepBackward&);
     void (*outer)(const Outer&);
     void (*sum_by_row)(const SumByRow&);
     // Row-major to blocked rows and back: `rows` rows of `columns` floats, `stride` floats apart.
