@@ -57,7 +57,7 @@ def outcomes(request: pytest.FixtureRequest, keras_site: Path) -> dict[str, Any]
 
 @pytest.mark.parametrize(
     "case",
-    [pytest.param(c, marks=pytest.mark.xfail(reason="in not_yet.txt")) if c in NOT_YET else c for c in CASES],
+    [pytest.param(c, id=c, marks=[pytest.mark.xfail(reason="not yet")] * (c in NOT_YET)) for c in CASES],
 )
 def test_keras_case(case: str, outcomes: dict[str, Any]) -> None:
     problem = outcomes[case]
