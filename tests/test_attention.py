@@ -140,6 +140,8 @@ def test_shapes_and_weights() -> None:
     layer.build([(2, 3, 4), (2, 5, 4)])
     assert [v.name for v in layer.weights] == ["scale", "concat_score_weight"]
     assert layer.compute_output_shape([(None, 3, 4), (None, 5, 6), (None, 5, 4)]) == (None, 3, 6)
+    both = layer.compute_output_shape([(None, 3, 4), (None, 5, 6)], return_attention_scores=True)
+    assert both == ((None, 3, 6), (None, 3, 5))
     additive = AdditiveAttention()
     additive.build([(2, 3, 4), (2, 5, 4)])
     assert [v.shape for v in additive.weights] == [(4,)]

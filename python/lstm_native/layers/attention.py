@@ -120,9 +120,14 @@ class Attention(Layer):
                 name="concat_score_weight", shape=(), initializer="ones"
             )
 
-    def compute_output_shape(self, input_shape: Any) -> Shape:
-        """Shape of the outputs, for a list of the shapes of query, value and key."""
-        return (*input_shape[0][:-1], input_shape[1][-1])
+    def compute_output_shape(self, input_shape: Any, return_attention_scores: bool = False) -> Any:
+        """Shape of the outputs, for a list of the shapes of query, value and key.
+
+        With `return_attention_scores` that of the attention weights too.
+        """
+        query, value = (tuple(shape) for shape in input_shape[:2])
+        outputs = (*query[:-1], value[-1])
+        return (outputs, (*query[:-1], value[1])) if return_attention_scores else outputs
 
     def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
         """The mask of the query."""
