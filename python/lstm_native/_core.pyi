@@ -71,7 +71,9 @@ class Variable:
 class RecurrentWeights:
     """The variables of one recurrent layer with their packed form, kept until a variable changes.
 
-    `cell` is "lstm": kernel (I, 4U), recurrent_kernel (U, 4U), bias (4U,) or None, gates i, f, c, o.
+    kernel (I, G U), recurrent_kernel (U, G U), bias (G U,) or None. `cell` is "lstm" (G = 4, gates i, f, c,
+    o), "simple_rnn" (1), "gru" (3, gates z, r, h; bias (2, G U): the reset gate after the recurrent product)
+    or "gru_before" (3).
     """
 
     def __init__(
@@ -102,7 +104,7 @@ def recurrent_forward(
     /,
     index: Tensor | None = None,
     checkpoint_steps: int = 0,
-) -> tuple[Tensor, Tensor, Tensor, RecurrentSaved | None]:
+) -> tuple[Tensor, Tensor, Tensor | None, RecurrentSaved | None]:
     """Runs inputs (B, T, I): returns output (B, T, U) or (B, U), last h (B, U), last c (B, U), saved.
 
     `mask` and `reset` are bool (B, T), in input order. Outputs are in processed order. `saved` is None
@@ -234,9 +236,9 @@ class Stream:
         """x (rows, features) or ids (rows,), a single row also without its axis -> `out` (rows, width)."""
     def reset(self, rows: Sequence[int] = ..., /) -> None:
         """Zero states in all rows, or in those listed."""
-    def state(self) -> list[tuple[Tensor, Tensor]]:
-        """Copies of (h, c), each (rows, units), of every recurrent layer."""
-    def set_state(self, state: Sequence[tuple[Tensor, Tensor]], /) -> None: ...
+    def state(self) -> list[list[Tensor]]:
+        """Copies of h, or h and c, each (rows, units), of every recurrent layer."""
+    def set_state(self, state: Sequence[Sequence[Tensor]], /) -> None: ...
 
 # --- losses -------------------------------------------------------------------------------------
 

@@ -98,23 +98,26 @@ class Stream:
         self._native.reset([int(row) for row in chosen.reshape(-1)])
 
     @property
-    def state(self) -> list[tuple[Array, Array]]:
-        """States (h, c), each (batch_size, units), of the recurrent layers in order.
+    def state(self) -> list[tuple[Array, ...]]:
+        """States (h, c) or (h,), each (batch_size, units), of the recurrent layers in order.
 
         Reading gives copies. Setting takes all states, or none where one does not fit (ValueError).
         """
-        return [(h.numpy(), c.numpy()) for h, c in self._native.state()]
+        return [tuple(part.numpy() for part in parts) for parts in self._native.state()]
 
     @state.setter
     def state(self, state: Sequence[Sequence[Any]]) -> None:
         if not isinstance(state, list | tuple) or not all(
-            isinstance(item, list | tuple) and len(item) == 2 for item in state
+            isinstance(item, list | tuple) and len(item) in (1, 2) for item in state
         ):
-            raise self._error("state: expected a list with one (h, c) for each recurrent layer")
+            raise self._error("state: expected a list with one (h, c), or (h,), for each recurrent layer")
         self._native.set_state(
             [
-                (to_float32(h, self._label, f"state[{i}] h"), to_float32(c, self._label, f"state[{i}] c"))
-                for i, (h, c) in enumerate(state)
+                [
+                    to_float32(part, self._label, f"state[{i}] {name}")
+                    for name, part in zip("hc", parts, strict=False)
+                ]
+                for i, parts in enumerate(state)
             ]
         )
 

@@ -6,6 +6,8 @@ from lstm_native.layers.attention import AdditiveAttention, Attention
 from lstm_native.layers.base import Layer
 from lstm_native.layers.core import Activation, Dense, Embedding, Input, InputLayer, Masking
 from lstm_native.layers.dropout import Dropout
+from lstm_native.layers.gru import GRU
+from lstm_native.layers.lstm import LSTM
 from lstm_native.layers.normalization import LayerNormalization
 from lstm_native.layers.pooling import (
     GlobalAveragePooling1D,
@@ -13,12 +15,13 @@ from lstm_native.layers.pooling import (
     GlobalMaxPool1D,
     GlobalMaxPooling1D,
 )
-from lstm_native.layers.recurrent import LSTM
 from lstm_native.layers.reshaping import Flatten, RepeatVector
+from lstm_native.layers.simple_rnn import SimpleRNN
 from lstm_native.layers.text import TextVectorization
 from lstm_native.layers.wrappers import Bidirectional, TimeDistributed
 
 __all__ = [
+    "GRU",
     "LSTM",
     "Activation",
     "AdditiveAttention",
@@ -38,6 +41,7 @@ __all__ = [
     "LayerNormalization",
     "Masking",
     "RepeatVector",
+    "SimpleRNN",
     "TextVectorization",
     "TimeDistributed",
 ]

@@ -1,4 +1,4 @@
-"""LSTM over whole sequences: the Keras constructor and call arguments around the native recurrence."""
+"""What LSTM, GRU and SimpleRNN share: arguments, weights, states, calls of the native recurrence. Floor 4."""
 
 from __future__ import annotations
 
@@ -7,34 +7,32 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from lstm_native import _core, activations
+from lstm_native import _core, activations, constraints, regularizers
 from lstm_native.arrays import Shape, positive_int, to_float32, to_step_flags
 from lstm_native.layers.base import Context, Layer, Tensor, get_initializer, require_backward
 from lstm_native.layers.core import IndexedRows
 
+Array = npt.NDArray[np.float32]
 
-class LSTM(Layer):
-    """Long short-term memory layer: (batch, time, features) to (batch, units).
 
-    Weights, gates in the order i, f, c, o: kernel (features, 4 * units), recurrent_kernel
-    (units, 4 * units), bias (4 * units,).
+class RecurrentLayer(Layer):
+    """A native cell over whole sequences: (batch, time, features) to (batch, units).
 
     Args:
         units: number of units.
-        activation: of the candidate and of the cell's output. A name, None (linear) or a callable.
-        recurrent_activation: of the three gates.
+        activation: of the candidate, and of the cell's output. A name, None (linear) or a callable.
         use_bias: whether there is a bias.
         kernel_initializer: start values of the kernel.
         recurrent_initializer: start values of the recurrent kernel.
-        bias_initializer: start values of the bias, except where `unit_forget_bias` sets ones.
-        unit_forget_bias: the forget gate's bias starts at one.
+        bias_initializer: start values of the bias.
+        kernel_regularizer, recurrent_regularizer, bias_regularizer: penalties that training adds to the loss.
+        kernel_constraint, recurrent_constraint, bias_constraint: what follows every step of the optimizer.
         return_sequences: outputs of all time steps, (batch, time, units), instead of the last.
-        return_state: calls return (outputs, h, c), with the last states (batch, units).
+        return_state: calls return (outputs, states ...), with the last states (batch, units).
         go_backwards: run from the last time step to the first; outputs stay in that order.
         stateful: row i of a call continues from the last state of row i of the call before.
-        unroll: accepted as Keras has it; results are the same.
+        unroll, use_cudnn, implementation, seed: accepted as Keras has them; results are the same.
         zero_output_for_mask: the output of a masked step is zero instead of the output before it.
-        use_cudnn: "auto" or False, accepted as Keras has it.
         checkpoint_steps: in training, the layer keeps its state at every so many time steps only and computes
             what lies between once more in the backward pass (Chen et al. 2016): memory for
             time / checkpoint_steps + checkpoint_steps steps instead of all, for about a third more time. All
@@ -44,29 +42,28 @@ class LSTM(Layer):
     Python and forward only.
     """
 
-    neutral_arguments: ClassVar[dict[str, Any]] = {
-        "kernel_regularizer": None,
-        "recurrent_regularizer": None,
-        "bias_regularizer": None,
-        "kernel_constraint": None,
-        "recurrent_constraint": None,
-        "bias_constraint": None,
-        "dropout": 0.0,
-        "recurrent_dropout": 0.0,
-    }
+    neutral_arguments: ClassVar[dict[str, Any]] = {"dropout": 0.0, "recurrent_dropout": 0.0}
     uncopied: ClassVar[tuple[str, ...]] = ("_packed",)
+    # What a subclass says of its cell.
+    gates: ClassVar[int]
+    state_names: ClassVar[tuple[str, ...]] = ("h",)
 
     def __init__(
         self,
         units: int,
-        activation: Any = "tanh",
-        recurrent_activation: Any = "sigmoid",
-        use_bias: bool = True,
-        kernel_initializer: Any = "glorot_uniform",
-        recurrent_initializer: Any = "orthogonal",
-        bias_initializer: Any = "zeros",
-        unit_forget_bias: bool = True,
+        activation: Any,
+        recurrent_activation: Any,
+        use_bias: bool,
+        kernel_initializer: Any,
+        recurrent_initializer: Any,
+        bias_initializer: Any,
         *,
+        kernel_regularizer: Any = None,
+        recurrent_regularizer: Any = None,
+        bias_regularizer: Any = None,
+        kernel_constraint: Any = None,
+        recurrent_constraint: Any = None,
+        bias_constraint: Any = None,
         return_sequences: bool = False,
         return_state: bool = False,
         go_backwards: bool = False,
@@ -74,16 +71,17 @@ class LSTM(Layer):
         unroll: bool = False,
         zero_output_for_mask: bool = False,
         use_cudnn: bool | str = "auto",
+        implementation: int | None = None,
+        seed: int | None = None,
         checkpoint_steps: int | None = None,
         **kwargs: Any,
     ) -> None:
-        units = positive_int(units, "LSTM", "units")
+        kind = type(self).__name__
+        units = positive_int(units, kind, "units")
         if checkpoint_steps is not None:
-            checkpoint_steps = positive_int(checkpoint_steps, "LSTM", "checkpoint_steps")
-        if use_cudnn not in ("auto", False):
-            raise ValueError(f"LSTM: use_cudnn is {use_cudnn!r}, expected 'auto' or False")
-        kwargs.pop("implementation", None)  # how Keras computes, not what
-        kwargs.pop("seed", None)  # of dropout, which is zero
+            checkpoint_steps = positive_int(checkpoint_steps, kind, "checkpoint_steps")
+        if use_cudnn not in ("auto", True, False):
+            raise ValueError(f"{kind}: use_cudnn is {use_cudnn!r}, expected 'auto', True or False")
         super().__init__(**kwargs)
         self.units = units
         self.activation = activations.get(activation)
@@ -92,7 +90,12 @@ class LSTM(Layer):
         self.kernel_initializer = get_initializer(kernel_initializer, "glorot_uniform")
         self.recurrent_initializer = get_initializer(recurrent_initializer, "orthogonal")
         self.bias_initializer = get_initializer(bias_initializer, "zeros")
-        self.unit_forget_bias = bool(unit_forget_bias)
+        self.kernel_regularizer = regularizers.get(kernel_regularizer)
+        self.recurrent_regularizer = regularizers.get(recurrent_regularizer)
+        self.bias_regularizer = regularizers.get(bias_regularizer)
+        self.kernel_constraint = constraints.get(kernel_constraint)
+        self.recurrent_constraint = constraints.get(recurrent_constraint)
+        self.bias_constraint = constraints.get(bias_constraint)
         self.return_sequences = bool(return_sequences)
         self.return_state = bool(return_state)
         self.go_backwards = bool(go_backwards)
@@ -106,17 +109,54 @@ class LSTM(Layer):
             for name in map(activations.native_name, (self.activation, self.recurrent_activation))
         )
 
+    # --- for subclasses ---------------------------------------------------------------------------
+
+    def cell_name(self) -> str:
+        """Name of the native cell."""
+        raise NotImplementedError(f"{type(self).__name__} defines no cell_name")
+
+    def bias_shape(self) -> tuple[int, ...]:
+        """Shape of the bias."""
+        return (self.gates * self.units,)
+
+    def initial_bias(self, shape: tuple[int, ...], dtype: Any = None) -> Array:
+        """Start values of the bias."""
+        return np.asarray(self.bias_initializer(shape), np.float32)
+
+    def step_in_python(self, x: Array, states: tuple[Array, ...]) -> tuple[Array, ...]:
+        """New states from the projected inputs of one time step, bias included, and the old states."""
+        raise NotImplementedError(f"{type(self).__name__} defines no step_in_python")
+
+    # --- weights ----------------------------------------------------------------------------------
+
     def create_weights(self, input_shape: Shape) -> None:
         features = input_shape[-1]
         assert features is not None
-        units = self.units
+        columns = self.gates * self.units
         self._features = features
-        self.kernel = self.add_weight("kernel", (features, 4 * units), self.kernel_initializer)
-        self.recurrent_kernel = self.add_weight(
-            "recurrent_kernel", (units, 4 * units), self.recurrent_initializer
+        self.kernel = self.add_weight(
+            (features, columns),
+            self.kernel_initializer,
+            regularizer=self.kernel_regularizer,
+            constraint=self.kernel_constraint,
+            name="kernel",
         )
-        bias_initializer = self._initial_bias if self.unit_forget_bias else self.bias_initializer
-        self.bias = self.add_weight("bias", (4 * units,), bias_initializer) if self.use_bias else None
+        self.recurrent_kernel = self.add_weight(
+            (self.units, columns),
+            self.recurrent_initializer,
+            regularizer=self.recurrent_regularizer,
+            constraint=self.recurrent_constraint,
+            name="recurrent_kernel",
+        )
+        self.bias = None
+        if self.use_bias:
+            self.bias = self.add_weight(
+                self.bias_shape(),
+                self.initial_bias,
+                regularizer=self.bias_regularizer,
+                constraint=self.bias_constraint,
+                name="bias",
+            )
         self._pack()
 
     def make_uncopied(self) -> None:
@@ -126,18 +166,13 @@ class LSTM(Layer):
     def _pack(self) -> None:
         if self._native:
             self._packed = _core.RecurrentWeights(
-                "lstm",
+                self.cell_name(),
                 self.kernel,
                 self.recurrent_kernel,
                 self.bias,
                 activations.native_name(self.activation) or "",
                 activations.native_name(self.recurrent_activation) or "",
             )
-
-    def _initial_bias(self, shape: tuple[int, ...], dtype: Any = None) -> npt.NDArray[np.float32]:
-        units = self.units
-        ones = np.ones(units, np.float32)
-        return np.concatenate([self.bias_initializer((units,)), ones, self.bias_initializer((2 * units,))])
 
     def check_input_shape(self, shape: Shape) -> None:
         if len(shape) != 3 or not shape[2]:
@@ -150,7 +185,9 @@ class LSTM(Layer):
     def compute_output_shape(self, input_shape: Shape) -> Any:
         batch, time = input_shape[:2]
         outputs: Shape = (batch, time, self.units) if self.return_sequences else (batch, self.units)
-        return (outputs, (batch, self.units), (batch, self.units)) if self.return_state else outputs
+        if not self.return_state:
+            return outputs
+        return (outputs, *[(batch, self.units)] * len(self.state_names))
 
     def compute_mask(self, inputs: Any, previous_mask: Any = None) -> Any:
         """Mask of the outputs: that of the inputs with `return_sequences`, else None."""
@@ -167,13 +204,13 @@ class LSTM(Layer):
     @property
     def takes_indexed_rows(self) -> bool:
         """Whether `forward` takes `IndexedRows` for the inputs."""
-        return self._native and self.checkpoint_steps is None and type(self).forward is LSTM.forward
+        return self._native and self.checkpoint_steps is None and type(self).forward is RecurrentLayer.forward
 
     # --- state ------------------------------------------------------------------------------------
 
     @property
     def states(self) -> list[npt.NDArray[np.float32]] | None:
-        """Copies of the states [h, c] that the next call of a stateful layer starts from; None when zero."""
+        """Copies of the states that the next call of a stateful layer starts from; None when zero."""
         states = self._states
         return None if states is None else [s.numpy().copy() for s in states]
 
@@ -188,17 +225,15 @@ class LSTM(Layer):
         """Older name of `reset_state`."""
         self.reset_state()
 
-    def _start(self, batch: int, ctx: Context) -> tuple[Tensor | None, Tensor | None]:
+    def _start(self, batch: int, ctx: Context) -> tuple[Tensor, ...] | None:
         """The states that a stateful layer starts from."""
         states = ctx.states.get(self, self._states)
-        if states is None:
-            return None, None
-        if states[0].shape[0] != batch:
+        if states is not None and states[0].shape[0] != batch:
             raise self.error(
                 f"input has {batch} rows, but the state of this stateful layer has {states[0].shape[0]}: "
                 "keep the batch size or call reset_state()"
             )
-        return states[0], states[1]
+        return states
 
     # --- calls ------------------------------------------------------------------------------------
 
@@ -214,14 +249,15 @@ class LSTM(Layer):
 
         Args:
             inputs: (batch, time, features).
-            initial_state: [h, c], each (batch, units); zeros by default, or the kept state if stateful.
+            initial_state: the states, each (batch, units): [h, c] or [h]; zeros by default, or the kept state
+                if stateful.
             mask: bool (batch, time); False steps are skipped, the state is carried over them.
             training: behave as in training.
             reset: bool (batch, time); before a True step the state is set back to its start.
 
         Returns:
             (batch, units), or (batch, time, units) with `return_sequences`; with `return_state` the
-            tuple (outputs, h, c).
+            tuple (outputs, states ...).
         """
         x = self.as_input(inputs)
         if not self.built:
@@ -236,42 +272,45 @@ class LSTM(Layer):
             reset=to_step_flags(reset, x.shape, label, "reset"),
         )
 
-    def _initial_state(self, given: Any, batch: int) -> tuple[Tensor, Tensor] | None:
+    def _initial_state(self, given: Any, batch: int) -> tuple[Tensor, ...] | None:
         if given is None:
             return None
+        names = self.state_names
         expected = (batch, self.units)
-        if not isinstance(given, list | tuple) or len(given) != 2:
-            raise self.error(f"initial_state is a {type(given).__name__}, expected [h, c], each {expected}")
-        h, c = (to_float32(s, self.label(), "initial_state") for s in given)
-        for name, state in (("h", h), ("c", c)):
+        if len(names) == 1 and not isinstance(given, list | tuple):
+            given = [given]
+        if not isinstance(given, list | tuple) or len(given) != len(names):
+            what = f"a {type(given).__name__}"
+            if isinstance(given, list | tuple):
+                what += f" of {len(given)}"
+            raise self.error(f"initial_state is {what}, expected [{', '.join(names)}], each {expected}")
+        states = tuple(to_float32(s, self.label(), "initial_state") for s in given)
+        for name, state in zip(names, states, strict=True):
             if state.shape != expected:
                 raise self.error(f"initial_state {name} has shape {state.shape}, expected {expected}")
-        return h, c
+        return states
 
     def forward(
         self,
         inputs: Any,
         ctx: Context,
         mask: Tensor | None = None,
-        initial_state: tuple[Tensor, Tensor] | None = None,
+        initial_state: tuple[Tensor, ...] | None = None,
         reset: Tensor | None = None,
     ) -> Any:
-        """Outputs, or (outputs, h, c) with `return_state`.
+        """Outputs, or (outputs, states ...) with `return_state`.
 
         Args:
             inputs: (batch, time, features), a tensor or `IndexedRows`.
             ctx: the running pass.
             mask: bool (batch, time).
-            initial_state: (h, c), each (batch, units).
+            initial_state: states, each (batch, units).
             reset: bool (batch, time).
         """
         self.check_input_shape(inputs.shape)
-        h0: Tensor | None = None
-        c0: Tensor | None = None
-        if initial_state is not None:
-            h0, c0 = initial_state
-        elif self.stateful:
-            h0, c0 = self._start(inputs.shape[0], ctx)
+        start = initial_state
+        if start is None and self.stateful:
+            start = self._start(inputs.shape[0], ctx)
         if self._native:
             rows, numbers = inputs if isinstance(inputs, IndexedRows) else (inputs, None)
             outputs, h, c, saved = _core.recurrent_forward(
@@ -279,8 +318,8 @@ class LSTM(Layer):
                 rows,
                 mask,
                 reset,
-                h0,
-                c0,
+                None if start is None else start[0],
+                None if start is None or len(start) == 1 else start[1],
                 self.return_sequences,
                 self.go_backwards,
                 self.zero_output_for_mask,
@@ -293,22 +332,24 @@ class LSTM(Layer):
         else:
             if ctx.record:
                 self.check_can_train()
-            outputs, h, c = self._forward_in_python(inputs, mask, reset, h0, c0)
+            outputs, h, c = self._forward_in_python(inputs, mask, reset, start)
+        states = (h,) if c is None else (h, c)
         if self.stateful:
-            ctx.states[self] = (h, c)
-        return (outputs, h, c) if self.return_state else outputs
+            ctx.states[self] = states
+        return (outputs, *states) if self.return_state else outputs
 
     def backward(self, d_outputs: Any, ctx: Context, need_d_inputs: bool = True) -> Any:
-        """Gradient of the inputs; (d_inputs, d_h, d_c) when the forward call was given initial states.
+        """Gradient of the inputs; (d_inputs, d_states ...) when the forward call was given initial states.
 
         Args:
-            d_outputs: gradient of the outputs, or (d_outputs, d_h, d_c) with `return_state`; each may be
+            d_outputs: gradient of the outputs, or (d_outputs, d_states ...) with `return_state`; each may be
                 None.
             ctx: the running pass.
             need_d_inputs: whether the gradient of the inputs is wanted.
         """
         saved, initial_state_given = ctx.take(self)
-        d_out, d_h, d_c = d_outputs if self.return_state else (d_outputs, None, None)
+        d_out, *d_states = d_outputs if self.return_state else (d_outputs,)
+        d_h, d_c = (*d_states, None, None)[:2]
         d_inputs, d_kernel, d_recurrent, d_bias, d_h0, d_c0 = _core.recurrent_backward(
             self._packed, saved, d_out, d_h, d_c, need_d_inputs, initial_state_given
         )
@@ -316,7 +357,9 @@ class LSTM(Layer):
         ctx.add_gradient(self.recurrent_kernel, d_recurrent)
         if self.bias is not None and d_bias is not None:
             ctx.add_gradient(self.bias, d_bias)
-        return (d_inputs, d_h0, d_c0) if initial_state_given else d_inputs
+        if not initial_state_given:
+            return d_inputs
+        return (d_inputs, d_h0) if d_c0 is None else (d_inputs, d_h0, d_c0)
 
     def add_to_stream(self, stream: _core.Stream) -> None:
         if self.go_backwards:
@@ -329,7 +372,8 @@ class LSTM(Layer):
             )
         stream.add_recurrent(self._packed, self.zero_output_for_mask)
 
-    def _apply(self, argument: str, x: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    def apply(self, argument: str, x: Array) -> Array:
+        """The activation called `argument`, of any kind, on an array."""
         y = np.asarray(getattr(self, argument)(x), np.float32)
         if y.shape != x.shape:
             raise self.error(f"{argument} turned shape {x.shape} into {y.shape}")
@@ -340,37 +384,32 @@ class LSTM(Layer):
         inputs: Tensor,
         mask: Tensor | None,
         reset: Tensor | None,
-        h0: Tensor | None,
-        c0: Tensor | None,
-    ) -> tuple[Tensor, Tensor, Tensor]:
+        start: tuple[Tensor, ...] | None,
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
         """The recurrence for activations that native code cannot call, one time step after the other."""
         x = inputs.numpy()
         batch, time, _ = x.shape
         z = x @ self.kernel.numpy()
         if self.bias is not None:
-            z += self.bias.numpy()
-        recurrent_kernel = self.recurrent_kernel.numpy()
+            z += self.bias.numpy().reshape(-1, z.shape[-1])[0]
         zeros = np.zeros((batch, self.units), np.float32)
-        start_h = zeros if h0 is None else h0.numpy()
-        start_c = zeros if c0 is None else c0.numpy()
-        h, c, last = start_h, start_c, zeros
+        first = (zeros,) * len(self.state_names) if start is None else tuple(s.numpy() for s in start)
+        states, last = first, zeros
         outputs = np.empty((batch, time, self.units), np.float32)
         for step in range(time):
             t = time - 1 - step if self.go_backwards else step
             if reset is not None:
                 restart = reset.numpy()[:, t, None]
-                h, c = np.where(restart, start_h, h), np.where(restart, start_c, c)
+                states = tuple(np.where(restart, a, b) for a, b in zip(first, states, strict=True))
                 last = np.where(restart, zeros, last)
-            i, f, g, o = np.split(z[:, t] + h @ recurrent_kernel, 4, axis=1)
-            i, f, o = (self._apply("recurrent_activation", gate) for gate in (i, f, o))
-            new_c = f * c + i * self._apply("activation", g)
-            new_h = o * self._apply("activation", new_c)
+            new = self.step_in_python(z[:, t], states)
             if mask is None:
-                h, c, last = new_h, new_c, new_h
+                states, last = new, new[0]
             else:
                 valid = mask.numpy()[:, t, None]
-                h, c = np.where(valid, new_h, h), np.where(valid, new_c, c)
-                last = np.where(valid, new_h, zeros if self.zero_output_for_mask else last)
+                states = tuple(np.where(valid, a, b) for a, b in zip(new, states, strict=True))
+                last = np.where(valid, new[0], zeros if self.zero_output_for_mask else last)
             outputs[:, step] = last
         output = outputs if self.return_sequences else np.ascontiguousarray(outputs[:, -1])
-        return tuple(_core.as_tensor(a, "float32") for a in (output, h, c))  # type: ignore[return-value]
+        output_tensor, h, *c = (_core.as_tensor(a, "float32") for a in (output, *states))
+        return output_tensor, h, c[0] if c else None
