@@ -275,7 +275,6 @@ class Attention(Layer):
         scale = self._scale()
         if self.concat_score_weight is None:
             d_query, d_key = d_scores @ key, _transposed(d_scores) @ query
-            d_scale = (d_query * query).sum(dtype=np.float64)
         else:
             factor = self.concat_score_weight.numpy()
             ones = _tensor(np.full(query.shape[-1], factor))
@@ -284,9 +283,11 @@ class Attention(Layer):
             )
             assert by_factor is not None
             d_query, d_key = by_query.numpy(), by_key.numpy()
-            d_scale = (d_query * query).sum(dtype=np.float64) + (d_key * key).sum(dtype=np.float64)
             self._add_number(ctx, self.concat_score_weight, by_factor.numpy().sum(dtype=np.float64))
         if self.scale is not None:
+            d_scale = (d_query * query).sum(dtype=np.float64)
+            if self.concat_score_weight is not None:  # there it scales the key as well
+                d_scale += (d_key * key).sum(dtype=np.float64)
             self._add_number(ctx, self.scale, d_scale)
         return scale * d_query, scale * d_key
 
