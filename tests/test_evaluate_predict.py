@@ -212,7 +212,7 @@ def test_metric_objects_and_functions() -> None:
 
     class Count(Metric):
         def __init__(self) -> None:
-            super().__init__("count")
+            super().__init__(name="count")
             self.rows = 0
 
         def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:

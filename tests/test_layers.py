@@ -9,7 +9,7 @@ import pytest
 
 import reference as ref
 from lstm_native import _core, activations
-from lstm_native.layers import Activation, Dense, Dropout, Embedding, Input, Layer, Masking
+from lstm_native.layers import Activation, Dense, Dropout, Embedding, Input, InputLayer, Layer, Masking
 from lstm_native.layers.base import Context
 from lstm_native.utils import set_random_seed
 
@@ -218,9 +218,13 @@ def test_initializer_arrays_are_not_shared_with_the_variable() -> None:
 
 
 def test_input_shapes() -> None:
-    assert Input(shape=(10, 4)).batch_shape == (None, 10, 4)
-    assert Input(shape=(None,), batch_size=3).batch_shape == (3, None)
-    assert Input(batch_shape=(2, 5)).batch_shape == (2, 5)
+    assert InputLayer(shape=(10, 4)).batch_shape == Input(shape=(10, 4)).shape == (None, 10, 4)
+    assert (
+        InputLayer(shape=(None,), batch_size=3).batch_shape
+        == Input(shape=(None,), batch_size=3).shape
+        == (3, None)
+    )
+    assert InputLayer(batch_shape=(2, 5)).batch_shape == Input(batch_shape=(2, 5)).shape == (2, 5)
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sized
 from itertools import islice
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -17,12 +17,35 @@ from lstm_native.errors import check_number
 Array = npt.NDArray[Any]
 
 
-class Batch(NamedTuple):
-    """One batch, checked and converted."""
+class BatchSource(Protocol):
+    """What batches come from.
 
-    x: _core.Tensor
-    y: Array | None
-    sample_weight: Array | None
+    Attributes:
+        num_batches: batches of a pass; None where that is not known.
+    """
+
+    num_batches: int | None
+
+    def state(self) -> dict[str, int]:
+        """What gives the same batches in another process."""
+
+    def restore(self, state: dict[str, int]) -> None:
+        """Continues from `state()`."""
+
+    def epoch(self, number: int, first: int = 0) -> Iterator[Batch]:
+        """The batches of epoch `number` from the `first` one on."""
+
+
+class Batch(NamedTuple):
+    """One batch, checked and converted.
+
+    With several inputs or outputs, `x`, or `y` and `sample_weight`, are tuples.
+    """
+
+    x: Any
+    y: Any
+    sample_weight: Any
+    mask: _core.Tensor | None = None
 
 
 class ArrayData:
@@ -36,15 +59,19 @@ class ArrayData:
     """
 
     def __init__(self, data: Batch, batch_size: int, shuffle: bool | str = False, seed: int = 0) -> None:
-        self._x = data.x.numpy()
-        self._dtype = data.x.dtype
+        several = isinstance(data.x, tuple)
+        self._x: Any = tuple(x.numpy() for x in data.x) if several else data.x.numpy()
+        self._dtype: Any = tuple(x.dtype for x in data.x) if several else data.x.dtype
         self._y = data.y
         self._weight = data.sample_weight
-        self._rows = len(self._x)
+        self._set_up(len(self._x[0] if several else self._x), batch_size, shuffle, seed)
+
+    def _set_up(self, rows: int, batch_size: int, shuffle: bool | str, seed: int) -> None:
+        self._rows = rows
         self._batch_size = batch_size
         self._shuffle = shuffle
         self._seed = seed
-        self.num_batches: int | None = -(-self._rows // batch_size)
+        self.num_batches: int | None = -(-rows // batch_size)
 
     def state(self) -> dict[str, int]:
         """What gives the same batches in another process: the seed of the shuffling."""
@@ -56,9 +83,7 @@ class ArrayData:
 
     def epoch(self, number: int, first: int = 0) -> Iterator[Batch]:
         """The batches of epoch `number` from the `first` one on."""
-        x, y, weight, dtype = self._x, self._y, self._weight, self._dtype
         order = self._order(number) if self._shuffle else None
-        as_tensor = _core.as_tensor
         for start in range(first * self._batch_size, self._rows, self._batch_size):
             stop = start + self._batch_size
             rows: Any = slice(start, stop)
@@ -67,11 +92,19 @@ class ArrayData:
                 if len(rows) == 1:  # one row is a view, wherever it lies
                     row = int(rows[0])
                     rows = slice(row, row + 1)
-            yield Batch(
-                as_tensor(x[rows], dtype),
-                None if y is None else y[rows],
-                None if weight is None else weight[rows],
-            )
+            yield self._batch(rows)
+
+    def _batch(self, rows: Any) -> Batch:
+        x, y, weight = self._x, self._y, self._weight
+        if type(x) is tuple:
+            inputs: Any = tuple(map(_core.as_tensor, _cut(x, rows), self._dtype))
+        else:
+            inputs = _core.as_tensor(x[rows], self._dtype)
+        return Batch(
+            inputs,
+            None if y is None else _cut(y, rows),
+            None if weight is None else _cut(weight, rows),
+        )
 
     def _order(self, number: int) -> Array:
         seed = random_state.mix(self._seed, number)
@@ -83,6 +116,47 @@ class ArrayData:
             part = _core.random_permutation(size, random_state.mix(seed, start), 0).numpy()
             order[start : start + size] = start + part
         return order
+
+
+class SlicedData(ArrayData):
+    """Batches of arrays that may be larger than memory: each is read, checked and converted by itself.
+
+    Args:
+        x, y, weight: arrays with a row for each sample, tuples of arrays, or None.
+        rows: number of rows.
+        batch_size, shuffle, seed: as `ArrayData`.
+        prepare: checks and converts one batch.
+    """
+
+    def __init__(
+        self,
+        x: Any,
+        y: Any,
+        weight: Any,
+        rows: int,
+        batch_size: int,
+        shuffle: bool | str,
+        seed: int,
+        prepare: Callable[[Any, Any, Any], Batch],
+    ) -> None:
+        self._x, self._y, self._weight = x, y, weight
+        self._prepare = prepare
+        self._set_up(rows, batch_size, shuffle, seed)
+
+    def raw(self, rows: Any) -> tuple[Any, Any, Any]:
+        """These rows of x, y and weight, as they are."""
+        x, y, weight = (None if a is None else _cut(a, rows) for a in (self._x, self._y, self._weight))
+        return x, y, weight
+
+    def _batch(self, rows: Any) -> Batch:
+        return self._prepare(*self.raw(rows))
+
+
+def _cut(part: Any, rows: Any) -> Any:
+    """Rows of an array, or of each array of a tuple."""
+    if type(part) is tuple:
+        return tuple(None if a is None else a[rows] for a in part)
+    return part[rows]
 
 
 class IterableData:
@@ -98,7 +172,7 @@ class IterableData:
         self._batches = batches
         self._prepare = prepare
         self._where = where
-        self.num_batches: int | None = len(batches) if isinstance(batches, Sized) else None
+        self.num_batches = _length_of(batches)
         # A generator: every epoch goes on where the one before stopped.
         self._is_iterator = isinstance(batches, Iterator)
         self._consumed = 0
@@ -131,7 +205,7 @@ class Epochs:
     With `steps` an epoch goes on where the one before stopped.
     """
 
-    def __init__(self, data: ArrayData | IterableData, steps: int | None, where: str) -> None:
+    def __init__(self, data: BatchSource, steps: int | None, where: str) -> None:
         self._data = data
         self._where = where
         self._steps = steps
@@ -201,6 +275,13 @@ class Epochs:
             UserWarning,
             stacklevel=3,
         )
+
+
+def _length_of(batches: Any) -> int | None:
+    try:
+        return len(batches) if isinstance(batches, Sized) else None
+    except TypeError:  # a DataLoader of a data set that does not know its own
+        return None
 
 
 def _skip(items: Iterator[Any], count: int) -> int:

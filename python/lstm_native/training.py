@@ -2,32 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
+from lstm_native import _core
 from lstm_native.arrays import optional_int, positive_int
 from lstm_native.callbacks import CallbackList, History
-from lstm_native.compilable import Compilable, batch_size_for
 from lstm_native.data import (
     ArrayData,
     Batch,
+    BatchSource,
     Epochs,
     IterableData,
+    SlicedData,
     is_iterable_of_batches,
     split_validation,
     unpack,
 )
 from lstm_native.errors import check_number
+from lstm_native.feeding import Feeding, batch_size_for, rows_of, shape_of
 from lstm_native.fit_run import FitRun
 from lstm_native.layers.base import Context, Tensor, empty_outputs, numpy_outputs
-from lstm_native.layers.core import ActivationAtEnd
 from lstm_native.progress import Progress, resolve_verbose
+from lstm_native.ragged import RaggedData, in_order, is_ragged
 from lstm_native.running import RunningValues
 
 
-class Trainer(Compilable):
+class Trainer(Feeding):
     """The training side of a model. Subclasses bring the passes; see `Sequential`.
 
     `predict` and calls may run from many threads at once; only one training runs at a time.
@@ -57,9 +60,11 @@ class Trainer(Compilable):
         """Trains for some epochs.
 
         Args:
-            x: inputs with the batch axis first; or a generator or other iterable of `(x, y)` or
-                `(x, y, sample_weight)` batches.
-            y: labels that fit the loss.
+            x: inputs with the batch axis first, a list or dict of them for several inputs; a list of
+                sequences (time_i, ...) of different lengths, in any order; or a generator, a PyTorch
+                DataLoader or another iterable of `(x, y)` or `(x, y, sample_weight)` batches. Arrays in files
+                (`numpy.memmap`) are read batch by batch.
+            y: labels that fit the loss; a list or dict of them for several outputs.
             batch_size: rows of a batch; 32 by default.
             epochs: number of the epoch at which to stop.
             verbose: 0 silent, 1 a progress bar, 2 a line an epoch, "auto" 1 on a terminal and 2 elsewhere.
@@ -68,7 +73,8 @@ class Trainer(Compilable):
             validation_data: `(x, y)`, `(x, y, sample_weight)` or an iterable of batches.
             shuffle: a new order of the rows in every epoch; "batch" shuffles within the batches.
             class_weight: weight of the rows of every class; 1 where it is not listed.
-            sample_weight: weight of every row, or of every time step.
+            sample_weight: weight of every row, or of every time step; for several outputs also a list or
+                dict.
             initial_epoch: number of the epoch to start with.
             steps_per_epoch: batches an epoch; as many as there are by default.
             validation_steps: batches a validation.
@@ -198,27 +204,77 @@ class Trainer(Compilable):
 
     def _loss_step(
         self, batch: Batch, ctx: Context, values: RunningValues, need_gradient: bool
-    ) -> tuple[Tensor | None, ActivationAtEnd | None]:
+    ) -> tuple[Any, Any]:
         """Forward, loss and metrics of one batch; the gradient at what `forward_to_loss` returned."""
-        x, y, weight = batch
-        loss = self._loss
+        if len(self._objectives) > 1:
+            return self._losses_step(batch, ctx, values, need_gradient)
+        x, y, weight, mask = batch
+        _, loss, scale, _, _ = self._objectives[0]
         assert loss is not None
-        assert y is not None
-        predictions, fused = self.forward_to_loss(x, ctx, loss.logits_activation)
-        mask = None if ctx.mask is None else ctx.mask.numpy()
+        predictions, fused = self.forward_to_loss(x, ctx, loss.logits_activation, mask)
+        valid = None if ctx.mask is None else ctx.mask.numpy()
         value, gradient = loss.forward_backward(
             y,
             predictions,
             weight,
-            mask,
+            valid,
             need_gradient=need_gradient,
             from_logits=None if fused is None else True,
         )
+        if scale is not None:
+            value *= scale
+            if gradient is not None:
+                _core.scale_(gradient, scale)
         if values.metrics:
             outputs = predictions if fused is None else fused.activate(predictions)
-            values.update(y, outputs.numpy(), weight, mask)
-        values.add_loss(value, x.shape[0])
+            values.update(y, outputs.numpy(), weight, valid)
+        if ctx.penalties or self.has_penalties():
+            value += ctx.add_penalties(self.variables_to_train(), need_gradient)
+        values.add_loss(value, rows_of(x))
         return gradient, fused
+
+    def _losses_step(
+        self, batch: Batch, ctx: Context, values: RunningValues, need_gradient: bool
+    ) -> tuple[Any, Any]:
+        """`_loss_step` for several outputs, whose losses are added."""
+        objectives = self._objectives
+        x, y, weight, mask = batch
+        wanted = tuple(False if o.loss is None else o.loss.logits_activation for o in objectives)
+        predictions, fused = self.forward_to_loss(x, ctx, wanted, mask)
+        gradients: list[Tensor | None] = []
+        losses: list[float] = []
+        total = 0.0
+        for i, (_, loss, scale, _, _) in enumerate(objectives):
+            prediction, last = predictions[i], fused[i]
+            flags = ctx.mask[i]  # type: ignore[index]
+            valid = None if flags is None else flags.numpy()
+            gradient = None
+            if loss is not None:
+                value, gradient = loss.forward_backward(
+                    y[i],
+                    prediction,
+                    weight[i],
+                    valid,
+                    need_gradient=need_gradient,
+                    from_logits=None if last is None else True,
+                )
+                losses.append(value)
+                if scale is not None:
+                    value *= scale
+                    if gradient is not None:
+                        _core.scale_(gradient, scale)
+                total += value
+            gradients.append(gradient)
+            metrics = values.outputs[i]
+            if metrics.plain or metrics.weighted:
+                outputs = prediction if last is None else last.activate(prediction)
+                metrics.update(y[i], outputs.numpy(), weight[i], valid)
+        if ctx.penalties or self.has_penalties():
+            total += ctx.add_penalties(self.variables_to_train(), need_gradient)
+        rows = rows_of(x)
+        values.add_losses(losses, rows)
+        values.add_loss(total, rows)
+        return tuple(gradients), fused
 
     def train_on_batch(
         self,
@@ -241,8 +297,9 @@ class Trainer(Compilable):
         with self.not_training("train_on_batch"):
             self.check_can_train()
             batch, y_shape = self._check("train_on_batch", x, y, sample_weight, class_weight)
-            self._check_batch_sizes("train_on_batch", batch.x.shape[0], batch.x.shape[0])
-            values = self._ready("train_on_batch", batch.x.shape, y_shape, train=True)
+            rows = rows_of(batch.x)
+            self._check_batch_sizes("train_on_batch", rows, rows)
+            values = self._ready("train_on_batch", shape_of(batch.x), y_shape, train=True)
             values.reset()
             self._train_step(batch)
             return values.result(return_dict)
@@ -293,6 +350,7 @@ class Trainer(Compilable):
                 values.reset()
             data.restart()
             steps = 0
+            self.stop_evaluating = False
             calls.on_test_begin()
             if progress is not None:
                 progress.begin()
@@ -309,6 +367,8 @@ class Trainer(Compilable):
                 if progress is not None:
                     show = progress.live and progress.wants_update()
                     progress.update(steps, values.logs() if show else None)
+                if self.stop_evaluating:
+                    break
             # A generator that is exhausted has nothing to say about this epoch.
             logs = values.logs() if steps and values is not None else {}
             if progress is not None:
@@ -321,9 +381,10 @@ class Trainer(Compilable):
     ) -> Any:
         """Loss and metrics of one batch, in the form of `train_on_batch`."""
         batch, y_shape = self._check("test_on_batch", x, y, sample_weight)
-        self._check_batch_sizes("test_on_batch", batch.x.shape[0], batch.x.shape[0])
+        rows = rows_of(batch.x)
+        self._check_batch_sizes("test_on_batch", rows, rows)
         with self._testing_lock:
-            values = self._ready("test_on_batch", batch.x.shape, y_shape, train=False)
+            values = self._ready("test_on_batch", shape_of(batch.x), y_shape, train=False)
             values.reset()
             ctx = Context()
             self._loss_step(batch, ctx, values, need_gradient=False)
@@ -343,65 +404,104 @@ class Trainer(Compilable):
         """Outputs for all rows of `x`, batch by batch; safe from many threads at once.
 
         Args:
-            x: inputs with the batch axis first, or a generator or other iterable of batches.
+            x: inputs with the batch axis first, a list or dict of them for several inputs; a list of
+                sequences (time_i, ...) of different lengths, in any order; or a generator or other iterable
+                of batches. Arrays in files (`numpy.memmap`) are read batch by batch.
             batch_size: rows of a batch; 32 by default. Results do not depend on it.
             verbose: as `fit`.
             steps: number of batches; all by default.
             callbacks: `Callback` objects.
 
         Returns:
-            Array with the batch axis first; an empty one for no rows.
+            Array with the batch axis first, an empty one for no rows; for several outputs a list or dict of
+            them, as the model was made. For sequences of different lengths, outputs with a time axis are a
+            list of arrays (time_i, ...).
         """
         label = f"{self.label()}: predict"
         verbose = resolve_verbose(verbose)
         calls = CallbackList(callbacks)
         steps = optional_int(steps, label, "steps")
         batch_size = optional_int(batch_size, label, "batch_size")
-        source: ArrayData | IterableData
+        source: BatchSource
+        join: Callable[[Any, int], Any] = _concatenated
         if is_iterable_of_batches(x):
             source = IterableData(x, self._predict_batch, label)
+        elif is_ragged(x) and len(self.flat_inputs(x)) == 1:
+            source, join = self._ragged_inputs(x, batch_size or batch_size_for(len(x), steps))
+        elif isinstance(x, np.memmap) and len(x):
+            batch_size = batch_size or batch_size_for(len(x), steps)
+            self._check_batch_sizes("predict", len(x), batch_size)
+            self._predict_batch(x[:batch_size], None, None)
+            source = SlicedData(x, None, None, len(x), batch_size, False, 0, self._predict_batch)
         else:
-            tensor, output_shape = self._check_x("predict", x)
-            rows = tensor.shape[0]
+            inputs, output_shape = self._check_x("predict", x)
+            rows = rows_of(inputs)
             if rows == 0:
-                return empty_outputs(output_shape)
+                return self.packed_arrays(empty_outputs(output_shape))
             batch_size = batch_size or batch_size_for(rows, steps)
             self._check_batch_sizes("predict", rows, batch_size)
             if not self.built:
-                self.build((None, *tensor.shape[1:]))
-            source = ArrayData(Batch(tensor, None, None), batch_size)
-        data = Epochs(source, steps, label)
+                self.build((None, *inputs.shape[1:]))
+            source = ArrayData(Batch(inputs, None, None), batch_size)
+        parts = self._predict(Epochs(source, steps, label), calls, verbose)
+        if isinstance(parts[0], tuple):
+            return self.packed_arrays(tuple(join(each, i) for i, each in enumerate(zip(*parts, strict=True))))
+        return self.packed_arrays(join(parts, 0))
+
+    def _predict(self, data: Epochs, calls: CallbackList, verbose: int) -> list[Any]:
+        """Outputs of all batches."""
         calls.set_params({"verbose": verbose, "epochs": 1, "steps": data.num_batches})
         calls.set_model(self)
         progress = Progress(verbose, data.num_batches)
+        self.stop_predicting = False
         calls.on_predict_begin()
         progress.begin()
         parts: list[Any] = []
         for step, batch in enumerate(data.epoch(0)):
             calls.on_predict_batch_begin(step)
             ctx = Context()
-            outputs = numpy_outputs(self.forward(batch.x, ctx))
+            outputs = numpy_outputs(self.forward(batch.x, ctx, batch.mask))
             ctx.commit_states()
             parts.append(outputs)
             if calls.wants_predict_batch_end:
-                calls.on_predict_batch_end(step, {"outputs": outputs})
+                calls.on_predict_batch_end(step, {"outputs": self.packed_arrays(outputs)})
             progress.update(step + 1)
+            if self.stop_predicting:
+                break
         progress.end()
         calls.on_predict_end()
-        if isinstance(parts[0], tuple):
-            return tuple(map(np.concatenate, zip(*parts, strict=True)))
-        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+        return parts
 
-    def _predict_batch(self, x: Any, y: Any, sample_weight: Any) -> Batch:
-        tensor, _ = self._check_x("predict", x)
-        self._check_batch_sizes("predict", tensor.shape[0], tensor.shape[0])
+    def _ragged_inputs(self, x: Any, batch_size: int) -> tuple[RaggedData, Callable[[Any, int], Any]]:
+        """Batches of sequences of different lengths, and what puts the parts of output i back in order."""
+        sequences = self.sequences("predict", x)
+        exact = not self.is_unmoved_by_padding()
+        data = RaggedData(sequences, None, None, batch_size, False, 0, exact, self._predict_batch)
+        rows = data.rows_of_batches(0)
+        shape = self.compute_output_shape((None, None, *sequences.flat.shape[1:]))
+        shapes = shape if isinstance(shape[0], tuple) else (shape,)
+
+        def join(parts: Any, i: int) -> Any:
+            has_time = len(shapes[i]) > 1 and shapes[i][1] is None
+            return in_order(parts, rows[: len(parts)], sequences.lengths if has_time else None)
+
+        return data, join
+
+    def _predict_batch(self, x: Any, y: Any, sample_weight: Any, mask: Any = None) -> Batch:
+        inputs, _ = self._check_x("predict", x)
+        rows = rows_of(inputs)
+        self._check_batch_sizes("predict", rows, rows)
         if not self.built:
-            self.build((None, *tensor.shape[1:]))
-        return Batch(tensor, None, None)
+            self.build((None, *inputs.shape[1:]))
+        return Batch(inputs, None, None, None if mask is None else _core.as_tensor(mask, "bool"))
 
     def predict_on_batch(self, x: Any) -> Any:
         """Outputs for one batch."""
         return self(x)
+
+
+def _concatenated(parts: Any, _: int) -> Any:
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
 def _count(value: Any, label: str, argument: str) -> int:

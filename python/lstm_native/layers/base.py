@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import functools
-import itertools
 import math
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -15,29 +12,18 @@ import numpy.typing as npt
 
 from lstm_native import _core, activations, constraints, initializers, regularizers
 from lstm_native.arrays import Shape, to_float32, to_numpy, to_shape, to_step_flags
-from lstm_native.layers import custom
+from lstm_native.layers import custom, symbolic
+from lstm_native.layers.building import build_lock as build_lock
+from lstm_native.layers.building import building
+from lstm_native.layers.building import restored_on_error as restored_on_error
+from lstm_native.layers.building import structure_changed as structure_changed
+from lstm_native.layers.building import structure_version as structure_version
 from lstm_native.layers.context import Context as Context
-from lstm_native.locks import Lock
 from lstm_native.naming import snake_case
 from lstm_native.variable import Variable
 
 Tensor = _core.Tensor
-# One lock for all building: it is rare, and layers may be shared between models.
-build_lock = Lock()
 _name_counts: dict[str, int] = {}
-_structure_versions = itertools.count(1)
-_structure_version = 0
-
-
-def structure_version() -> int:
-    """Changes whenever a layer is built or its `trainable` is set; plans made before are stale."""
-    return _structure_version
-
-
-def structure_changed() -> None:
-    """Makes every stored plan stale."""
-    global _structure_version
-    _structure_version = next(_structure_versions)
 
 
 def _automatic_name(layer: object) -> str:
@@ -48,7 +34,7 @@ def _automatic_name(layer: object) -> str:
     return f"{base}_{count}" if count else base
 
 
-class Layer:
+class Layer(symbolic.Callee):
     """Base of all layers.
 
     A subclass makes its variables in `create_weights`, and computes in `forward` and `backward`. It holds
@@ -86,8 +72,10 @@ class Layer:
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         cls.is_custom = hasattr(cls, "call")
+        if "__call__" in vars(cls):
+            cls.__call__ = symbolic.recording(vars(cls)["__call__"])  # type: ignore[method-assign]
         if "build" in vars(cls):
-            cls.build = _building(vars(cls)["build"])  # type: ignore[method-assign]
+            cls.build = building(vars(cls)["build"])  # type: ignore[method-assign]
         if cls.is_custom and "compute_mask" in vars(cls):
             cls.compute_mask = custom.on_tensors(vars(cls)["compute_mask"])  # type: ignore[method-assign]
 
@@ -132,6 +120,7 @@ class Layer:
         self.given_input_shape = None if input_shape is None else to_shape(input_shape, kind, "input_shape")
         self._trainable = trainable
         self._variables: list[Variable] = []
+        self.nodes = []
 
     # --- for subclasses ---------------------------------------------------------------------------
 
@@ -293,10 +282,13 @@ class Layer:
             return custom.to_tensor(inputs, self.label(), "input")
         return to_float32(inputs, self.label(), "input")
 
+    @symbolic.recording
     def __call__(
         self, inputs: Any, *arguments: Any, mask: Any = None, training: bool | None = False, **named: Any
     ) -> Any:
         """Outputs for `inputs`, as NumPy arrays; the first call builds the layer.
+
+        On placeholders, which `Input(...)` gives, the call is recorded for a functional model.
 
         Args:
             inputs: array-like with the batch axis first.
@@ -434,47 +426,20 @@ class Layer:
         """This layer, and behind it the one that adds the penalty of its outputs where there is any."""
         return [self] if self._activity_regularizer is None else [self, ActivityPenalty(self)]
 
+    # --- copies -----------------------------------------------------------------------------------
+
     def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in self.__dict__.items() if name not in self.uncopied}
+        # The calls on placeholders stay behind: they hold whole models.
+        left_out = (*self.uncopied, "nodes")
+        return {name: value for name, value in self.__dict__.items() if name not in left_out}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
+        self.nodes = []
         self.make_uncopied()
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} name={self.name}, built={self.built}>"
-
-
-@contextmanager
-def restored_on_error(layers: Sequence[Layer]) -> Iterator[None]:
-    """Puts every attribute of `layers` back when the body fails: a failed build leaves no trace."""
-    before = [(layer, layer.__dict__.copy(), list(layer._variables)) for layer in _with_held(layers)]
-    try:
-        yield
-    except BaseException:
-        for layer, attributes, variables in before:
-            # Nothing is missing at any moment, for other threads may be reading.
-            layer.__dict__.update(attributes)
-            for name in layer.__dict__.keys() - attributes.keys():
-                del layer.__dict__[name]
-            layer._variables = variables
-        raise
-
-
-def _building(build: Callable[..., None]) -> Callable[..., None]:
-    """A `build` of a subclass, which needs no lock and no `built` of its own."""
-
-    @functools.wraps(build)
-    def once(self: Layer, *args: Any, **kwargs: Any) -> None:
-        if self.built:
-            return
-        with build_lock, restored_on_error([self]):
-            if not self.built:
-                build(self, *args, **kwargs)
-                self.built = True
-                structure_changed()
-
-    return once
 
 
 class ActivityPenalty(Layer):
@@ -516,12 +481,6 @@ class ActivityPenalty(Layer):
 
     def add_to_stream(self, stream: _core.Stream) -> None:
         pass  # penalties are a matter of training
-
-
-def _with_held(layers: Sequence[Layer]) -> Iterator[Layer]:
-    for layer in layers:
-        yield layer
-        yield from _with_held(layer.held_layers())
 
 
 def clone_layer(layer: Layer, **changes: Any) -> Layer:

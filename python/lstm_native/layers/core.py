@@ -13,6 +13,7 @@ from lstm_native import _core, activations, constraints, regularizers
 from lstm_native.arrays import Shape, positive_int, to_numpy, to_shape
 from lstm_native.errors import check_number
 from lstm_native.layers.base import Context, Layer, Tensor, get_initializer, require_backward
+from lstm_native.layers.symbolic import Node, Placeholder
 
 
 class InputLayer(Layer):
@@ -56,6 +57,18 @@ class InputLayer(Layer):
         self.dtype = input_dtype.name
         self.built = True
 
+    @property
+    def output(self) -> Placeholder:
+        """The placeholder that layers are called on."""
+        if not self.nodes:
+            Node(self).give([self.batch_shape], self.dtype)
+        return self.nodes[0].outputs[0]
+
+    @property
+    def input(self) -> Placeholder:
+        """The placeholder that layers are called on."""
+        return self.output
+
     def check_input_shape(self, shape: Shape) -> None:
         if len(shape) != len(self.batch_shape) or any(
             a is not None and b is not None and a != b for a, b in zip(shape, self.batch_shape, strict=True)
@@ -79,9 +92,12 @@ def Input(
     dtype: str | None = None,
     batch_shape: Sequence[int | None] | None = None,
     name: str | None = None,
-) -> InputLayer:
-    """The shape of a model's inputs, as first item of a `Sequential`. Arguments as `InputLayer`."""
-    return InputLayer(shape, batch_size, dtype, batch_shape, name)
+) -> Placeholder:
+    """A model's inputs: the first item of a `Sequential`, or what layers of a functional model are called on.
+
+    Arguments as `InputLayer`.
+    """
+    return InputLayer(shape, batch_size, dtype, batch_shape, name).output
 
 
 class IndexedRows(NamedTuple):

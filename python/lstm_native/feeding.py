@@ -1,0 +1,401 @@
+"""Feeding: checks of data against a model, and their batches, for fit, evaluate and predict.
+
+All checks come before anything changes, so that a failed call leaves the model as it was.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from lstm_native import _core, layers, metrics
+from lstm_native.arrays import to_float32, to_numpy
+from lstm_native.compilable import Compilable
+from lstm_native.data import (
+    ArrayData,
+    Batch,
+    Epochs,
+    IterableData,
+    SlicedData,
+    class_weights_of,
+    is_iterable_of_batches,
+)
+from lstm_native.objectives import Objective
+from lstm_native.ragged import RaggedData, Sequences, is_ragged
+from lstm_native.random_state import next_seed
+from lstm_native.running import OutputMetrics, RunningValues
+
+Array = npt.NDArray[Any]
+_DEFAULT_BATCH_SIZE = 32
+# Layers whose outputs at valid steps are the same bits with and without masked steps behind them.
+_UNMOVED_BY_PADDING = tuple(
+    getattr(layers, name)
+    for name in (
+        "InputLayer", "Embedding", "Masking", "Dense", "Dropout", "Activation", "LSTM", "GRU", "SimpleRNN",
+    )
+    if hasattr(layers, name)
+)  # fmt: skip
+
+
+class Feeding(Compilable):
+    """A compiled model that checks its data and cuts them into batches."""
+
+    # --- what a model brings ----------------------------------------------------------------------
+
+    def flat_outputs(self, values: Any, argument: str) -> list[Any]:
+        """Labels or weights in the order of the outputs."""
+        return [values]
+
+    def flat_inputs(self, inputs: Any) -> list[Any]:
+        """The inputs in their order."""
+        return [inputs]
+
+    def packed_arrays(self, outputs: Any) -> Any:
+        """Outputs, a tuple where there are several, in the form in which the model returns them."""
+        return outputs
+
+    def computing_layers(self) -> list[Any]:
+        """The layers that compute, those of nested models in their place."""
+        raise NotImplementedError
+
+    # --- checks -----------------------------------------------------------------------------------
+
+    def _check(
+        self,
+        where: str,
+        x: Any,
+        y: Any,
+        sample_weight: Any,
+        class_weight: dict[int, float] | None = None,
+        mask: Array | None = None,
+    ) -> tuple[Batch, Any]:
+        """Rows converted and checked against model and loss, and the shape of the labels as given.
+
+        With several outputs the shape is a list, with None for outputs without labels.
+        """
+        label = f"{self.label()}: {where}"
+        self._compiled(where)
+        inputs, output_shape = self._check_x(where, x)
+        rows = rows_of(inputs)
+        if rows == 0:
+            raise ValueError(f"{label}: x has shape {shape_of(inputs)}, expected at least one row")
+        flags = None if mask is None else _core.as_tensor(mask, "bool")
+        if y is None:
+            raise ValueError(f"{label}: y is missing, the labels are needed")
+        if class_weight is not None:
+            if sample_weight is not None:
+                raise ValueError(f"{label}: pass class_weight or sample_weight, not both")
+            if not isinstance(class_weight, dict):
+                raise ValueError(
+                    f"{label}: class_weight is {class_weight!r}, expected a dict of class: weight"
+                )
+        objectives = self._objectives
+        if len(objectives) == 1:
+            if isinstance(output_shape[0], tuple):
+                raise ValueError(f"{label}: the model has several outputs (return_state), expected one")
+            if isinstance(y, dict | list | tuple):
+                (y,) = self.flat_outputs(y, f"{where}: y")
+            if isinstance(sample_weight, dict):
+                (sample_weight,) = self.flat_outputs(sample_weight, f"{where}: sample_weight")
+            labels, weight, shape = _check_output(
+                label, "y", objectives[0], y, sample_weight, class_weight, rows, output_shape
+            )
+            return Batch(inputs, labels, weight, flags), shape
+        if class_weight is not None:
+            raise ValueError(f"{label}: class_weight with several outputs, pass sample_weight")
+        several_weights = isinstance(sample_weight, dict | list | tuple)
+        weights = (
+            self.flat_outputs(sample_weight, f"{where}: sample_weight")
+            if several_weights
+            else [sample_weight] * len(objectives)
+        )
+        given = self.flat_outputs(y, f"{where}: y")
+        checked = [
+            _check_output(label, f"y of {o.name!r}", o, labels, weight, None, rows, shape)
+            for o, labels, weight, shape in zip(objectives, given, weights, output_shape, strict=True)
+        ]
+        labels, weight, shape = zip(*checked, strict=True)
+        return Batch(inputs, labels, weight, flags), list(shape)
+
+    def _check_x(self, where: str, x: Any) -> tuple[Any, Any]:
+        inputs: Any = self.as_input(x)
+        shape = shape_of(inputs)
+        shapes: tuple[Any, ...] = shape if type(inputs) is tuple else (shape,)
+        fixed = self.fixed_batch_size() is not None
+        for one in shapes:
+            if not one:
+                raise ValueError(
+                    f"{self.label()}: {where} got a single number as x, expected an array of rows"
+                )
+            if one[0] != shapes[0][0]:
+                raise ValueError(f"{self.label()}: {where} got inputs of {shapes[0][0]} and {one[0]} rows")
+        if fixed:  # that of the batches, not of the whole array
+            shapes = tuple((None, *one[1:]) for one in shapes)
+            shape = shapes if type(inputs) is tuple else shapes[0]
+        output_shape = self.compute_output_shape(shape)
+        self.check_values(inputs)
+        return inputs, output_shape
+
+    def _check_batch_sizes(self, where: str, rows: int, batch_size: int) -> None:
+        """Stateful layers and a fixed batch size want every batch to have the same number of rows."""
+        sizes = {min(rows, batch_size), rows % batch_size or batch_size} if rows > batch_size else {rows}
+        fixed = self.fixed_batch_size()
+        if fixed is not None and sizes != {fixed}:
+            raise ValueError(
+                f"{self.label()}: {where} makes batches of {sorted(sizes)} rows, but Input fixes {fixed}"
+            )
+        states = [layer.states for layer in self.stateful_layers()]
+        if states and (len(sizes) > 1 or any(s is not None and {len(s[0])} != sizes for s in states)):
+            kept = next((len(s[0]) for s in states if s is not None), batch_size)
+            raise ValueError(
+                f"{self.label()}: {where} makes batches of {sorted(sizes)} rows, but stateful layers need "
+                f"{kept} in each: choose batch_size, or call reset_state()"
+            )
+
+    def _ready(self, where: str, x_shape: Any, y_shape: Any, train: bool) -> RunningValues:
+        """Builds what is not built yet: weights, metrics, and for training the optimizer's slots."""
+        optimizer = self._compiled(where)
+        for objective in self._objectives:
+            if objective.loss is not None:
+                objective.loss.check_usable(train)
+        if train and optimizer.built and not self.built:
+            raise ValueError(f"{self.label()}: {where} with the optimizer of another model, make a new one")
+        if not self.built:
+            self.build((None, *x_shape[1:]))
+        values = self._train_values if train else self._test_values
+        if values is None:
+            values = self._new_values(x_shape, y_shape)
+            if train:
+                self._train_values = values
+            else:
+                self._test_values = values
+        if train:
+            variables = self.variables_to_train()
+            if not variables:
+                warnings.warn(f"{self.label()}: {where} without trainable weights", UserWarning, stacklevel=4)
+            elif optimizer.built:
+                optimizer._check_known(variables)
+            else:
+                optimizer.build(variables)
+        return values
+
+    def _new_values(self, x_shape: Any, y_shape: Any) -> RunningValues:
+        fixed, several = self.fixed_batch_size(), isinstance(x_shape[0], tuple)
+        shapes: Any = tuple((fixed, *s[1:]) for s in x_shape) if several else (fixed, *x_shape[1:])
+        output_shape = self.compute_output_shape(shapes)
+        objectives = self._objectives
+        one = len(objectives) == 1
+        outputs = []
+        for o, labels, size in zip(
+            objectives, [y_shape] if one else y_shape, [output_shape] if one else output_shape, strict=True
+        ):
+            plain, weighted = (
+                [metrics.get(m, loss=o.loss, y_shape=labels, output_shape=size) for m in identifiers]
+                for identifiers in (o.metrics, o.weighted_metrics)
+            )
+            outputs.append(OutputMetrics(plain, weighted, "" if one else o.name))
+        names = [f"{o.name}_loss" for o in objectives if o.loss is not None]
+        return RunningValues(outputs, names if len(names) > 1 else ())
+
+    # --- batches ----------------------------------------------------------------------------------
+
+    def _data(
+        self,
+        where: str,
+        x: Any,
+        y: Any,
+        sample_weight: Any,
+        batch_size: int | None,
+        steps: int | None,
+        *,
+        train: bool,
+        class_weight: dict[int, float] | None = None,
+        shuffle: bool | str = False,
+    ) -> tuple[Epochs, tuple[Any, Any] | None]:
+        """Batches with labels, and the shapes to build for where they are known beforehand."""
+        label = f"{self.label()}: {where}"
+        if is_iterable_of_batches(x) or (isinstance(x, list | tuple) and y is None):
+            if y is not None or sample_weight is not None:
+                raise ValueError(f"{label}: x yields batches, so y and sample_weight belong into them")
+
+            def prepare(x: Any, y: Any, sample_weight: Any, mask: Any = None) -> Batch:
+                batch, y_shape = self._check(where, x, y, sample_weight, class_weight, mask)
+                rows = rows_of(batch.x)
+                self._check_batch_sizes(where, rows, rows)
+                self._ready(where, shape_of(batch.x), y_shape, train)
+                return batch
+
+            return Epochs(IterableData(x, prepare, label), steps, label), None
+
+        def convert(x: Any, y: Any, sample_weight: Any, mask: Any = None) -> Batch:
+            return self._check(where, x, y, sample_weight, class_weight, mask)[0]
+
+        if is_ragged(x) and len(self.flat_inputs(x)) == 1:
+            return self._ragged_data(where, x, y, sample_weight, batch_size, steps, shuffle, convert)
+        seed = next_seed() if shuffle else 0
+        if any(isinstance(a, np.memmap) for part in (x, y, sample_weight) for a in _parts(part)):
+            return self._sliced_data(where, x, y, sample_weight, batch_size, steps, shuffle, seed, convert)
+        batch, y_shape = self._check(where, x, y, sample_weight, class_weight)
+        rows = rows_of(batch.x)
+        batch_size = batch_size or batch_size_for(rows, steps)
+        self._check_batch_sizes(where, rows, batch_size)
+        epochs = Epochs(ArrayData(batch, batch_size, shuffle, seed), steps, label)
+        return epochs, (shape_of(batch.x), y_shape)
+
+    def _sliced_data(
+        self,
+        where: str,
+        x: Any,
+        y: Any,
+        sample_weight: Any,
+        batch_size: int | None,
+        steps: int | None,
+        shuffle: bool | str,
+        seed: int,
+        convert: Callable[..., Batch],
+    ) -> tuple[Epochs, tuple[Any, Any]]:
+        """Batches of arrays in files, which are never read or converted as a whole."""
+        label = f"{self.label()}: {where}"
+        parts = []
+        for argument, given in (("x", x), ("y", y), ("sample_weight", sample_weight)):
+            flat: Any = None
+            if given is not None:
+                values = (
+                    self.flat_inputs(given) if argument == "x" else self._flat_for_outputs(given, argument)
+                )
+                flat = tuple(None if a is None else to_numpy(a, label, argument) for a in values)
+            parts.append(flat)
+        rows = len(parts[0][0])
+        for argument, flat in zip(("x", "y", "sample_weight"), parts, strict=True):
+            for array in flat or ():
+                if array is not None and array.shape[:1] != (rows,):
+                    raise ValueError(f"{label}: {argument} has shape {array.shape}, expected {rows} rows")
+        inputs, labels, weight = (flat if flat is None or len(flat) > 1 else flat[0] for flat in parts)
+        batch_size = batch_size or batch_size_for(rows, steps)
+        self._check_batch_sizes(where, rows, batch_size)
+        data = SlicedData(inputs, labels, weight, rows, batch_size, shuffle, seed, convert)
+        batch, y_shape = self._check(where, *data.raw(slice(0, 1)))
+        return Epochs(data, steps, label), (shape_of(batch.x), y_shape)
+
+    def _flat_for_outputs(self, given: Any, argument: str) -> list[Any]:
+        if len(self._objectives) > 1 and not isinstance(given, dict | list | tuple):
+            return [given] * len(self._objectives)
+        return self.flat_outputs(given, argument)
+
+    def _ragged_data(
+        self,
+        where: str,
+        x: Any,
+        y: Any,
+        sample_weight: Any,
+        batch_size: int | None,
+        steps: int | None,
+        shuffle: bool | str,
+        convert: Callable[..., Batch],
+    ) -> tuple[Epochs, tuple[Any, Any]]:
+        """Batches of sequences of different lengths."""
+        label = f"{self.label()}: {where}"
+        sequences = self.sequences(where, x)
+        parts: list[Any] = []
+        for argument, given in (("y", y), ("sample_weight", sample_weight)):
+            if given is not None and is_ragged(given):
+                part: Any = Sequences(given, label, argument)
+                if not np.array_equal(part.lengths, sequences.lengths):
+                    raise ValueError(f"{label}: {argument} has sequences of other lengths than x")
+            else:
+                part = None if given is None else to_numpy(given, label, argument)
+                if part is not None and part.shape[:1] != (len(sequences),):
+                    raise ValueError(
+                        f"{label}: {argument} has shape {part.shape}, expected {len(sequences)} rows as x has"
+                    )
+            parts.append(part)
+        batch_size = batch_size or batch_size_for(len(sequences), steps)
+        seed = next_seed() if shuffle else 0
+        exact = not self.is_unmoved_by_padding()
+        labels, weight = parts
+        data = RaggedData(sequences, labels, weight, batch_size, bool(shuffle), seed, exact, convert)
+        first = data.batch(data.rows_of_batches(0)[0])
+        shape = (None, None, *first.x.shape[2:])
+        y_shape = (None, None, *labels.flat.shape[1:]) if isinstance(labels, Sequences) else labels.shape
+        return Epochs(data, steps, label), (shape, y_shape)
+
+    def sequences(self, where: str, x: Any) -> Sequences:
+        """A ragged list, checked against the model."""
+        label = f"{self.label()}: {where}"
+        sequences = Sequences(x, label, "x")
+        if self.stateful_layers() or self.fixed_batch_size() is not None:
+            raise ValueError(
+                f"{label}: x is a list of sequences of different lengths, which are sorted by length; "
+                "stateful layers and a fixed batch size need arrays"
+            )
+        if len(sequences.flat):
+            self._check_x(where, sequences.flat[None])
+        return sequences
+
+    def is_unmoved_by_padding(self) -> bool:
+        """Whether outputs at valid steps are the same bits with and without masked steps behind them."""
+        return all(
+            type(layer) in _UNMOVED_BY_PADDING
+            and not (getattr(layer, "go_backwards", False) and getattr(layer, "return_sequences", False))
+            for layer in self.computing_layers()
+        )
+
+
+def _check_output(
+    label: str,
+    what: str,
+    objective: Objective,
+    y: Any,
+    sample_weight: Any,
+    class_weight: dict[int, float] | None,
+    rows: int,
+    output_shape: Any,
+) -> tuple[Any, Any, Any]:
+    """Labels and weights of one output, and the shape of the labels as given."""
+    loss = objective.loss
+    if y is None:
+        if loss is None and not objective.metrics and not objective.weighted_metrics:
+            return None, None, None
+        raise ValueError(f"{label}: {what} is missing, the labels are needed")
+    given = to_numpy(y, label, what)
+    if given.shape[:1] != (rows,):
+        raise ValueError(f"{label}: {what} has shape {given.shape}, expected {rows} rows as x has")
+    if class_weight is not None:
+        sample_weight = class_weights_of(given, class_weight, label)
+    weight = None
+    if sample_weight is not None:
+        weight = to_float32(sample_weight, label, "sample_weight").numpy()
+        expected = output_shape[:-1]
+        if weight.shape[:1] != (rows,) or any(
+            a not in (1, b) for a, b in zip(weight.shape[1:], (*expected[1:], 1), strict=False)
+        ):
+            raise ValueError(
+                f"{label}: sample_weight has shape {weight.shape}, expected ({rows},) or {expected}"
+            )
+    return given if loss is None else loss.prepare(given, output_shape), weight, given.shape
+
+
+def rows_of(inputs: Any) -> int:
+    """Number of rows of one input or several."""
+    rows: int = (inputs[0] if type(inputs) is tuple else inputs).shape[0]
+    return rows
+
+
+def shape_of(inputs: Any) -> Any:
+    """Shape of one input, or a tuple of those of several."""
+    return tuple(t.shape for t in inputs) if type(inputs) is tuple else inputs.shape
+
+
+def batch_size_for(rows: int, steps: int | None) -> int:
+    """The batch size where none was given."""
+    return _DEFAULT_BATCH_SIZE if steps is None else -(-rows // steps)
+
+
+def _parts(given: Any) -> list[Any]:
+    if isinstance(given, dict):
+        return list(given.values())
+    return list(given) if isinstance(given, list | tuple) and len(given) < 64 else [given]

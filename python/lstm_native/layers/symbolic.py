@@ -1,0 +1,201 @@
+"""Placeholders and nodes: what calling layers on `Input(...)` records, for functional models. Floor 4."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import numpy as np
+
+from lstm_native.arrays import Shape
+
+if TYPE_CHECKING:
+    from lstm_native.layers.base import Layer
+
+_numbers = itertools.count()
+
+
+class Placeholder:
+    """A value that a functional model will compute: what `Input(...)` and calls of layers on it return.
+
+    Attributes:
+        shape: its shape, batch axis included, None where it may vary.
+        dtype: name of its type.
+        name: name of the layer that it comes from.
+        node: the call that computes it.
+        index: which of the outputs of that call it is.
+    """
+
+    __slots__ = ("dtype", "index", "name", "node", "shape")
+
+    def __init__(self, shape: Shape, dtype: str, name: str, node: Node, index: int) -> None:
+        self.shape = shape
+        self.dtype = dtype
+        self.name = name
+        self.node = node
+        self.index = index
+
+    @property
+    def ndim(self) -> int:
+        """Number of axes."""
+        return len(self.shape)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NoReturn:
+        raise TypeError(
+            f"{self!r} has no values: make a Model(inputs, outputs) of it and call that with arrays"
+        )
+
+    def __repr__(self) -> str:
+        return f"<Placeholder shape={self.shape}, dtype={self.dtype}, name={self.name}>"
+
+
+class Node:
+    """One call of a layer on placeholders.
+
+    Attributes:
+        layer: the layer.
+        inputs: its inputs.
+        several: whether they were given as a list.
+        states: initial states, of recurrent layers.
+        flags: other placeholders among the arguments (mask, reset), by name.
+        arguments: the other arguments that were given, by name.
+        training: True or False where the caller fixed it.
+        outputs: what the call gave.
+        number: counts all calls, so that it orders the nodes of a model topologically.
+    """
+
+    __slots__ = (
+        "arguments", "flags", "inputs", "layer", "number", "outputs", "several", "states", "training",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        layer: Layer,
+        inputs: tuple[Placeholder, ...] = (),
+        several: bool = False,
+        states: tuple[Placeholder, ...] = (),
+        flags: dict[str, Placeholder] | None = None,
+        arguments: dict[str, Any] | None = None,
+        training: bool | None = None,
+    ) -> None:
+        self.layer = layer
+        self.inputs = inputs
+        self.several = several
+        self.states = states
+        self.flags = flags or {}
+        self.arguments = arguments or {}
+        self.training = training
+        self.outputs: tuple[Placeholder, ...] = ()
+        self.number = next(_numbers)
+        layer.nodes.append(self)
+
+    def give(self, shapes: Iterable[Shape], dtype: str = "float32") -> None:
+        """Makes the outputs."""
+        self.outputs = tuple(
+            Placeholder(tuple(shape), dtype, self.layer.name, self, i) for i, shape in enumerate(shapes)
+        )
+
+    @property
+    def sources(self) -> tuple[Placeholder, ...]:
+        """Everything that the call depends on."""
+        return (*self.inputs, *self.states, *self.flags.values())
+
+
+class Callee:
+    """What can be called on placeholders: the part of every layer that keeps these calls.
+
+    Attributes:
+        nodes: the calls.
+    """
+
+    nodes: list[Node]
+
+    @property
+    def output(self) -> Any:
+        """What the first call on placeholders gave; to build other models from.
+
+        Raises:
+            AttributeError: there was none.
+        """
+        return self.packed_outputs(self._first_call("output").outputs)
+
+    @property
+    def input(self) -> Any:
+        """The placeholders that the layer was first called on.
+
+        Raises:
+            AttributeError: there were none.
+        """
+        node = self._first_call("input")
+        return list(node.inputs) if node.several else node.inputs[0]
+
+    def _first_call(self, what: str) -> Node:
+        if not self.nodes:
+            raise AttributeError(f"{self!r}: {what} is known only after a call on what Input(...) gave")
+        return self.nodes[0]
+
+    def flat_placeholders(self, inputs: Any) -> tuple[Sequence[Any], bool]:
+        """The inputs of a call on placeholders as a list, and whether the layer takes several."""
+        several = isinstance(inputs, list | tuple)
+        return (inputs, True) if several else ([inputs], False)
+
+    def packed_outputs(self, outputs: Sequence[Any]) -> Any:
+        """The outputs of a call on placeholders in the form in which the call returns them."""
+        return outputs[0] if len(outputs) == 1 else tuple(outputs)
+
+
+def is_symbolic(inputs: Any) -> bool:
+    """Whether these are placeholders, one or several."""
+    if isinstance(inputs, list | tuple):
+        return bool(inputs) and isinstance(inputs[0], Placeholder)
+    if isinstance(inputs, dict):
+        return any(isinstance(value, Placeholder) for value in inputs.values())
+    return isinstance(inputs, Placeholder)
+
+
+def recording(call: Callable[..., Any]) -> Callable[..., Any]:
+    """`call`, the `__call__` of a layer, which records a node where the inputs are placeholders."""
+
+    @functools.wraps(call)
+    def recorded_or_called(self: Layer, inputs: Any, *args: Any, **kwargs: Any) -> Any:
+        if not isinstance(inputs, np.ndarray) and is_symbolic(inputs):
+            return _record(self, call, inputs, args, kwargs)
+        return call(self, inputs, *args, **kwargs)
+
+    return recorded_or_called
+
+
+def _record(
+    layer: Layer, call: Callable[..., Any], given: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> Any:
+    import inspect  # not at the top: it costs, and few programs come here
+
+    signature = inspect.signature(call)
+    bound = signature.bind(layer, given, *args, **kwargs).arguments
+    arguments = {name: value for name, value in list(bound.items())[2:] if value is not None}
+    for parameter in signature.parameters.values():
+        if parameter.kind is parameter.VAR_KEYWORD:
+            arguments |= arguments.pop(parameter.name, {})
+        elif parameter.kind is parameter.VAR_POSITIONAL and arguments.get(parameter.name):
+            raise TypeError(f"{layer.label()}: pass the arguments of a call on placeholders by name")
+    training = arguments.pop("training", None)
+    states = arguments.pop("initial_state", ())
+    if isinstance(states, Placeholder):
+        states = (states,)
+    inputs, several = layer.flat_placeholders(given)
+    for name, values in (("input", inputs), ("initial_state", states)):
+        if not isinstance(values, list | tuple) or not all(isinstance(v, Placeholder) for v in values):
+            raise layer.error(f"{name} mixes placeholders of a functional model with other values")
+    flags = {name: value for name, value in arguments.items() if isinstance(value, Placeholder)}
+    arguments = {name: value for name, value in arguments.items() if name not in flags}
+
+    shapes: Any = tuple(value.shape for value in inputs) if several else inputs[0].shape
+    if not layer.built:
+        layer.build(shapes)
+    layer.check_input_shape(shapes)
+    shape = layer.compute_output_shape(shapes)
+    node = Node(layer, tuple(inputs), several, tuple(states), flags, arguments, training)
+    node.give(shape if shape and isinstance(shape[0], list | tuple) else [shape])
+    return layer.packed_outputs(node.outputs)

@@ -1,0 +1,348 @@
+"""Model: what Sequential and functional models share: passes, weights in memory and in files, the summary."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar, Self
+
+from lstm_native import _core, saving
+from lstm_native.arrays import positive_int, to_step_flags
+from lstm_native.layers.base import Context, Layer, structure_version
+from lstm_native.models.graph import Graph, Steps
+from lstm_native.models.plan import Chain, unique
+from lstm_native.naming import snake_case
+from lstm_native.streaming import Stream
+from lstm_native.summary import print_summary
+from lstm_native.training import Trainer
+from lstm_native.variable import Variable
+
+
+class Model(Trainer):
+    """A model of layers. `Model(inputs, outputs)` makes a functional one, see `Functional`.
+
+    Models and layers can be copied (`copy.deepcopy`) and pickled, with weights, optimizer and state.
+    """
+
+    uncopied: ClassVar[tuple[str, ...]] = (*Trainer.uncopied, "_current_plan", "_placeholders")
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+        if cls is Model:
+            from lstm_native.models.functional import Functional  # a subclass
+
+            return Functional.__new__(Functional, *args, **kwargs)  # type: ignore[return-value]
+        return super().__new__(cls, *args, **kwargs)
+
+    def make_uncopied(self) -> None:
+        super().make_uncopied()
+        self._current_plan: Chain | Graph | None = None
+        self._placeholders: tuple[Any, Any] | None = None
+
+    # --- what a kind of model brings --------------------------------------------------------------
+
+    @property
+    def layers(self) -> list[Layer]:
+        """The layers."""
+        raise NotImplementedError
+
+    def held_layers(self) -> Sequence[Layer]:
+        return self.layers
+
+    def add_steps(
+        self, steps: Steps, inputs: tuple[int, ...], training: bool | None, count: int
+    ) -> tuple[int, ...]:
+        """Adds what the model computes to `steps`; returns the slots of its outputs.
+
+        Args:
+            steps: the list.
+            inputs: slots of the inputs.
+            training: True or False where the caller fixed it.
+            count: number of outputs.
+        """
+        raise NotImplementedError
+
+    def output_shape_of(self, layer: Layer) -> Any:
+        """Shape of the outputs of one layer of a built model; None when it is not built."""
+        raise NotImplementedError
+
+    def sources_of(self, layer: Layer) -> list[str] | None:
+        """Names of the layers that feed `layer`; None for models whose layers follow each other."""
+        return None
+
+    def _counts(self) -> tuple[int, int]:
+        """Numbers of inputs and outputs."""
+        return 1, 1
+
+    def make_placeholders(self) -> tuple[Any, Any]:
+        """Placeholders of inputs and outputs, in the structure that the model was made with."""
+        raise NotImplementedError
+
+    # --- the list ---------------------------------------------------------------------------------
+
+    def get_layer(self, name: str | None = None, index: int | None = None) -> Layer:
+        """The layer of that name, or at that position."""
+        if (name is None) == (index is None):
+            raise self.error("get_layer takes either a name or an index")
+        layers = self.layers
+        if index is not None:
+            if not hasattr(index, "__index__"):
+                raise self.error(f"get_layer index is {index!r}, expected an integer")
+            if not -len(layers) <= index < len(layers):
+                raise self.error(f"get_layer index is {index}, the model has {len(layers)} layers")
+            return layers[index]
+        for layer in layers:
+            if layer.name == name:
+                return layer
+        raise self.error(f"no layer is called {name!r}, there are {[layer.name for layer in layers]}")
+
+    def summary(
+        self,
+        line_length: int | None = None,
+        positions: list[float] | None = None,
+        print_fn: Callable[[str], Any] | None = None,
+        expand_nested: bool = False,
+        show_trainable: bool = False,
+        layer_range: Sequence[str] | None = None,
+    ) -> None:
+        """Prints the layers, the shapes of their outputs and the numbers of their weights.
+
+        Args:
+            line_length: width of the table; as wide as the terminal, up to 88, by default.
+            positions: where the columns end, as fractions of the width.
+            print_fn: called with every line; `print` by default.
+            expand_nested: adds the layers of models that are layers of this one.
+            show_trainable: adds a column that says which layers training changes.
+            layer_range: names of the first and the last layer to show.
+        """
+        print_summary(self, line_length, positions, print_fn, expand_nested, show_trainable, layer_range)
+
+    # --- placeholders -----------------------------------------------------------------------------
+
+    def _symbols(self) -> tuple[Any, Any]:
+        if self._placeholders is None:
+            self._placeholders = self.make_placeholders()
+        return self._placeholders
+
+    @property
+    def input(self) -> Any:
+        """Placeholder of the inputs, or several; to build other models from."""
+        return self._symbols()[0]
+
+    @property
+    def output(self) -> Any:
+        """Placeholder of the outputs, or several; to build other models from."""
+        return self._symbols()[1]
+
+    @property
+    def inputs(self) -> list[Any]:
+        """Placeholders of all inputs."""
+        return _flat(self.input)
+
+    @property
+    def outputs(self) -> list[Any]:
+        """Placeholders of all outputs."""
+        return _flat(self.output)
+
+    # --- passes -----------------------------------------------------------------------------------
+
+    def _plan(self) -> Chain | Graph:
+        plan = self._current_plan
+        version = structure_version()
+        if plan is None or plan.version != version:
+            plan = self._current_plan = self._new_plan(version)
+        return plan
+
+    def _new_plan(self, version: int) -> Chain | Graph:
+        inputs, count = self._counts()
+        steps = Steps(inputs)
+        outputs = self.add_steps(steps, tuple(range(inputs)), None, count)
+        x: tuple[int, ...] = (0,)
+        for step in steps.steps:
+            plain = not (step.several or step.states or step.flags or step.arguments)
+            if (
+                inputs != 1
+                or step.inputs != x
+                or len(step.outputs) != 1
+                or not plain
+                or step.training is not None
+            ):
+                break
+            x = step.outputs
+        else:
+            if outputs == x:
+                return Chain([step.layer for step in steps.steps], version)
+        return Graph(steps.steps, steps.slots, inputs, outputs, version)
+
+    def check_can_train(self) -> None:
+        self._plan().check_can_train()
+
+    def __call__(self, inputs: Any, training: bool = False, mask: Any = None) -> Any:
+        """Outputs for `inputs`, as NumPy arrays; the first call builds the model.
+
+        Args:
+            inputs: array-like with the batch axis first; a list or dict of them for several inputs.
+            training: layers behave as in training (dropout).
+            mask: bool (batch, time), True where a time step counts; a list of them for several inputs.
+        """
+        x: Any = self.as_input(inputs)
+        if type(x) is tuple:
+            masks = mask if isinstance(mask, list | tuple) else [mask] * len(x)
+            flags: Any = tuple(
+                to_step_flags(m, part.shape, self.label(), "mask") for m, part in zip(masks, x, strict=True)
+            )
+        else:
+            flags = to_step_flags(mask, x.shape, self.label(), "mask")
+        return self.packed_arrays(self._call(x, Context(bool(training)), flags))
+
+    def forward(self, inputs: Any, ctx: Context, mask: Any = None) -> Any:
+        return self._plan().forward(inputs, ctx, mask)
+
+    def forward_to_loss(
+        self, inputs: Any, ctx: Context, activation: Any, mask: Any = None
+    ) -> tuple[Any, Any]:
+        return self._plan().forward_to_loss(inputs, ctx, activation, mask)
+
+    def backward_from_loss(self, gradient: Any, ctx: Context, fused: Any) -> None:
+        self._plan().backward_from_loss(gradient, ctx, fused)
+
+    def backward(self, d_outputs: Any, ctx: Context, need_d_inputs: bool = True) -> Any:
+        return self._plan().backward(d_outputs, ctx, need_d_inputs)
+
+    def variables_to_train(self) -> list[Variable]:
+        """The trainable variables, in a list that must not be changed."""
+        return self._plan().variables
+
+    def has_penalties(self) -> bool:
+        return self._plan().penalties
+
+    def computing_layers(self) -> list[Layer]:
+        """The layers that compute, those of nested models in their place."""
+        return self._plan().layers
+
+    def stateful_layers(self) -> list[Any]:
+        """The layers that keep a state between calls."""
+        return self._plan().stateful
+
+    def reset_state(self) -> None:
+        """Sets the state of all stateful layers to zero."""
+        for layer in self.held_layers():
+            layer.reset_state()
+
+    def reset_states(self) -> None:
+        """Older name of `reset_state`."""
+        self.reset_state()
+
+    def stream(self, batch_size: int = 1) -> Stream:
+        """The model step by step, for data that comes one time step after the other.
+
+        Args:
+            batch_size: number of independent sequences side by side, the rows of a step.
+
+        Returns:
+            A stream with zero states and states of its own: `stateful` layers neither give nor take any.
+
+        Raises:
+            ValueError: the model is not built, takes no sequences, or has a layer that cannot run step by
+                step; the message names the layer.
+        """
+        rows = positive_int(batch_size, self.label(), "stream: batch_size")
+        if not self.built:
+            raise self.error("stream before the model is built: call build(input_shape) first")
+        plan = self._plan()
+        if not isinstance(plan, Chain):
+            raise self.error("stream needs layers that follow each other, those of this model branch")
+        return Stream(plan.layers, self.input_shape, rows, self.label())
+
+    @property
+    def input_shape(self) -> Any:
+        """Shape of the inputs, None where it may vary; a list for several inputs.
+
+        Raises:
+            AttributeError: the model is not built.
+        """
+        raise NotImplementedError
+
+    # --- weights ----------------------------------------------------------------------------------
+
+    @property
+    def variables(self) -> list[Variable]:
+        """All variables, layer by layer."""
+        return unique(v for layer in self.held_layers() for v in layer.variables)
+
+    @property
+    def trainable(self) -> bool:
+        """Whether training changes the weights; setting it sets it for all layers."""
+        return self._trainable
+
+    @trainable.setter
+    def trainable(self, value: bool) -> None:
+        self._trainable = bool(value)
+        for layer in self.held_layers():
+            layer.trainable = self._trainable
+
+    def named_variables(self) -> dict[str, Variable]:
+        """Variables by a name that depends on the model's structure alone, as files need it."""
+        if not self.built:
+            raise self.error("the model has no weights before it is built: call build(input_shape) first")
+        named: dict[str, Variable] = {}
+        counts: dict[str, int] = {}
+        for layer in unique(self._plan().layers):
+            kind = snake_case(type(layer).__name__)
+            count = counts.get(kind, 0)
+            counts[kind] = count + 1
+            for name, variable in layer.named_variables().items():
+                named[f"{kind}_{count}/{name}" if count else f"{kind}/{name}"] = variable
+        return named
+
+    def save_weights(self, filepath: str | os.PathLike[str], overwrite: bool = True) -> None:
+        """Writes all weights to a safetensors file, which appears whole or not at all.
+
+        Weights are named by the kind of their layer and its number in the model ("lstm_1/kernel").
+
+        Args:
+            filepath: the file.
+            overwrite: False raises FileExistsError when the file is there.
+        """
+        tensors = {name: variable.numpy() for name, variable in self.named_variables().items()}
+        if not overwrite and os.path.exists(filepath):
+            raise FileExistsError(
+                f"{self.label()}: save_weights found {os.fspath(filepath)!r}, overwrite=False"
+            )
+        saving.write_safetensors(filepath, tensors, {"format": "lstm_native.weights"})
+
+    def load_weights(self, filepath: str | os.PathLike[str]) -> None:
+        """Reads the weights that `save_weights` wrote; sets all of them or none.
+
+        Args:
+            filepath: the file.
+
+        Raises:
+            ValueError: the file is damaged, or its weights are not those of this model.
+        """
+        variables = self.named_variables()
+        tensors, _ = saving.read_safetensors(filepath)
+        missing = sorted(variables.keys() - tensors.keys())
+        extra = sorted(tensors.keys() - variables.keys())
+        if missing or extra:
+            raise self.error(f"load_weights: the file lacks {missing}, and has {extra} that the model lacks")
+        checked: list[tuple[Variable, _core.Tensor]] = []
+        for name, variable in variables.items():
+            if tensors[name].shape != variable.shape:
+                seen = tensors[name].shape
+                raise self.error(
+                    f"load_weights: {name} has shape {seen} in the file, expected {variable.shape}"
+                )
+            checked.append((variable, variable.check(tensors[name])))
+        for variable, tensor in checked:
+            variable.assign(tensor)
+
+
+def holds(layer: Layer, sought: Layer) -> bool:
+    """Whether `sought` is a part of `layer`, of whatever depth."""
+    return any(part is sought or holds(part, sought) for part in layer.held_layers())
+
+
+def _flat(structure: Any) -> list[Any]:
+    if isinstance(structure, dict):
+        return list(structure.values())
+    return list(structure) if isinstance(structure, list | tuple) else [structure]

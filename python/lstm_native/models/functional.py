@@ -1,0 +1,355 @@
+"""Functional: a model with branches, from what calls of layers on `Input(...)` have recorded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from lstm_native.arrays import to_float32
+from lstm_native.feeding import rows_of, shape_of
+from lstm_native.layers.base import Context, Layer, empty_outputs, numpy_outputs, structure_changed
+from lstm_native.layers.core import Embedding, InputLayer
+from lstm_native.layers.symbolic import Node, Placeholder
+from lstm_native.models.base import Model
+from lstm_native.models.graph import Step, Steps
+from lstm_native.models.plan import shapes_list, unique
+from lstm_native.models.structure import Structure
+
+
+class Functional(Model):
+    """A model from placeholders to placeholders; `Model(inputs, outputs)` makes one.
+
+    It is the list of the calls that lead from `inputs` to `outputs`. Layers may be shared with other
+    models, and used several times; models may be called like layers.
+
+        encoder_input = Input((None, 8))
+        _, h, c = LSTM(32, return_state=True)(encoder_input)
+        decoder_input = Input((None, 4))
+        steps = LSTM(32, return_sequences=True)(decoder_input, initial_state=[h, c])
+        model = Model([encoder_input, decoder_input], Dense(4)(steps))
+
+    Data for several inputs are a list in their order, or a dict by their names; so are labels for several
+    outputs.
+
+    Args:
+        inputs: what `Input(...)` gave, or a list or dict of that. Results of layers are allowed too: the
+            model begins there.
+        outputs: what layers gave, or a list or dict of that.
+        name: name of the model; numbered automatically by default.
+        trainable: False freezes all layers.
+
+    Raises:
+        ValueError: the outputs need an input that is not listed, or two layers have one name.
+
+    Attributes:
+        input_names: names of the inputs.
+        output_names: names of the layers that the outputs come from, or the keys of a dict of outputs.
+    """
+
+    def __init__(
+        self, inputs: Any, outputs: Any, *, name: str | None = None, trainable: bool = True, **kwargs: Any
+    ) -> None:
+        if kwargs:
+            raise TypeError(f"Model: unknown argument {next(iter(kwargs))!r}")
+        super().__init__(name=name, trainable=trainable)
+        self._arguments = (), {}  # placeholders hold the whole graph, which copies leave out
+        self._in, self._out = Structure(inputs), Structure(outputs)
+        starts, ends = self._in.values, self._out.values
+        for what, values in (("inputs", starts), ("outputs", ends)):
+            if not values or not all(isinstance(value, Placeholder) for value in values):
+                raise self.error(f"{what} must be what Input(...) and calls of layers on it gave")
+        if len(set(starts)) != len(starts):
+            raise self.error("inputs holds one placeholder twice")
+        nodes = self._nodes_between(starts, ends)
+        self._placeholders = inputs, outputs
+        self._in.forget_values()
+        self._out.forget_values()
+
+        self._input_layers = [_input_layer(start) for start in starts]
+        self.input_names = self._in.keys or [layer.name for layer in self._input_layers]
+        self.output_names = self._out.keys or _distinct(end.node.layer.name for end in ends)
+        slots = {start: slot for slot, start in enumerate(starts)}
+        self._steps: list[Step] = []
+        for node in nodes:
+            for value in node.outputs:
+                slots[value] = len(slots)
+            self._steps.append(
+                Step(
+                    node.layer,
+                    tuple(slots[value] for value in node.inputs),
+                    node.several,
+                    tuple(slots[value] for value in node.states),
+                    {flag: slots[value] for flag, value in node.flags.items()},
+                    node.arguments,
+                    node.training,
+                    tuple(slots[value] for value in node.outputs),
+                )
+            )
+        self._slots = len(slots)
+        self._ends = tuple(slots[end] for end in ends)
+        self._layers = self._by_depth()
+        names = [layer.name for layer in self._layers]
+        for layer_name in names:
+            if names.count(layer_name) > 1:
+                raise self.error(f"two layers are called {layer_name!r}, layers should have unique names")
+        self.built = True
+        structure_changed()
+        if not trainable:
+            self.trainable = False
+
+    def _nodes_between(self, starts: list[Placeholder], ends: list[Placeholder]) -> list[Node]:
+        """The calls that lead from `starts` to `ends`, in the order in which they were made."""
+        found: dict[Node, None] = {}
+        given, open_ends = set(starts), list(ends)
+        while open_ends:
+            value = open_ends.pop()
+            if value in given or value.node in found:
+                continue
+            if not value.node.inputs:
+                raise self.error(
+                    f"the outputs need the Input {value.name!r}, which is not among the inputs "
+                    f"{[start.name for start in starts]}"
+                )
+            found[value.node] = None
+            open_ends += value.node.sources
+        return sorted(found, key=lambda node: node.number)
+
+    def _by_depth(self) -> list[Layer]:
+        """All layers, inputs too, those farthest from the outputs first, as Keras orders them."""
+        makers = {slot: step for step in self._steps for slot in step.outputs}
+        layer_of: dict[int, Layer] = dict(enumerate(self._input_layers))
+        layer_of |= {slot: step.layer for slot, step in makers.items()}
+        seen: dict[Layer, int] = {}  # in the order in which a search from the outputs meets them
+
+        # The inputs of a step come before it, so a stack replaces the recursion.
+        for end in self._ends:
+            stack = [end]
+            done: set[int] = set()
+            while stack:
+                slot = stack.pop()
+                if slot in done:
+                    continue
+                done.add(slot)
+                seen.setdefault(layer_of[slot], len(seen))
+                if slot in makers:
+                    stack += reversed(_sources(makers[slot]))
+        depth_of_slot = dict.fromkeys(range(self._slots), 0)
+        depth: dict[Layer, int] = {}
+        for step in reversed(self._steps):
+            at = max(depth.get(step.layer, 0), *(depth_of_slot[slot] for slot in step.outputs))
+            depth[step.layer] = at
+            for slot in _sources(step):
+                depth_of_slot[slot] = max(depth_of_slot[slot], at + 1)
+        for slot, layer in enumerate(self._input_layers):
+            depth[layer] = depth_of_slot[slot]
+        unused = -1  # inputs that no output needs come first among those of depth 0
+        return sorted(depth, key=lambda layer: (-depth[layer], seen.get(layer, unused)))
+
+    # --- structure --------------------------------------------------------------------------------
+
+    @property
+    def layers(self) -> list[Layer]:
+        """The layers, inputs too, those farthest from the outputs first."""
+        return list(self._layers)
+
+    def _counts(self) -> tuple[int, int]:
+        return len(self._input_layers), len(self._ends)
+
+    def add_steps(
+        self, steps: Steps, inputs: tuple[int, ...], training: bool | None, count: int
+    ) -> tuple[int, ...]:
+        slots = dict(enumerate(inputs))
+        for step in self._steps:
+            outputs = steps.add(
+                step.layer,
+                [slots[slot] for slot in step.inputs],
+                several=step.several,
+                states=[slots[slot] for slot in step.states],
+                flags={name: slots[slot] for name, slot in step.flags.items()},
+                arguments=step.arguments,
+                training=training if step.training is None else step.training,
+                count=len(step.outputs),
+            )
+            slots |= zip(step.outputs, outputs, strict=True)
+        return tuple(slots[slot] for slot in self._ends)
+
+    def make_placeholders(self) -> tuple[Any, Any]:
+        """The calls recorded anew, for a model that is a copy."""
+        values: dict[int, Placeholder] = {i: layer.output for i, layer in enumerate(self._input_layers)}
+        for step in self._steps:
+            node = Node(
+                step.layer,
+                tuple(values[slot] for slot in step.inputs),
+                step.several,
+                tuple(values[slot] for slot in step.states),
+                {name: values[slot] for name, slot in step.flags.items()},
+                step.arguments,
+                step.training,
+            )
+            shapes = shapes_list(step.layer.compute_output_shape(_shapes_of(step, values)))
+            node.give(shapes)
+            values |= zip(step.outputs, node.outputs, strict=True)
+        starts = [values[slot] for slot in range(len(self._input_layers))]
+        return self._in.pack(starts), self._out.pack([values[slot] for slot in self._ends])
+
+    def flat_placeholders(self, inputs: Any) -> tuple[list[Any], bool]:
+        return self.flat_inputs(inputs), len(self._input_layers) > 1
+
+    def packed_outputs(self, outputs: Any) -> Any:
+        return self._out.pack(outputs)
+
+    # --- shapes and building ----------------------------------------------------------------------
+
+    def build(self, input_shape: Any = None) -> None:
+        """Nothing to do: the weights were made when the layers were called on placeholders."""
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        """Shape of the outputs for inputs of `input_shape` (batch axis included, None where unknown).
+
+        Several inputs have a tuple of shapes, several outputs too.
+
+        Raises:
+            ValueError: the shape does not fit a layer.
+        """
+        plan = self._plan()
+        known, outputs = plan.shapes
+        if input_shape == known:
+            return outputs
+        shapes = self._all_shapes(self._in_shapes(input_shape))
+        ends = tuple(shapes[slot] for slot in self._ends)
+        outputs = ends if len(ends) > 1 else ends[0]
+        plan.shapes = input_shape, outputs
+        return outputs
+
+    def _in_shapes(self, given: Any) -> list[Any]:
+        count = len(self._input_layers)
+        nested = bool(given) and isinstance(given[0], list | tuple)
+        shapes = [tuple(shape) for shape in given] if nested else [tuple(given)]
+        if len(shapes) != count:
+            raise self.error(f"got inputs of shape {given}, expected {count} inputs")
+        return shapes
+
+    def _all_shapes(self, shapes: list[Any]) -> dict[int, Any]:
+        """Shapes of all values."""
+        for layer, shape in zip(self._input_layers, shapes, strict=True):
+            layer.check_input_shape(shape)
+        known: dict[int, Any] = dict(enumerate(shapes))
+        for step in self._steps:
+            given = tuple(known[slot] for slot in step.inputs)
+            size: Any = given if step.several else given[0]
+            step.layer.check_input_shape(size)
+            known |= zip(step.outputs, shapes_list(step.layer.compute_output_shape(size)), strict=True)
+        return known
+
+    def check_input_shape(self, shape: Any) -> None:
+        self.compute_output_shape(shape)
+
+    @property
+    def input_shape(self) -> Any:
+        """Shape of the inputs, None where it may vary; a list for several inputs."""
+        shapes = [layer.batch_shape for layer in self._input_layers]
+        return shapes if len(shapes) > 1 else shapes[0]
+
+    @property
+    def output_shape(self) -> Any:
+        """Shape of the outputs, None where it may vary; a list for several outputs."""
+        shape = self.compute_output_shape(self._given_shapes())
+        return list(shape) if len(self._ends) > 1 else shape
+
+    def _given_shapes(self) -> Any:
+        shapes = tuple(layer.batch_shape for layer in self._input_layers)
+        return shapes if len(shapes) > 1 else shapes[0]
+
+    def output_shape_of(self, layer: Layer) -> Any:
+        """Shape of the outputs of one layer, of its first call."""
+        if isinstance(layer, InputLayer):
+            return layer.batch_shape
+        shapes = self._all_shapes([one.batch_shape for one in self._input_layers])
+        step = next(step for step in self._steps if step.layer is layer)
+        each = tuple(shapes[slot] for slot in step.outputs)
+        return each if len(each) > 1 else each[0]
+
+    def sources_of(self, layer: Layer) -> list[str]:
+        """Names of the layers that feed `layer`, with the number of the output where there are several."""
+        names = {slot: one.name for slot, one in enumerate(self._input_layers)}
+        for step in self._steps:
+            for i, slot in enumerate(step.outputs):
+                names[slot] = f"{step.layer.name}[{i}]" if len(step.outputs) > 1 else step.layer.name
+        return unique(names[slot] for step in self._steps if step.layer is layer for slot in _sources(step))
+
+    def _call(self, x: Any, ctx: Context, mask: Any, **arguments: Any) -> Any:
+        shape = self.compute_output_shape(shape_of(x))  # also checks
+        if rows_of(x) == 0:
+            return empty_outputs(shape)
+        outputs = self.forward(x, ctx, mask)
+        ctx.commit_states()
+        return numpy_outputs(outputs)
+
+    # --- data -------------------------------------------------------------------------------------
+
+    def flat_inputs(self, inputs: Any) -> list[Any]:
+        """The inputs in their order, from a list, or a dict by name."""
+        ranks = [len(layer.batch_shape) for layer in self._input_layers]
+        return self._in.flatten(inputs, self.input_names, ranks, f"{self.label()}: input")
+
+    def as_input(self, inputs: Any) -> Any:
+        plan = self._plan()
+        tensors = []
+        for i, given in enumerate(self.flat_inputs(inputs)):
+            readers = plan.readers(i)
+            # Ids stay whole numbers where nobody but embeddings reads them.
+            taker = next((r for r in readers if not isinstance(r, Embedding)), next(iter(readers), None))
+            name = f"input {self.input_names[i]!r}"
+            tensors.append(to_float32(given, self.label(), name) if taker is None else taker.as_input(given))
+        return tuple(tensors) if len(tensors) > 1 else tensors[0]
+
+    def check_values(self, inputs: Any) -> None:
+        plan = self._plan()
+        for i, tensor in enumerate(inputs if isinstance(inputs, tuple) else (inputs,)):
+            for reader in plan.readers(i):
+                if isinstance(reader, Embedding):
+                    reader.check_values(reader.as_input(tensor))
+
+    def packed_arrays(self, outputs: Any) -> Any:
+        return self._out.pack(outputs if isinstance(outputs, tuple) else (outputs,))
+
+    def flat_outputs(self, values: Any, argument: str) -> list[Any]:
+        """Labels or weights in the order of the outputs, None where a dict leaves one out."""
+        ranks = [len(shape) for shape in shapes_list(self.compute_output_shape(self._given_shapes()))]
+        what = f"{self.label()}: {argument}"
+        return self._out.flatten(values, self.output_names, ranks, what, may_lack=True)
+
+    def names_of_outputs(self) -> list[str]:
+        return self.output_names
+
+    def fixed_batch_size(self) -> int | None:
+        """Number of rows that every batch must have; None when it is free."""
+        sizes = {layer.batch_shape[0] for layer in self._input_layers} - {None}
+        return next(iter(sizes), None)
+
+
+def _input_layer(start: Placeholder) -> InputLayer:
+    layer = start.node.layer
+    if isinstance(layer, InputLayer):
+        return layer
+    return InputLayer(batch_shape=start.shape, dtype=start.dtype, name=f"{start.name}_input")
+
+
+def _sources(step: Step) -> tuple[int, ...]:
+    return (*step.inputs, *step.states, *step.flags.values())
+
+
+def _shapes_of(step: Step, values: dict[int, Placeholder]) -> Any:
+    shapes = tuple(values[slot].shape for slot in step.inputs)
+    return shapes if step.several else shapes[0]
+
+
+def _distinct(names: Iterable[str]) -> list[str]:
+    """Names with "_1", "_2" ... behind where they came before."""
+    counts: dict[str, int] = {}
+    distinct = []
+    for name in names:
+        count = counts.get(name, 0)
+        counts[name] = count + 1
+        distinct.append(f"{name}_{count}" if count else name)
+    return distinct

@@ -1,0 +1,181 @@
+"""Batches of lists of sequences of different lengths, sorted by length so that little is padded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from lstm_native import _core, random_state
+from lstm_native.arrays import to_numpy
+from lstm_native.data import Batch
+
+Array = npt.NDArray[Any]
+
+
+def is_ragged(x: Any) -> bool:
+    """Whether `x` is a list of sequences that make no rectangular array."""
+    if not isinstance(x, list | tuple) or not x or not all(hasattr(item, "__len__") for item in x):
+        return False
+    try:
+        lengths = {len(item) for item in x}
+    except TypeError:  # arrays without axes have __len__, but no length
+        return False
+    return len(lengths) > 1 or lengths == {0}
+
+
+class Sequences:
+    """Sequences one behind the other.
+
+    Args:
+        items: arrays or lists (time_i, ...), all with the same further axes; length 0 is allowed.
+        where: who asks, for messages.
+        argument: name of the argument, for messages.
+
+    Attributes:
+        lengths: their lengths.
+        flat: all steps, (sum of lengths, ...).
+
+    Raises:
+        ValueError: axes that differ.
+        TypeError: objects or strings.
+    """
+
+    def __init__(self, items: Sequence[Any], where: str, argument: str) -> None:
+        arrays = [to_numpy(item, where, f"{argument}[{i}]") for i, item in enumerate(items)]
+        self.lengths = np.array([len(array) for array in arrays], np.int64)
+        axes = [array.shape[1:] for array in arrays if len(array)]
+        for i, array in enumerate(arrays):
+            # An empty list does not know its features.
+            if array.shape[1:] != axes[0] and len(array) if axes else False:
+                raise ValueError(
+                    f"{where}: {argument}[{i}] has shape {array.shape}, expected (time, "
+                    f"{', '.join(map(str, axes[0]))}) as those before"
+                )
+        full = [array for array in arrays if len(array)]
+        self.flat: Array = np.concatenate(full) if full else arrays[0]
+        self._starts = np.concatenate([[0], np.cumsum(self.lengths)[:-1]])
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def padded(self, rows: Array) -> tuple[Array, Array | None]:
+        """The sequences `rows` as (rows, longest, ...), zeros behind the end, and the mask of their steps.
+
+        The mask is None where nothing is padded.
+        """
+        lengths = self.lengths[rows]
+        time = max(1, int(lengths.max()))
+        steps = np.arange(time)
+        index = self._starts[rows][:, None] + steps
+        if lengths.min() == time:
+            return self.flat[index], None
+        valid = steps < lengths[:, None]
+        padded = np.zeros((*valid.shape, *self.flat.shape[1:]), self.flat.dtype)
+        padded[valid] = self.flat[index[valid]]
+        return padded, valid
+
+
+class RaggedData:
+    """Batches of sequences of similar lengths.
+
+    Args:
+        x: the sequences.
+        y: labels: an array with a row for each sequence, `Sequences` of the same lengths, or None.
+        weight: sample weights, likewise.
+        batch_size: rows of a batch.
+        shuffle: whether batches come in a new order in every epoch, and rows of one length mix.
+        seed: of the shuffling.
+        exact: whether only sequences of one length may meet in a batch.
+        prepare: checks and converts a batch of x, y, weight and mask.
+    """
+
+    def __init__(
+        self,
+        x: Sequences,
+        y: Array | Sequences | None,
+        weight: Array | Sequences | None,
+        batch_size: int,
+        shuffle: bool,
+        seed: int,
+        exact: bool,
+        prepare: Callable[[Any, Any, Any, Any], Batch],
+    ) -> None:
+        self._x = x
+        self._y = y
+        self._weight = weight
+        self._batch_size = batch_size
+        self._shuffle = shuffle
+        self._seed = seed
+        self._exact = exact
+        self._prepare = prepare
+        self.num_batches: int | None = len(self.rows_of_batches(0))
+
+    def state(self) -> dict[str, int]:
+        """What gives the same batches in another process: the seed of the shuffling."""
+        return {"seed": self._seed}
+
+    def restore(self, state: dict[str, int]) -> None:
+        """Continues from `state()`."""
+        self._seed = state["seed"]
+
+    def rows_of_batches(self, number: int) -> list[Array]:
+        """The rows of each batch of epoch `number`."""
+        lengths = self._x.lengths
+        seed = random_state.mix(self._seed, number)
+        order: Array = np.arange(len(lengths))
+        if self._shuffle:
+            order = _core.random_permutation(len(lengths), seed, 0).numpy()
+        order = order[np.argsort(lengths[order], kind="stable")]
+        # A batch ends where it is full, or where another length begins.
+        full = np.arange(len(order)) // self._batch_size
+        if self._exact:
+            new = np.concatenate([[True], np.diff(lengths[order]) != 0])
+            place = np.arange(len(order)) - np.maximum.accumulate(np.where(new, np.arange(len(order)), 0))
+            full = np.cumsum(place % self._batch_size == 0)
+        batches = np.split(order, np.flatnonzero(np.diff(full)) + 1)
+        if not self._shuffle:
+            return batches
+        shuffled = _core.random_permutation(len(batches), random_state.mix(seed, 1), 0).numpy()
+        return [batches[i] for i in shuffled]
+
+    def batch(self, rows: Array) -> Batch:
+        """The batch of `rows`."""
+        x, mask = self._x.padded(rows)
+        return self._prepare(x, _rows(self._y, rows), _rows(self._weight, rows), mask)
+
+    def epoch(self, number: int, first: int = 0) -> Iterator[Batch]:
+        """The batches of epoch `number` from the `first` one on."""
+        for rows in self.rows_of_batches(number)[first:]:
+            yield self.batch(rows)
+
+
+def _rows(values: Array | Sequences | None, rows: Array) -> Array | None:
+    if values is None:
+        return None
+    return values.padded(rows)[0] if isinstance(values, Sequences) else values[rows]
+
+
+def in_order(parts: Sequence[Array], rows: Sequence[Array], lengths: Array | None) -> Any:
+    """Outputs of batches in the order of the input.
+
+    Args:
+        parts: outputs of each batch.
+        rows: the rows of each batch.
+        lengths: lengths of all sequences where outputs have a time axis; these are cut and come as a list.
+
+    Returns:
+        An array with the batch axis first, or a list of arrays (time_i, ...).
+    """
+    if lengths is None:
+        outputs = np.empty((sum(map(len, rows)), *parts[0].shape[1:]), parts[0].dtype)
+        for part, its_rows in zip(parts, rows, strict=True):
+            outputs[its_rows] = part
+        return outputs
+    cut: list[Any] = [None] * len(lengths)
+    for part, its_rows in zip(parts, rows, strict=True):
+        for output, row in zip(part, its_rows, strict=True):
+            cut[row] = output[: lengths[row]].copy()
+    return cut
