@@ -46,11 +46,16 @@ struct Cache {
     std::size_t bytes = 0;
 };
 
-// A freed block that is handed out again would hide its misuse from the address sanitizer.
-#if defined(__SANITIZE_ADDRESS__)
-constexpr std::size_t kLimit = 0;
+// A block that is larger than asked for, or that is handed out again, would hide its misuse from the address sanitizer.
+#if defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define LSTM_NATIVE_EXACT_BLOCKS
+#endif
+#endif
+#if defined(__SANITIZE_ADDRESS__) || defined(LSTM_NATIVE_EXACT_BLOCKS)
+constexpr bool kExact = true;
 #else
-constexpr std::size_t kLimit = kCacheLimit;
+constexpr bool kExact = false;
 #endif
 
 // Never destroyed: tensors may be released while the process ends.
@@ -139,7 +144,7 @@ void* from_system(std::size_t bytes) {
 void* allocate(std::size_t bytes) {
     if (bytes > SIZE_MAX / 2) throw std::bad_alloc();
     const std::size_t units = bytes == 0 ? 1 : (bytes + kUnit - 1) / kUnit;
-    const int size_class = class_of(units);
+    const int size_class = kExact ? kUncached : class_of(units);
     Header* header = nullptr;
     if (size_class != kUncached) {
         Cache& kept = cache();
@@ -148,7 +153,7 @@ void* allocate(std::size_t bytes) {
         if (header != nullptr) unlink(kept, header);
     }
     if (header == nullptr) {
-        const std::size_t payload = (size_class == kUncached ? units : units_of(size_class)) * kUnit;
+        const std::size_t payload = kExact ? bytes : (size_class == kUncached ? units : units_of(size_class)) * kUnit;
         const std::size_t total = kAlignment + payload + kAlignment;
         void* memory = from_system(total);
         if (memory == nullptr) {
@@ -160,16 +165,14 @@ void* allocate(std::size_t bytes) {
         header->payload = payload;
         header->size_class = size_class;
     }
-#if defined(LSTM_NATIVE_POISON_MEMORY)
-    std::memset(payload_of(header), 0xFF, bytes);  // NaN: what reads memory before it is written does not stay hidden
-#endif
+    if (kExact) std::memset(payload_of(header), 0xFF, bytes);  // NaN: who reads before he writes does not stay hidden
     return payload_of(header);
 }
 
 void release(void* memory) noexcept {
     if (memory == nullptr) return;
     Header* const header = header_of(memory);
-    if (header->size_class == kUncached || header->payload > kLimit) {
+    if (header->size_class == kUncached || header->payload > kCacheLimit) {
         std::free(header);
         return;
     }
@@ -177,7 +180,7 @@ void release(void* memory) noexcept {
     {
         Cache& kept = cache();
         const std::lock_guard<std::mutex> lock(kept.mutex);
-        removed = shrink(kept, kLimit - header->payload);
+        removed = shrink(kept, kCacheLimit - header->payload);
         link(kept, header);
     }
     free_list(removed);
