@@ -369,6 +369,58 @@ void add_elementwise(std::vector<Job>& jobs, std::int64_t M, std::int64_t N) {
                     }});
 }
 
+// What stands around a recurrent layer: normalization, attention, the merge of two directions.
+void add_layers(std::vector<Job>& jobs) {
+    constexpr std::int64_t M = 600, N = 130;  // also 20 batch rows of 30 steps
+    const auto x = std::make_shared<const Floats>(numbers(M * N, 40));
+    const auto other = std::make_shared<const Floats>(numbers(M * N, 41));
+    const auto d_y = std::make_shared<const Floats>(numbers(M * N, 42));
+    const auto gamma = std::make_shared<const Floats>(numbers(N, 43));
+    jobs.push_back({"layer normalization", [=](Results& r) {
+                        LnLayerNormArgs args{};
+                        args.M = M;
+                        args.N = N;
+                        args.epsilon = 1e-3F;
+                        args.x = x->data();
+                        args.gamma = gamma->data();
+                        args.beta = gamma->data();
+                        const LnLayerNormArgs* const a = &args;
+                        float* const mean = r.floats(M);
+                        float* const inverse = r.floats(M);
+                        r.call(backend().layer_norm_forward, a, r.floats(M * N), mean, inverse);
+                        float* const d_x = r.floats(M * N);
+                        float* const d_gamma = r.floats(N);
+                        r.call(backend().layer_norm_backward, a, mean, inverse, d_y->data(), d_x, d_gamma, r.floats(N));
+                    }});
+    jobs.push_back({"additive attention", [=](Results& r) {
+                        LnAdditiveScoresArgs args{};
+                        args.B = 20;
+                        args.Q = args.S = 30;
+                        args.D = 13;
+                        args.query = x->data();
+                        args.key = other->data();
+                        args.scale = gamma->data();
+                        const LnAdditiveScoresArgs* const a = &args;
+                        r.call(backend().additive_scores_forward, a, r.floats(args.B * args.Q * args.S));
+                        float* const d_query = r.floats(args.B * args.Q * args.D);
+                        float* const d_key = r.floats(args.B * args.S * args.D);
+                        r.call(backend().additive_scores_backward, a, d_y->data(), d_query, d_key, r.floats(args.D));
+                    }});
+    jobs.push_back({"merge", [=](Results& r) {
+                        LnMergeArgs args{};
+                        args.mode = LN_MERGE_MUL;
+                        args.B = 20;
+                        args.T = 30;
+                        args.U = args.V = N;
+                        args.forward = x->data();
+                        args.backward = other->data();
+                        const LnMergeArgs* const a = &args;
+                        r.call(backend().merge_forward, a, r.floats(M * N));
+                        float* const d_forward = r.floats(M * N);
+                        r.call(backend().merge_backward, a, d_y->data(), d_forward, r.floats(M * N));
+                    }});
+}
+
 // Shapes for each way of cutting up the work; small ones stay on their caller's thread beside them.
 std::vector<Job> all_jobs() {
     std::vector<Job> jobs;
@@ -387,6 +439,7 @@ std::vector<Job> all_jobs() {
     add_embedding(jobs, "small embedding", 50, 6, 20);
     add_optimizers(jobs);
     add_elementwise(jobs, 300, 500);
+    add_layers(jobs);
     return jobs;
 }
 
