@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-import reference as ref
 from layer_support import GRADIENT, Array, close, draw, f64
 from lstm_native import _core
 from lstm_native.layers import (
+    GRU,
     LSTM,
     Activation,
     Bidirectional,
@@ -21,12 +21,14 @@ from lstm_native.layers import (
     Embedding,
     Layer,
     LayerNormalization,
+    SimpleRNN,
     TimeDistributed,
 )
 from lstm_native.layers.base import clone_layer
 from lstm_native.layers.context import Context
 from lstm_native.models import Sequential
 from lstm_native.optimizers import Adam
+from reference_recurrent import recurrent_backward, recurrent_forward
 
 MODES = ("concat", "sum", "ave", "mul")
 MASK = np.array([[True, True, False, True, True], [False, True, True, False, False], [True] * 5])
@@ -37,6 +39,10 @@ def built(layer: Any, shape: tuple[int, ...] = (3, 5, 4)) -> Any:
     for i, variable in enumerate(layer.variables):
         variable.assign(0.5 * draw(variable.shape, 50 + i))
     return layer
+
+
+def _tensor(x: Array) -> _core.Tensor:
+    return _core.as_tensor(x, "float32")
 
 
 def merged(mode: str | None, y: Array, y_rev: Array) -> Any:
@@ -73,55 +79,56 @@ def test_outputs_are_those_of_the_two_layers(mode: str | None, return_sequences:
         assert not got[~MASK].any()
 
 
-@pytest.mark.parametrize("initial", [False, True])
+@pytest.mark.parametrize("masked", [False, True])
 @pytest.mark.parametrize("return_sequences", [False, True])
 @pytest.mark.parametrize("mode", MODES)
-def test_gradients(mode: str, return_sequences: bool, initial: bool) -> None:
-    """Against the float64 LSTM, forwards and on the sequence turned round."""
-    layer = built(Bidirectional(LSTM(3, return_sequences=return_sequences, return_state=True), mode))
-    x = draw((2, 5, 4))
-    states = [draw((2, 3), 20 + i) for i in range(4)] if initial else None
-    tensors = None if states is None else tuple(_core.as_tensor(s, "float32") for s in states)
+@pytest.mark.parametrize(("cell", "kind"), [("lstm", LSTM), ("gru", GRU), ("simple_rnn", SimpleRNN)])
+def test_gradients(cell: str, kind: Any, mode: str, return_sequences: bool, masked: bool) -> None:
+    """Against the float64 recurrences, with initial states and gradients of the last ones."""
+    inner = kind(3, return_sequences=return_sequences, return_state=True)
+    layer = built(Bidirectional(inner, mode))
+    x, mask = draw((3, 5, 4)), MASK if masked else None
+    count = 2 if cell == "lstm" else 1  # states of a direction
+    states = [draw((3, 3), 20 + i) for i in range(2 * count)]
+    d_states = [draw((3, 3), 30 + i) for i in range(2 * count)]
+    d = draw(
+        (3, 5, 6 if mode == "concat" else 3) if return_sequences else (3, 6 if mode == "concat" else 3), 1
+    )
     ctx = Context(record=True)
-    outputs, *last = layer.forward(_core.as_tensor(x, "float32"), ctx, None, tensors)
-    units = 6 if mode == "concat" else 3
-    d = draw((2, 5, units) if return_sequences else (2, units), 1)
-    d_states = [draw((2, 3), 30 + i) for i in range(4)]
-    given = (_core.as_tensor(a, "float32") for a in (d, *d_states))
-    result = layer.backward(tuple(given), ctx)
-    d_inputs, *d_initial = result if initial else (result,)
+    flags = None if mask is None else _core.as_tensor(mask, "bool")
+    outputs, *last = layer.forward(_tensor(x), ctx, flags, tuple(map(_tensor, states)))
+    d_inputs, *d_initial = layer.backward(tuple(map(_tensor, (d, *d_states))), ctx)
 
-    traces, ys = [], []
-    for i, part in enumerate((layer.forward_layer, layer.backward_layer)):
-        kernel, recurrent, bias = (f64(v.numpy()) for v in part.variables)
-        h0, c0 = (None, None) if states is None else states[2 * i : 2 * i + 2]
-        turned = f64(x[:, ::-1] if i else x)
+    traces = []
+    for i, part in enumerate(layer.held_layers()):
         traces.append(
-            ref.lstm_forward(turned, kernel, recurrent, bias, h0=h0, c0=c0, return_sequences=return_sequences)
+            recurrent_forward(
+                x,
+                *(v.numpy() for v in part.variables),
+                cell=cell,
+                mask=mask,
+                return_sequences=return_sequences,
+                go_backwards=bool(i),
+                zero_output_for_mask=return_sequences,
+                **dict(zip(("h0", "c0"), states[count * i : count * (i + 1)], strict=False)),
+            )
         )
-        ys.append(traces[-1].output)
-    close(outputs, merged(mode, *ys), 2e-6)
-    y, y_rev = merged(None, *ys)
-    d_wide = f64(d)
-    d_parts = {
-        "concat": (d_wide[..., :3], d_wide[..., 3:]),
-        "sum": (d_wide, d_wide),
-        "ave": (d_wide / 2, d_wide / 2),
-        "mul": (d_wide * y_rev, d_wide * y) if mode == "mul" else (),
-    }[mode]
+    y, y_rev = merged(None, *(trace.output for trace in traces))
+    close(outputs, merged(mode, *(trace.output for trace in traces)), 2e-6)
+    wide = f64(d)
+    parts = {"concat": lambda: (wide[..., :3], wide[..., 3:]), "mul": lambda: (wide * y_rev, wide * y)}
+    d_y, d_rev = parts.get(mode, lambda: 2 * [wide / 2 if mode == "ave" else wide])()
     expected = np.zeros(x.shape)
-    for i, part in enumerate((layer.forward_layer, layer.backward_layer)):
-        d_part = d_parts[i][:, ::-1] if i and return_sequences else d_parts[i]
-        back = ref.lstm_backward(traces[i], d_part, *map(f64, d_states[2 * i : 2 * i + 2]))
-        expected += back.inputs[:, ::-1] if i else back.inputs
+    for i, (part, trace) in enumerate(zip(layer.held_layers(), traces, strict=True)):
+        d_part = d_rev[:, ::-1] if i and return_sequences else (d_y, d_rev)[i]
+        back = recurrent_backward(trace, d_part, *map(f64, d_states[count * i : count * (i + 1)]))
+        expected += back.inputs
         for variable, wanted in zip(part.variables, (back.kernel, back.recurrent, back.bias), strict=True):
             assert wanted is not None
             close(ctx.gradients[variable], wanted, GRADIENT)
-        if initial:
-            close(d_initial[2 * i], back.h0, GRADIENT)
-            close(d_initial[2 * i + 1], back.c0, GRADIENT)
-        for got, wanted in zip(last[2 * i : 2 * i + 2], (traces[i].h, traces[i].c), strict=True):
-            close(got, wanted, 2e-6)
+        for j, (state, d_state) in enumerate(((trace.h, back.h0), (trace.c, back.c0))[:count]):
+            close(last[count * i + j], state, 2e-6)
+            close(d_initial[count * i + j], d_state, GRADIENT)
     close(d_inputs, expected, GRADIENT)
 
 
