@@ -107,7 +107,7 @@ def sparse_categorical_crossentropy(
     return _per_row(SparseCategoricalCrossentropy(from_logits, ignore_class, None, axis), y_true, y_pred)
 
 
-_FUNCTIONS: dict[Callable[..., Any], type[Loss]] = {
+FUNCTIONS: dict[Callable[..., Any], type[Loss]] = {
     mean_squared_error: MeanSquaredError,
     mean_absolute_error: MeanAbsoluteError,
     huber: Huber,
@@ -118,8 +118,8 @@ _FUNCTIONS: dict[Callable[..., Any], type[Loss]] = {
     sparse_categorical_crossentropy: SparseCategoricalCrossentropy,
 }
 _NAMES: dict[str, type[Loss]] = {
-    **{function.__name__: cls for function, cls in _FUNCTIONS.items()},
-    **{cls.__name__: cls for cls in _FUNCTIONS.values()},
+    **{function.__name__: cls for function, cls in FUNCTIONS.items()},
+    **{cls.__name__: cls for cls in FUNCTIONS.values()},
     "bce": BinaryCrossentropy,
     "BCE": BinaryCrossentropy,
     "mse": MeanSquaredError,
@@ -155,7 +155,7 @@ def get(identifier: Any) -> Loss:
     if isinstance(identifier, type) and issubclass(identifier, Loss):
         return identifier()
     if callable(identifier):
-        known = _FUNCTIONS.get(identifier)
+        known = FUNCTIONS.get(identifier)
         return known() if known is not None else _FunctionLoss(identifier)
     raise ValueError(f"loss: cannot interpret {identifier!r}, expected a name, a Loss or a function")
 
