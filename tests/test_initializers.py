@@ -152,7 +152,7 @@ def test_get() -> None:
     given = initializers.get(np.arange(6).reshape(2, 3))
     assert given is not None
     assert given((2, 3)).tolist() == [[0, 1, 2], [3, 4, 5]]
-    with pytest.raises(ValueError, match=r"shape \(2, 3\).*\(3, 2\)"):
+    with pytest.raises(ValueError, match=r"`shape` to be \(2, 3\).*\(3, 2\)"):
         given((3, 2))
     with pytest.raises(ValueError, match="did you mean 'glorot_uniform'"):
         initializers.get("glorot_unifrom")

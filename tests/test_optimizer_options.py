@@ -17,7 +17,7 @@ GRADIENTS = np.random.default_rng(0).normal(size=(7, 3)).astype(np.float32)
 
 def walk(optimizer: Any) -> list[np.ndarray[Any, Any]]:
     """The weight after every step."""
-    weight = Variable(np.array([1.0, -2.0, 0.5]), "w")
+    weight = Variable(np.array([1.0, -2.0, 0.5]), name="w")
     after = []
     for gradient in GRADIENTS:
         optimizer.apply([gradient], [weight])
@@ -60,7 +60,7 @@ def test_accumulated_gradients() -> None:
 
 def test_loss_scale() -> None:
     plain, scaled = SGD(0.1), SGD(0.1, loss_scale_factor=8.0)
-    a, b = Variable(np.ones(3), "a"), Variable(np.ones(3), "b")
+    a, b = Variable(np.ones(3), name="a"), Variable(np.ones(3), name="b")
     gradients = GRADIENTS[0] * 8
     plain.apply([GRADIENTS[0]], [a])
     scaled.apply([gradients], [b])

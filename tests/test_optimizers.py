@@ -21,7 +21,9 @@ def make(seed: int = 0) -> tuple[list[Variable], list[list[Any]]]:
     """Variables, and gradients for a dozen steps."""
     rng = np.random.default_rng(seed)
     names = ["dense/kernel", "dense/bias", "lstm/kernel"]
-    variables = [Variable(rng.normal(size=s), n, path=n) for s, n in zip(SHAPES, names, strict=True)]
+    variables = [
+        Variable(rng.normal(size=s), name=n.split("/")[1], path=n) for s, n in zip(SHAPES, names, strict=True)
+    ]
     return variables, [[rng.normal(size=s).astype(np.float32) for s in SHAPES] for _ in range(12)]
 
 
@@ -78,7 +80,7 @@ def test_sgd_matches_the_reference(momentum: float, nesterov: bool, weight_decay
 
 def stepped_by(gradients: list[Any], **clip: float) -> list[Any]:
     """What one step of plain descent with learning rate 1 takes off zero weights: the clipped gradients."""
-    variables = [Variable(np.zeros(np.shape(g)), "w") for g in gradients]
+    variables = [Variable(np.zeros(np.shape(g)), name="w") for g in gradients]
     optimizers.SGD(1.0, **clip).apply_gradients(zip(gradients, variables, strict=True))
     return [-v.numpy() for v in variables]
 
@@ -109,9 +111,9 @@ def test_an_infinite_global_norm_shows_as_nan() -> None:
 
 
 def test_only_one_kind_of_clipping() -> None:
-    with pytest.raises(ValueError, match="only one of them"):
+    with pytest.raises(ValueError, match="Only one of .* Received: clip"):
         optimizers.Adam(clipnorm=1.0, clipvalue=1.0)
-    with pytest.raises(ValueError, match="only one of them"):
+    with pytest.raises(ValueError, match="Only one of .* Received: clip"):
         optimizers.SGD(clipvalue=1.0, global_clipnorm=1.0)
 
 
@@ -129,7 +131,7 @@ def test_exclude_from_weight_decay() -> None:
 
 
 def test_learning_rate_is_settable_between_steps() -> None:
-    variable = Variable(np.zeros(2), "w")
+    variable = Variable(np.zeros(2), name="w")
     optimizer = optimizers.SGD(0.5)
     optimizer.apply_gradients([(np.ones(2), variable)])
     optimizer.learning_rate = 0.25
@@ -156,7 +158,7 @@ def test_schedules_and_functions() -> None:
         def get_config(self) -> dict[str, Any]:
             return {}
 
-    variable = Variable(np.zeros(1), "w")
+    variable = Variable(np.zeros(1), name="w")
     optimizer = optimizers.SGD(Halving())
     for _ in range(3):
         optimizer.apply_gradients([(np.ones(1), variable)])
@@ -173,7 +175,7 @@ def test_schedules_and_functions() -> None:
 def test_iterations_is_like_an_int() -> None:
     optimizer = optimizers.Adam()
     assert int(optimizer.iterations) == 0
-    variable = Variable(np.zeros(1), "w")
+    variable = Variable(np.zeros(1), name="w")
     for _ in range(3):
         optimizer.apply_gradients([(np.ones(1), variable)])
     assert optimizer.iterations == 3
@@ -191,7 +193,7 @@ def test_variables_continue_a_training_exactly() -> None:
     assert [v.name for v in first.variables[2:4]] == ["dense_kernel_momentum", "dense_kernel_velocity"]
     assert first.variables[8].name == "dense_kernel_velocity_hat"
 
-    copies = [Variable(v.numpy(), v.name) for v in variables]
+    copies = [Variable(v.numpy(), name=v.name) for v in variables]
     second = optimizers.Adam(0.5, amsgrad=True)
     with pytest.raises(ValueError, match="needs build"):
         second.set_weights([])
@@ -213,10 +215,10 @@ def test_a_failed_step_changes_nothing() -> None:
     bad = [*steps[1][:2], np.zeros((2, 2))]
     with pytest.raises(ValueError, match=r"gradient of lstm/kernel has shape \(2, 2\), expected \(2, 2, 2\)"):
         optimizer.apply_gradients(zip(bad, variables, strict=True))
-    with pytest.raises(ValueError, match="no gradients"):
+    with pytest.raises(ValueError, match="No gradients"):
         optimizer.apply_gradients((None, v) for v in variables)
     with pytest.raises(ValueError, match="none of the variables"):
-        optimizer.apply_gradients([(np.zeros(1), Variable(np.zeros(1), "other"))])
+        optimizer.apply_gradients([(np.zeros(1), Variable(np.zeros(1), name="other"))])
     with pytest.raises(ValueError, match="2 gradients for 3"):
         optimizer.apply(steps[1][:2], variables)
     for value, old in zip([*variables, *optimizer.variables], before, strict=True):

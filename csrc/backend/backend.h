@@ -170,6 +170,16 @@ typedef struct LnAdditiveScoresArgs {
     const float* scale; /* (D) or NULL: ones */
 } LnAdditiveScoresArgs;
 
+typedef struct LnRmspropArray {
+    float* variable;
+    const float* gradient;
+    float* velocity;
+    float* momentum; /* NULL: no momentum */
+    float* average;  /* NULL unless centered */
+    float decay;
+    int64_t count;
+} LnRmspropArray;
+
 typedef struct LnBackend {
     uint32_t version;     /* LN_BACKEND_VERSION */
     uint32_t struct_size; /* sizeof(LnBackend) */
@@ -219,6 +229,8 @@ typedef struct LnBackend {
                           double epsilon);
     LnStatus (*sgd_step)(LnContext*, int64_t arrays, const LnSgdArray*, float learning_rate, float momentum,
                          int32_t nesterov);
+    LnStatus (*rmsprop_step)(LnContext*, int64_t arrays, const LnRmspropArray*, float learning_rate, double rho,
+                             float momentum, float epsilon);
 
     /* target += other; target *= factor; target = min(max(target, low), high); result = a * b (count each). */
     LnStatus (*add)(LnContext*, int64_t count, float* target, const float* other);
@@ -227,6 +239,9 @@ typedef struct LnBackend {
     LnStatus (*multiply)(LnContext*, int64_t count, const float* a, const float* b, float* result);
     /* *result = sum of squares, in double precision and a fixed order. */
     LnStatus (*squared_norm)(LnContext*, int64_t count, const float* x, double* result);
+    /* *result = l1 * sum |x| + l2 * sum x^2, in double precision and a fixed order; its gradient, or NULL. */
+    LnStatus (*penalty)(LnContext*, int64_t count, const float* x, double l1, double l2, float* gradient,
+                        double* result);
 
     LnStatus (*merge_forward)(LnContext*, const LnMergeArgs*, float* outputs);
     /* d_forward (B, T, U), d_backward (B, T, V) with its steps in the opposite order */

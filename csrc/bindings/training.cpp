@@ -113,7 +113,31 @@ void sgd_step(const py::object& variables, const py::object& gradients, const py
     });
 }
 
+void rmsprop_step(const py::object& variables, const py::object& gradients, const py::object& velocities,
+                  const py::object& momentums, const py::object& averages, double learning_rate, double rho,
+                  double momentum, double epsilon, const py::object& decays) {
+    const Items variable_items(variables, "rmsprop_step: variables"),
+        gradient_items(gradients, "rmsprop_step: gradients"), velocity_items(velocities, "rmsprop_step: velocities"),
+        momentum_items(momentums, "rmsprop_step: momentums"), average_items(averages, "rmsprop_step: averages"),
+        decay_items(decays, "rmsprop_step: decays");
+    const std::vector<Variable*> targets = variable_items.variables();
+    const std::vector<Tensor> gradient_tensors = gradient_items.tensors();
+    const std::vector<Variable*> squares = velocity_items.variables();
+    const std::vector<Variable*> speeds = momentum_items.variables();
+    const std::vector<Variable*> means = average_items.variables();
+    const std::vector<double> decay_numbers = decay_items.numbers();
+    run(step_work(targets), [&] {
+        ops::rmsprop_step(targets, gradient_tensors, squares, speeds, means, learning_rate, rho, momentum, epsilon,
+                          decay_numbers);
+    });
+}
+
 double element_work(const Tensor& tensor) { return static_cast<double>(tensor.count()); }
+
+py::tuple penalty(const Tensor& x, double l1, double l2, bool need_gradient) {
+    ops::Penalty result = run(kStepCost * element_work(x), [&] { return ops::penalty(x, l1, l2, need_gradient); });
+    return py::make_tuple(result.value, or_none(std::move(result.gradient)));
+}
 
 // --- random numbers ---
 
@@ -177,7 +201,10 @@ Tensor dropout_mask(const py::object& shape, double rate, std::uint64_t seed, st
 }  // namespace
 
 void bind_training(py::module_& module) {
-    module.def("loss", &loss).def("adam_step", &adam_step).def("sgd_step", &sgd_step);
+    module.def("loss", &loss)
+        .def("adam_step", &adam_step)
+        .def("sgd_step", &sgd_step)
+        .def("rmsprop_step", &rmsprop_step);
 
     module
         .def("add_", [](const Tensor& target,
@@ -188,8 +215,11 @@ void bind_training(py::module_& module) {
                          double high) { run(element_work(target), [&] { ops::clip_(target, low, high); }); })
         .def("multiply",
              [](const Tensor& a, const Tensor& b) { return run(element_work(a), [&] { return ops::multiply(a, b); }); })
-        .def("squared_norm",
-             [](const Tensor& x) { return run(element_work(x), [&] { return ops::squared_norm(x); }); });
+        .def("squared_norm", [](const Tensor& x) { return run(element_work(x), [&] { return ops::squared_norm(x); }); })
+        .def("penalty", &penalty)
+        .def("penalty", [](const Variable& x, double l1, double l2, bool need_gradient) {
+            return penalty(x.tensor(), l1, l2, need_gradient);
+        });
 
     module.def("random_uniform", &random_uniform)
         .def("random_normal", &random_normal)

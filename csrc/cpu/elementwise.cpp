@@ -1,6 +1,7 @@
 #include "cpu/elementwise.h"
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 #include <functional>
 #include <limits>
@@ -92,14 +93,35 @@ T* at(T* p, std::int64_t offset) {
     return p == nullptr ? nullptr : p + offset;
 }
 
-// Eight sums that run beside each other hide the latency of one.
-double sum_of_squares(const float* x, std::int64_t count) {
+// The sum of term(element); eight sums that run beside each other hide the latency of one.
+template <class Term>
+double sum_of(const float* x, std::int64_t count, Term term) {
     double sum[8] = {};
     std::int64_t i = 0;
     for (; i + 8 <= count; i += 8)
-        for (std::int64_t j = 0; j < 8; ++j) sum[j] += static_cast<double>(x[i + j]) * static_cast<double>(x[i + j]);
-    for (std::int64_t j = 0; i < count; ++i, ++j) sum[j] += static_cast<double>(x[i]) * static_cast<double>(x[i]);
+        for (std::int64_t j = 0; j < 8; ++j) sum[j] += term(static_cast<double>(x[i + j]));
+    for (std::int64_t j = 0; i < count; ++i, ++j) sum[j] += term(static_cast<double>(x[i]));
     return ((sum[0] + sum[4]) + (sum[2] + sum[6])) + ((sum[1] + sum[5]) + (sum[3] + sum[7]));
+}
+
+// A sum for every chunk, then the sum of these in order: the same bits for every number of threads.
+template <class Term>
+double chunked_sum(const LnContext& context, const float* x, std::int64_t count, Term term) {
+    std::vector<double> sums(static_cast<std::size_t>(core::ceil_div(count, kChunk)), 0.0);
+    in_chunks(context, static_cast<std::int64_t>(sums.size()), 1, kSimple * static_cast<double>(count),
+              [&](std::int64_t begin, std::int64_t end) {
+                  for (std::int64_t chunk = begin; chunk < end; ++chunk) {
+                      const std::int64_t first = chunk * kChunk;
+                      sums[static_cast<std::size_t>(chunk)] = sum_of(x + first, std::min(kChunk, count - first), term);
+                  }
+              });
+    double total = 0.0;
+    for (const double sum : sums) total += sum;
+    return total;
+}
+
+double sum_of_squares(const LnContext& context, const float* x, std::int64_t count) {
+    return chunked_sum(context, x, count, [](double v) { return v * v; });
 }
 
 }  // namespace
@@ -226,6 +248,28 @@ LnStatus sgd_step(LnContext* context, std::int64_t arrays, const LnSgdArray* arr
     });
 }
 
+LnStatus rmsprop_step(LnContext* context, std::int64_t arrays, const LnRmspropArray* array, float learning_rate,
+                      double rho, float momentum, float epsilon) {
+    return guarded(context, [&] {
+        const auto kernel = kernels().elementwise.rmsprop;
+        each_array(*context, arrays, array, [&](const LnRmspropArray& a, std::int64_t begin, std::int64_t count) {
+            RmspropRange range{};
+            range.variable = a.variable + begin;
+            range.gradient = a.gradient + begin;
+            range.velocity = a.velocity + begin;
+            range.momentum = at(a.momentum, begin);
+            range.average = at(a.average, begin);
+            range.count = count;
+            range.learning_rate = learning_rate;
+            range.one_minus_rho = static_cast<float>(1.0 - rho);
+            range.momentum_factor = momentum;
+            range.epsilon = epsilon;
+            range.decay = a.decay;
+            kernel(range);
+        });
+    });
+}
+
 LnStatus add(LnContext* context, std::int64_t count, float* target, const float* other) {
     return guarded(context, [&] {
         const auto kernel = kernels().elementwise.add;
@@ -260,19 +304,21 @@ LnStatus multiply(LnContext* context, std::int64_t count, const float* a, const 
 }
 
 LnStatus squared_norm(LnContext* context, std::int64_t count, const float* x, double* result) {
+    return guarded(context, [&] { *result = sum_of_squares(*context, x, count); });
+}
+
+LnStatus penalty(LnContext* context, std::int64_t count, const float* x, double l1, double l2, float* gradient,
+                 double* result) {
     return guarded(context, [&] {
-        // A sum for every chunk, then the sum of these in order: the same bits for every number of threads.
-        std::vector<double> sums(static_cast<std::size_t>(core::ceil_div(count, kChunk)), 0.0);
-        in_chunks(*context, static_cast<std::int64_t>(sums.size()), 1, kSimple * static_cast<double>(count),
-                  [&](std::int64_t begin, std::int64_t end) {
-                      for (std::int64_t chunk = begin; chunk < end; ++chunk) {
-                          const std::int64_t first = chunk * kChunk;
-                          sums[static_cast<std::size_t>(chunk)] =
-                              sum_of_squares(x + first, std::min(kChunk, count - first));
-                      }
-                  });
         double total = 0.0;
-        for (const double sum : sums) total += sum;
+        if (l1 != 0.0) total += l1 * chunked_sum(*context, x, count, [](double v) { return std::abs(v); });
+        if (l2 != 0.0) total += l2 * sum_of_squares(*context, x, count);
+        if (gradient != nullptr) {
+            const auto kernel = kernels().elementwise.penalty_gradient;
+            elements(*context, count, kSimple, [=](std::int64_t begin, std::int64_t end) {
+                kernel(end - begin, x + begin, static_cast<float>(l1), static_cast<float>(l2), gradient + begin);
+            });
+        }
         *result = total;
     });
 }

@@ -21,10 +21,14 @@ LnStatus adam_step(LnContext* context, std::int64_t arrays, const LnAdamArray* a
                    double beta_2, double epsilon);
 LnStatus sgd_step(LnContext* context, std::int64_t arrays, const LnSgdArray* array, float learning_rate, float momentum,
                   std::int32_t nesterov);
+LnStatus rmsprop_step(LnContext* context, std::int64_t arrays, const LnRmspropArray* array, float learning_rate,
+                      double rho, float momentum, float epsilon);
 LnStatus add(LnContext* context, std::int64_t count, float* target, const float* other);
 LnStatus scale(LnContext* context, std::int64_t count, float* target, float factor);
 LnStatus clip(LnContext* context, std::int64_t count, float* target, float low, float high);
 LnStatus multiply(LnContext* context, std::int64_t count, const float* a, const float* b, float* result);
 LnStatus squared_norm(LnContext* context, std::int64_t count, const float* x, double* result);
+LnStatus penalty(LnContext* context, std::int64_t count, const float* x, double l1, double l2, float* gradient,
+                 double* result);
 
 }  // namespace lstm_native::cpu

@@ -118,6 +118,32 @@ void sgd_step(const std::vector<Variable*>& variables, const std::vector<Tensor>
     mark_written(velocities);
 }
 
+void rmsprop_step(const std::vector<Variable*>& variables, const std::vector<Tensor>& gradients,
+                  const std::vector<Variable*>& velocities, const std::vector<Variable*>& momentums,
+                  const std::vector<Variable*>& averages, double learning_rate, double rho, double momentum,
+                  double epsilon, const std::vector<double>& decays) {
+    constexpr const char* kFunction = "rmsprop_step";
+    check_step(kFunction, variables, gradients, decays);
+    check_slots(kFunction, "velocities", variables, velocities);
+    if (!momentums.empty()) check_slots(kFunction, "momentums", variables, momentums);
+    if (!averages.empty()) check_slots(kFunction, "averages", variables, averages);
+    if (variables.empty()) return;
+    std::vector<LnRmspropArray> arrays(variables.size());
+    for (std::size_t i = 0; i < variables.size(); ++i) {
+        arrays[i] = {floats(variables, i),  gradients[i].data<const float>(),
+                     floats(velocities, i), floats(momentums, i),
+                     floats(averages, i),   decay_of(decays, i),
+                     gradients[i].count()};
+    }
+    call(backend_of(variables[0]->tensor().device()).rmsprop_step, static_cast<std::int64_t>(arrays.size()),
+         arrays.data(), static_cast<float>(learning_rate), rho, static_cast<float>(momentum),
+         static_cast<float>(epsilon));
+    mark_written(variables);
+    mark_written(velocities);
+    mark_written(momentums);
+    mark_written(averages);
+}
+
 void add_(const Tensor& target, const Tensor& other) {
     check_pair("add_", "target", target, "other", other);
     call(backend_of(target.device()).add, target.count(), target.data<float>(), other.data<const float>());
@@ -147,6 +173,15 @@ double squared_norm(const Tensor& x) {
     check_float("squared_norm", "x", x);
     double result = 0.0;
     call(backend_of(x.device()).squared_norm, x.count(), x.data<const float>(), &result);
+    return result;
+}
+
+Penalty penalty(const Tensor& x, double l1, double l2, bool need_gradient) {
+    check_float("penalty", "x", x);
+    Penalty result{0.0, {}};
+    if (need_gradient) result.gradient = Tensor::empty(x.shape(), DType::float32, x.device());
+    call(backend_of(x.device()).penalty, x.count(), x.data<const float>(), l1, l2,
+         need_gradient ? result.gradient.data<float>() : nullptr, &result.value);
     return result;
 }
 

@@ -23,6 +23,14 @@ void sgd_step(const std::vector<Variable*>& variables, const std::vector<core::T
               const std::vector<Variable*>& velocities, double learning_rate, double momentum, bool nesterov,
               const std::vector<double>& decays);
 
+// One RMSprop step: w -= w * decay; velocity += (g^2 - velocity)(1 - rho); step = g * learning_rate / sqrt(velocity +
+// epsilon); w -= step. With `averages` (centered) average += (g - average)(1 - rho), and velocity - average^2 takes the
+// place of velocity; with `momentums` momentum = factor * momentum + step is what is subtracted. Both may be empty.
+void rmsprop_step(const std::vector<Variable*>& variables, const std::vector<core::Tensor>& gradients,
+                  const std::vector<Variable*>& velocities, const std::vector<Variable*>& momentums,
+                  const std::vector<Variable*>& averages, double learning_rate, double rho, double momentum,
+                  double epsilon, const std::vector<double>& decays);
+
 // In place, float32: target += other; target *= factor; target = min(max(target, low), high), NaN kept.
 void add_(const core::Tensor& target, const core::Tensor& other);
 void scale_(const core::Tensor& target, double factor);
@@ -31,5 +39,12 @@ void clip_(const core::Tensor& target, double low, double high);
 core::Tensor multiply(const core::Tensor& a, const core::Tensor& b);
 // Sum of squares, in double precision and one fixed order.
 double squared_norm(const core::Tensor& x);
+
+struct Penalty {
+    double value;
+    core::Tensor gradient;  // undefined where it is not wanted
+};
+// l1 * sum |x| + l2 * sum x^2, in double precision and one fixed order, and its gradient (that of |0| is 0).
+Penalty penalty(const core::Tensor& x, double l1, double l2, bool need_gradient);
 
 }  // namespace lstm_native::ops

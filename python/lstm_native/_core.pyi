@@ -297,11 +297,32 @@ def sgd_step(
     With `nesterov`, w += momentum * velocity - g * lr. Without velocities, w -= g * lr.
     """
 
+def rmsprop_step(
+    variables: Sequence[Variable],
+    gradients: Sequence[Tensor],
+    velocities: Sequence[Variable],
+    momentums: Sequence[Variable] | None,
+    averages: Sequence[Variable] | None,
+    learning_rate: float,
+    rho: float,
+    momentum: float,
+    epsilon: float,
+    decays: Sequence[float] | None,
+    /,
+) -> None:
+    """One RMSprop step as Keras: velocity = rho * velocity + (1 - rho) * g^2; w -= g * lr / sqrt(velocity + epsilon).
+
+    With `averages` (centered), the square of the mean gradient is subtracted from the velocity before the
+    root. With `momentums`, momentum = factor * momentum + step is what is subtracted from w.
+    """
+
 def add_(target: Tensor, other: Tensor, /) -> None: ...
 def scale_(target: Tensor, factor: float, /) -> None: ...
 def clip_(target: Tensor, low: float, high: float, /) -> None: ...
 def multiply(a: Tensor, b: Tensor, /) -> Tensor: ...
 def squared_norm(x: Tensor, /) -> float: ...
+def penalty(x: Tensor | Variable, l1: float, l2: float, need_gradient: bool, /) -> tuple[float, Tensor | None]:
+    """l1 * sum |x| + l2 * sum x^2, and its gradient on request; float32."""
 
 # --- random numbers: counter-based, a function of (seed, offset) alone ----------------------------
 

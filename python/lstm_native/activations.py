@@ -5,7 +5,7 @@ With default parameters they run natively; other parameters are computed with Nu
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -26,13 +26,17 @@ def _float32(x: Any) -> Array:
     return np.asarray(x, dtype=np.float32)
 
 
-def _softmax_along(name: str, x: Any, axis: int) -> Array:
-    """A native function of the last axis, applied along another one."""
+def _softmax_along(name: str, x: Any, axis: int | Sequence[int]) -> Array:
+    """A native function of the last axis, applied along another one, or along several as if they were one."""
     x = _float32(x)
     if x.ndim == 0 or axis in (-1, x.ndim - 1):
         return _native(name, x)
-    moved = np.ascontiguousarray(np.moveaxis(x, axis, -1))
-    return np.moveaxis(_native(name, moved), -1, axis)
+    axes = tuple(axis) if isinstance(axis, Sequence) else (axis,)
+    ends = range(-len(axes), 0)
+    moved = np.moveaxis(x, axes, ends)
+    rows = np.ascontiguousarray(moved).reshape(*moved.shape[: -len(axes)], -1)
+    y: Array = np.moveaxis(_native(name, rows).reshape(moved.shape), ends, axes)
+    return y
 
 
 def linear(x: Any) -> Array:
@@ -43,13 +47,15 @@ def linear(x: Any) -> Array:
 def relu(
     x: Any, negative_slope: float = 0.0, max_value: float | None = None, threshold: float = 0.0
 ) -> Array:
-    """`max(x, 0)`; `negative_slope * (x - threshold)` below `threshold`, at most `max_value`."""
+    """`max(x, 0)`; up to `threshold` `negative_slope * (x - threshold)`, and at most `max_value`."""
     if negative_slope == 0.0 and max_value is None and threshold == 0.0:
         return _native("relu", x)
     x = _float32(x)
-    y: Array = np.where(x >= threshold, x, np.float32(negative_slope) * (x - np.float32(threshold)))
+    y: Array = np.where(x <= threshold, np.float32(0), x)
     if max_value is not None:
-        y = np.minimum(y, np.float32(max_value))
+        y = np.clip(y, np.float32(0), np.float32(max_value))
+    if negative_slope != 0.0:
+        y = y + np.float32(negative_slope) * np.minimum(x - np.float32(threshold), np.float32(0))
     return y
 
 
@@ -67,12 +73,12 @@ def relu6(x: Any) -> Array:
     return _native("relu6", x)
 
 
-def softmax(x: Any, axis: int = -1) -> Array:
+def softmax(x: Any, axis: int | Sequence[int] = -1) -> Array:
     """`exp(x)` scaled so that it sums to one along `axis`."""
     return _softmax_along("softmax", x, axis)
 
 
-def log_softmax(x: Any, axis: int = -1) -> Array:
+def log_softmax(x: Any, axis: int | Sequence[int] = -1) -> Array:
     """Logarithm of `softmax(x)`, computed without overflow."""
     return _softmax_along("log_softmax", x, axis)
 

@@ -64,14 +64,21 @@ class Constant(Initializer):
     """One value everywhere.
 
     Args:
-        value: The number (default 0.0).
+        value: The number (default 0.0), or an array that is broadcast to the shape.
     """
 
-    def __init__(self, value: float = 0.0) -> None:
-        self.value = check_number("Constant", "value", value, "a number")
+    def __init__(self, value: float | Array = 0.0) -> None:
+        if isinstance(value, np.ndarray) and value.dtype.kind in "fiub":
+            self.value: float | Array = value.copy()
+        else:
+            self.value = check_number("Constant", "value", value, "a number or an array of numbers")
 
     def __call__(self, shape: Sequence[int], dtype: Any = None) -> Array:
-        """`value` in every element of `shape`."""
+        """`value` in every element of `shape`.
+
+        Raises:
+            ValueError: It is an array that does not broadcast to `shape`.
+        """
         return np.full(_check_shape(self, shape), self.value, _dtype(dtype))
 
     def get_config(self) -> dict[str, Any]:
@@ -216,14 +223,18 @@ class VarianceScaling(RandomInitializer):
         seed: int | None = None,
     ) -> None:
         name = type(self).__name__
-        check_number(name, "scale", scale, "a positive number", lambda s: s > 0)
-        if mode not in ("fan_in", "fan_out", "fan_avg"):
-            raise unknown_name("VarianceScaling mode", mode, ("fan_in", "fan_out", "fan_avg"))
+        if isinstance(scale, bool) or not isinstance(scale, int | float | np.number) or not scale > 0:
+            raise ValueError(f"{name}: Argument `scale` must be positive float. Received: scale={scale!r}")
+        modes = ("fan_in", "fan_out", "fan_avg")
+        if mode not in modes:
+            raise ValueError(f"{name}: Invalid `mode` argument: {mode!r}, expected one of {modes}")
         kinds = ("truncated_normal", "untruncated_normal", "uniform")
         kind = str(distribution).lower()
         kind = "truncated_normal" if kind == "normal" else kind
         if kind not in kinds:
-            raise unknown_name("VarianceScaling distribution", distribution, (*kinds, "normal"))
+            raise ValueError(
+                f"{name}: Invalid `distribution` argument: {distribution!r}, expected one of {kinds}"
+            )
         self.scale = scale
         self.mode = mode
         self.distribution = kind
@@ -456,7 +467,8 @@ class _Given(Initializer):
         dims = _check_shape(self, shape)
         if dims != self.values.shape:
             raise ValueError(
-                f"initializer: the array given has shape {self.values.shape}, the weight needs {dims}"
+                f"initializer: Expected `shape` to be {self.values.shape} for an array as initializer. "
+                f"Received: shape={dims}"
             )
         return self.values.astype(_dtype(dtype))
 

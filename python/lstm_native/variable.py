@@ -26,7 +26,7 @@ class Variable(_core.Variable, np.lib.mixins.NDArrayOperatorsMixin):
 
     Args:
         initializer: the values, or a callable `(shape) -> array`.
-        shape: shape for a callable.
+        shape: shape of the values; needed for a callable.
         dtype: "float32" or None, the same, for weights; "int32" and "int64" for counters.
         trainable: whether an optimizer may change it.
         name: name inside its layer, such as "kernel".
@@ -40,6 +40,7 @@ class Variable(_core.Variable, np.lib.mixins.NDArrayOperatorsMixin):
 
     Raises:
         TypeError: `initializer` holds no numbers.
+        ValueError: its shape is not `shape`.
     """
 
     def __init__(
@@ -59,6 +60,8 @@ class Variable(_core.Variable, np.lib.mixins.NDArrayOperatorsMixin):
         values = initializer(shape) if callable(initializer) else initializer
         # A copy: the storage must not be an array that somebody else can write to.
         tensor = _core.as_tensor(to_numpy(values, path, "value"), dtype or "float32")
+        if shape is not None and tensor.shape != tuple(shape):
+            raise ValueError(f"{path}: value has shape {tensor.shape}, expected {shape}")
         super().__init__(tensor.copy())
         self.name = name
         self.path = path

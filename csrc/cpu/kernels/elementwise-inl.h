@@ -128,6 +128,45 @@ inline void sgd(const SgdRange& range) {
     });
 }
 
+inline void rmsprop(const RmspropRange& range) {
+    const Vec rate = Vec::set(range.learning_rate);
+    const Vec rise = Vec::set(range.one_minus_rho);
+    const Vec momentum = Vec::set(range.momentum_factor);
+    const Vec epsilon = Vec::set(range.epsilon);
+    const Vec decay = Vec::set(range.decay);
+    for_each_vector(range.count, [=, &range](std::int64_t i, std::int64_t n) {
+        const Vec g = load_part(range.gradient + i, n);
+        Vec w = load_part(range.variable + i, n);
+        Vec v = load_part(range.velocity + i, n);
+        v = Vec::fma(Vec::fma(g, g, Vec::zero() - v), rise, v);
+        store_part(range.velocity + i, n, v);
+        if (range.average != nullptr) {
+            Vec average = load_part(range.average + i, n);
+            average = Vec::fma(g - average, rise, average);
+            store_part(range.average + i, n, average);
+            v = Vec::max(Vec::zero(), Vec::fnma(average, average, v));  // a variance that rounding makes negative is 0
+        }
+        w = Vec::fnma(w, decay, w);
+        Vec step = rate * g / Vec::sqrt(v + epsilon);
+        if (range.momentum != nullptr) {
+            step = Vec::fma(momentum, load_part(range.momentum + i, n), step);
+            store_part(range.momentum + i, n, step);
+        }
+        store_part(range.variable + i, n, w - step);
+    });
+}
+
+inline void penalty_gradient(std::int64_t count, const float* x, float l1, float l2, float* gradient) {
+    const Vec first = Vec::set(l1);
+    const Vec slope = Vec::set(2.0F * l2);
+    for_each_vector(count, [=](std::int64_t i, std::int64_t n) {
+        const Vec value = load_part(x + i, n);
+        const Vec negative = Vec::where_less(value, Vec::zero(), Vec::set(-1.0F), value);  // 0 and NaN stay
+        const Vec sign = Vec::where_less(Vec::zero(), value, Vec::set(1.0F), negative);
+        store_part(gradient + i, n, Vec::fma(first, sign, slope * value));
+    });
+}
+
 inline void scale(std::int64_t count, float* target, float factor) {
     const Vec f = Vec::set(factor);
     for_each_vector(count,
@@ -147,8 +186,8 @@ inline void multiply(std::int64_t count, const float* a, const float* b, float* 
 }
 
 constexpr ElementwiseKernels kElementwise = {
-    activation, activation_gradient, softmax, softmax_gradient, loss, scatter_add, adam, sgd, add, scale, clip,
-    multiply,
+    activation, activation_gradient, softmax, softmax_gradient, loss, scatter_add, adam, sgd, rmsprop, add, scale, clip,
+    multiply,   penalty_gradient,
 };
 
 }  // namespace

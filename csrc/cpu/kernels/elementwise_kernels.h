@@ -28,6 +28,16 @@ struct SgdRange {
     bool nesterov;
 };
 
+struct RmspropRange {
+    float* variable;
+    const float* gradient;
+    float* velocity;
+    float* momentum;  // null: none
+    float* average;   // null unless centered
+    std::int64_t count;
+    float learning_rate, one_minus_rho, momentum_factor, epsilon, decay;
+};
+
 // Rows of d_rows (M, D) added to the rows of table (V, D) that `ids` names, in row order; only those whose id has
 // the lowest bits `part`, as `part_mask` selects.
 struct ScatterAdd {
@@ -51,10 +61,13 @@ struct ElementwiseKernels {
     void (*scatter_add)(const ScatterAdd& args);
     void (*adam)(const AdamRange& range);
     void (*sgd)(const SgdRange& range);
+    void (*rmsprop)(const RmspropRange& range);
     void (*add)(std::int64_t count, float* target, const float* other);
     void (*scale)(std::int64_t count, float* target, float factor);
     void (*clip)(std::int64_t count, float* target, float low, float high);
     void (*multiply)(std::int64_t count, const float* a, const float* b, float* result);
+    // Gradient of l1 * sum |x| + l2 * sum x^2.
+    void (*penalty_gradient)(std::int64_t count, const float* x, float l1, float l2, float* gradient);
 };
 
 }  // namespace lstm_native::cpu

@@ -58,7 +58,11 @@ class Dropout(Layer):
         self.rate = float(rate)
         self.noise_shape = None if noise_shape is None else _noise_shape(noise_shape)
         self.seed = seed
-        self._stream = random_state.next_seed() if seed is None else random_state.check_seed("Dropout", seed)
+        if seed is None:
+            self._stream = random_state.next_seed()
+        else:
+            # The numbers of the seed itself are those of an initializer with the same seed.
+            self._stream = random_state.mix(random_state.check_seed("Dropout", seed), 0)
         self._drawn = 0
         self.make_uncopied()
         self.built = True

@@ -8,28 +8,30 @@ from lstm_native.errors import unknown_name
 from lstm_native.naming import name_and_config
 from lstm_native.optimizers import schedules
 from lstm_native.optimizers.adam import Adam
+from lstm_native.optimizers.adamw import AdamW
 from lstm_native.optimizers.base import Optimizer
+from lstm_native.optimizers.rmsprop import RMSprop
 from lstm_native.optimizers.sgd import SGD
 
-__all__ = ["SGD", "Adam", "Optimizer", "get", "schedules"]
+__all__ = ["SGD", "Adam", "AdamW", "Optimizer", "RMSprop", "get", "schedules"]
 
-_CLASSES: dict[str, type[Optimizer]] = {"adam": Adam, "sgd": SGD}
+_CLASSES: dict[str, type[Optimizer]] = {"adam": Adam, "adamw": AdamW, "rmsprop": RMSprop, "sgd": SGD}
 
 
-def get(identifier: Any) -> Optimizer:
+def get(identifier: Any) -> Optimizer | None:
     """The optimizer that `identifier` stands for.
 
     Args:
-        identifier: A name ("adam", "sgd", in any case), an `Optimizer`, its class, or a configuration
-            `{"class_name": ..., "config": {...}}`.
+        identifier: A name ("adam", "rmsprop", in any case), an `Optimizer`, its class, a configuration
+            `{"class_name": ..., "config": {...}}`, or None.
 
     Returns:
-        An `Optimizer`.
+        An `Optimizer`; None for None.
 
     Raises:
         ValueError: Unknown name, or something that is none of these.
     """
-    if isinstance(identifier, Optimizer):
+    if identifier is None or isinstance(identifier, Optimizer):
         return identifier
     identifier, config = name_and_config("optimizer", identifier)
     if isinstance(identifier, str):

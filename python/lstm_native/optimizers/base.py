@@ -13,6 +13,7 @@ from lstm_native import _core
 from lstm_native.arrays import optional_int
 from lstm_native.errors import check_number
 from lstm_native.naming import snake_case
+from lstm_native.optimizers import schedules
 from lstm_native.optimizers.gradients import accumulate, clip_global_norm, clip_norms, clip_values
 from lstm_native.optimizers.scalar import Scalar
 from lstm_native.optimizers.schedules import LearningRateSchedule
@@ -22,7 +23,9 @@ LearningRate = float | LearningRateSchedule | Callable[[], float]
 
 
 class Optimizer:
-    """Base class of optimizers; `Adam` and `SGD` are ones.
+    """Base class of optimizers.
+
+    After each step, variables with a `constraint` become what it makes of them.
 
     Args:
         learning_rate: A number, a `schedules.LearningRateSchedule`, or a function without arguments.
@@ -61,7 +64,10 @@ class Optimizer:
         clips = {"clipnorm": clipnorm, "clipvalue": clipvalue, "global_clipnorm": global_clipnorm}
         given = [f"{key}={value}" for key, value in clips.items() if value is not None]
         if len(given) > 1:
-            raise ValueError(f"{self.name}: got {' and '.join(given)}, only one of them can be set")
+            raise ValueError(
+                f"{self.name}: Only one of `clipnorm`, `clipvalue` and `global_clipnorm` can be set. "
+                f"Received: {' and '.join(given)}"
+            )
         for key, value in {**clips, "weight_decay": weight_decay}.items():
             if value is not None:
                 check_number(self.name, key, value, "a number that is not negative", lambda v: v >= 0)
@@ -206,7 +212,7 @@ class Optimizer:
             raise ValueError(f"{self.name}: {len(grads)} gradients for {len(variables)} variables")
         chosen = [(g, v) for g, v in zip(grads, variables, strict=True) if g is not None]
         if not chosen:
-            raise ValueError(f"{self.name}: no gradients provided for any variable")
+            raise ValueError(f"{self.name}: No gradients provided for any variable.")
         if self.built:
             self._check_known(variables)
         tensors = []
@@ -254,6 +260,10 @@ class Optimizer:
             self._update(variables, gradients, slots, rate, decays)
         if self.use_ema:
             self._average()
+        for variable in variables:
+            constraint = getattr(variable, "constraint", None)
+            if constraint is not None:
+                variable.assign(constraint(variable.numpy()))
         self._iterations._value += 1
 
     def finalize_variable_values(self, var_list: Iterable[_core.Variable] | None = None) -> None:
@@ -315,7 +325,7 @@ class Optimizer:
 
         Args:
             var_list: Variables themselves.
-            var_names: Patterns; a variable is left out when one is found in its name ("bias").
+            var_names: Patterns; a variable is left out when one is found in its `name` ("bias").
 
         Raises:
             ValueError: The optimizer is built already.
@@ -332,7 +342,7 @@ class Optimizer:
         if isinstance(rate, Scalar):
             rate = float(rate)
         elif isinstance(rate, LearningRateSchedule):
-            rate = {"class_name": type(rate).__name__, "config": rate.get_config()}
+            rate = schedules.serialize(rate)
         return {
             "name": self.name,
             "learning_rate": rate,
@@ -350,6 +360,9 @@ class Optimizer:
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Optimizer:
         """An optimizer from `get_config()`; it starts at step 0."""
+        rate = config.get("learning_rate")
+        if isinstance(rate, dict):
+            config = {**config, "learning_rate": schedules.deserialize(rate)}
         return cls(**config)
 
     def _number(self, variables: Sequence[_core.Variable]) -> None:
@@ -403,7 +416,8 @@ class Optimizer:
     def _decays(self, variable: _core.Variable) -> bool:
         if any(variable is excluded for excluded in self._excluded):
             return False
-        return self._excluded_names is None or self._excluded_names.search(_name(variable)) is None
+        name = getattr(variable, "name", "")
+        return self._excluded_names is None or self._excluded_names.search(name) is None
 
     def _clips(self) -> bool:
         return bool(self.clipnorm or self.clipvalue or self.global_clipnorm)
@@ -425,3 +439,12 @@ def _zeros_like(variable: _core.Variable, index: int, slot: str) -> Variable:
 
 def _name(variable: _core.Variable) -> str:
     return str(getattr(variable, "path", None) or f"a variable of shape {variable.shape}")
+
+
+def check_momentum(owner: str, momentum: Any) -> None:
+    """Raises ValueError unless `momentum` is a number in [0, 1]."""
+    number = isinstance(momentum, int | float | np.floating) and not isinstance(momentum, bool)
+    if not number or not 0 <= momentum <= 1:
+        raise ValueError(
+            f"{owner}: `momentum` must be a float between [0, 1]. Received: momentum={momentum!r}"
+        )

@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from lstm_native import _core
-from lstm_native.errors import check_number
-from lstm_native.optimizers.base import LearningRate, Optimizer
+from lstm_native.optimizers.base import LearningRate, Optimizer, check_momentum
 from lstm_native.variable import Variable
 
 
@@ -58,7 +57,7 @@ class SGD(Optimizer):
             gradient_accumulation_steps,
             name,
         )
-        check_number(self.name, "momentum", momentum, "a number in [0, 1]", lambda v: 0 <= v <= 1)
+        check_momentum(self.name, momentum)
         self.momentum = momentum
         self.nesterov = bool(nesterov)
 
