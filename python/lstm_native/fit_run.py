@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -36,16 +37,34 @@ class FitRun:
         self.callbacks = callbacks
         self.epoch = epoch
         self.batch = 0
+        # Running values to go on from, and the logs that they make; until the first batch, for there may be
+        # no metrics before it.
         self._values: list[dict[str, Any]] | None = None
+        self._logs: dict[str, float] = {}
+
+    def epochs(self, last: int) -> range:
+        """The epochs before `last` that are to be run; none where training was told to stop."""
+        stopped = self.model.stop_training and self.batch == 0
+        return range(last if stopped else self.epoch, last)
 
     def batches(self) -> Iterator[Batch]:
         """What is left of the running epoch."""
+        if self.model.stop_training:
+            return
         for batch in self.data.epoch(self.epoch, self.batch):
-            if self._values is not None:  # a first batch may have had to come before there are metrics
+            if self._values is not None:
                 for part, numbers in zip(self._running_values(), self._values, strict=True):
                     _set_numbers(part, numbers)
                 self._values = None
             yield batch
+
+    def logs(self) -> dict[str, float]:
+        """Means over the running epoch."""
+        values = self.model._train_values
+        if self._values is None and values is not None:
+            self._logs = values.logs()
+        self._values = None
+        return self._logs
 
     def state(self) -> dict[str, Any]:
         """Everything that training from here on depends on.
@@ -75,7 +94,8 @@ class FitRun:
             # The legacy global generator is what callbacks and data of scripts draw from.
             "numpy_random": np.random.get_state(legacy=False),  # noqa: NPY002
             "values": [_numbers(part) for part in self._running_values()],
-            "callbacks": [[_kind(c), {name: getattr(c, name) for name in c.kept}] for c in self.callbacks],
+            "logs": self.logs() if self.batch else {},
+            "callbacks": {k: {name: getattr(c, name) for name in c.kept} for k, c in self._named_callbacks()},
         }
 
     def resume(self, state: dict[str, Any]) -> None:
@@ -111,11 +131,12 @@ class FitRun:
         version, numbers, gauss = state["python_random"]
         random.setstate((version, tuple(numbers), gauss))
         np.random.set_state(state["numpy_random"])  # noqa: NPY002
-        self._values = state["values"] or None
+        # An epoch that has not begun starts with none.
+        self._values = state["values"] if state["batch"] else None
+        self._logs = state["logs"]
         model.stop_training = state["stop_training"]
-        for callback, (kind, kept) in zip(self.callbacks, state["callbacks"], strict=False):
-            if _kind(callback) == kind:
-                vars(callback).update(kept)
+        for name, callback in self._named_callbacks():
+            vars(callback).update(state["callbacks"].get(name, {}))
 
     def _check(self, state: dict[str, Any]) -> None:
         model = self.model
@@ -135,6 +156,14 @@ class FitRun:
         if slots != [value.shape for value in state["optimizer"]]:
             raise ValueError(f"{label}: the backup is of a training with another optimizer")
 
+    def _named_callbacks(self) -> Iterator[tuple[str, Any]]:
+        """Callbacks by a name that does not depend on callbacks of other classes."""
+        counts: Counter[str] = Counter()
+        for callback in self.callbacks:
+            kind = type(callback).__name__
+            counts[kind] += 1
+            yield f"{kind}_{counts[kind]}", callback
+
     def _running_values(self) -> list[Any]:
         values = self.model._train_values
         return [] if values is None else [values, *values.metrics]
@@ -149,10 +178,6 @@ def _all_layers(model: Any) -> Iterator[Any]:
 def _stream(layer: Any) -> dict[str, int]:
     """Where the random numbers of a layer that draws some stand."""
     return {name: value for name, value in vars(layer).items() if name in ("_stream", "_drawn")}
-
-
-def _kind(callback: Any) -> str:
-    return type(callback).__name__
 
 
 def _numbers(part: Any) -> dict[str, Any]:

@@ -152,15 +152,15 @@ class Trainer(Feeding):
         run = self.fit_run = FitRun(self, data, validation, calls.callbacks, first)
         logs: dict[str, float] = {}
         calls.on_train_begin()
-        for epoch in range(run.epoch, last):
+        for epoch in run.epochs(last):
             if self._train_values is not None:
                 self._train_values.reset()
             calls.on_epoch_begin(epoch)
             progress.begin(epoch)
             self._fit_epoch(run, calls, progress)
-            if run.batch == 0 or self._train_values is None:
+            if run.batch == 0:
                 break
-            logs = self._train_values.logs()
+            logs = run.logs()
             every = validation_freq
             if validation is not None and (
                 (epoch + 1) % every == 0 if isinstance(every, int) else epoch + 1 in every
