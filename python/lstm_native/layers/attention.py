@@ -140,7 +140,9 @@ class Attention(Layer):
     # --- calls ------------------------------------------------------------------------------------
 
     def as_input(self, inputs: Any) -> Any:
-        self._check_list("inputs", inputs)
+        """One of the inputs, or the list of them, as tensors."""
+        if not isinstance(inputs, list | tuple):
+            return to_float32(inputs, self.label(), "input")
         names = ("query", "value", "key")
         return [to_float32(x, self.label(), name) for x, name in zip(inputs, names, strict=False)]
 
@@ -162,6 +164,7 @@ class Attention(Layer):
             return_attention_scores: return (outputs, attention weights (batch, queries, time)).
             use_causal_mask: query i attends to the values up to i only.
         """
+        self._check_list("inputs", inputs)
         tensors = self.as_input(inputs)
         masks = self._checked_masks(mask, tensors)
         shapes = [x.shape for x in tensors]
