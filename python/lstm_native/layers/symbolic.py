@@ -167,6 +167,15 @@ def recording(call: Callable[..., Any]) -> Callable[..., Any]:
     return recorded_or_called
 
 
+def output_shapes(layer: Layer, shapes: Any, arguments: dict[str, Any]) -> list[Shape]:
+    """Shapes of the outputs of a call with `arguments`, for one shape of inputs or a tuple of them."""
+    import inspect  # not at the top: it costs, and few programs come here
+
+    taken = inspect.signature(layer.compute_output_shape).parameters.keys() & arguments.keys()
+    shape: Any = layer.compute_output_shape(shapes, **{name: arguments[name] for name in taken})
+    return list(shape) if shape and isinstance(shape[0], list | tuple) else [shape]
+
+
 def _record(
     layer: Layer, call: Callable[..., Any], given: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> Any:
@@ -197,5 +206,5 @@ def _record(
     layer.check_input_shape(shapes)
     shape = layer.compute_output_shape(shapes)
     node = Node(layer, tuple(inputs), several, tuple(states), flags, arguments, training)
-    node.give(shape if shape and isinstance(shape[0], list | tuple) else [shape])
+    node.give(output_shapes(layer, shapes, arguments))
     return layer.packed_outputs(node.outputs)

@@ -9,7 +9,7 @@ from lstm_native.arrays import to_float32
 from lstm_native.feeding import rows_of, shape_of
 from lstm_native.layers.base import Context, Layer, empty_outputs, numpy_outputs, structure_changed
 from lstm_native.layers.core import Embedding, InputLayer
-from lstm_native.layers.symbolic import Node, Placeholder
+from lstm_native.layers.symbolic import Node, Placeholder, output_shapes
 from lstm_native.models.base import Model
 from lstm_native.models.graph import Step, Steps
 from lstm_native.models.plan import shapes_list, unique
@@ -186,8 +186,8 @@ class Functional(Model):
                 step.arguments,
                 step.training,
             )
-            shapes = shapes_list(step.layer.compute_output_shape(_shapes_of(step, values)))
-            node.give(shapes)
+            given = tuple(values[slot].shape for slot in step.inputs)
+            node.give(output_shapes(step.layer, given if step.several else given[0], step.arguments))
             values |= zip(step.outputs, node.outputs, strict=True)
         starts = [values[slot] for slot in range(len(self._input_layers))]
         return self._in.pack(starts), self._out.pack([values[slot] for slot in self._ends])
@@ -238,7 +238,7 @@ class Functional(Model):
             given = tuple(known[slot] for slot in step.inputs)
             size: Any = given if step.several else given[0]
             step.layer.check_input_shape(size)
-            known |= zip(step.outputs, shapes_list(step.layer.compute_output_shape(size)), strict=True)
+            known |= zip(step.outputs, output_shapes(step.layer, size, step.arguments), strict=True)
         return known
 
     def check_input_shape(self, shape: Any) -> None:
@@ -337,11 +337,6 @@ def _input_layer(start: Placeholder) -> InputLayer:
 
 def _sources(step: Step) -> tuple[int, ...]:
     return (*step.inputs, *step.states, *step.flags.values())
-
-
-def _shapes_of(step: Step, values: dict[int, Placeholder]) -> Any:
-    shapes = tuple(values[slot].shape for slot in step.inputs)
-    return shapes if step.several else shapes[0]
 
 
 def _distinct(names: Iterable[str]) -> list[str]:
