@@ -204,7 +204,8 @@ def _record(
     if not layer.built:
         layer.build(shapes)
     layer.check_input_shape(shapes)
-    shape = layer.compute_output_shape(shapes)
+    if flags and several:
+        raise layer.error(f"{next(iter(flags))} is a placeholder, which goes with a single input only")
     node = Node(layer, tuple(inputs), several, tuple(states), flags, arguments, training)
     node.give(output_shapes(layer, shapes, arguments))
     return layer.packed_outputs(node.outputs)
