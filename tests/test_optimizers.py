@@ -165,7 +165,7 @@ def test_schedules_and_functions() -> None:
     np.testing.assert_allclose(variable.numpy(), -1.75)
     assert optimizer.learning_rate == 0.125
     assert optimizer.get_config()["learning_rate"] == {"class_name": "Halving", "config": {}}
-    with pytest.raises(TypeError, match="follows the schedule Halving"):
+    with pytest.raises(TypeError, match=r"`LearningRateSchedule` \(Halving\)"):
         optimizer.learning_rate = 0.1
     optimizer.learning_rate = lambda: 4.0
     optimizer.apply_gradients([(np.ones(1), variable)])

@@ -130,8 +130,8 @@ class Optimizer:
             self._rate = value
         elif isinstance(self._rate, LearningRateSchedule):
             raise TypeError(
-                f"{self.name}: learning_rate follows the schedule {type(self._rate).__name__}, "
-                "make the optimizer with a number to be able to set it"
+                f"{self.name}: learning_rate cannot be set. This optimizer was created with a "
+                f"`LearningRateSchedule` ({type(self._rate).__name__}), make it with a number"
             )
         elif isinstance(self._rate, Scalar):
             self._rate.assign(self._check_rate(value))
