@@ -96,7 +96,7 @@ def test_add_history_and_append() -> None:
     recorder = Recorder()
     callbacks.append(recorder)
     callbacks.on_train_batch_end(0)
-    assert recorder.calls == [("batch_end", 0, None)]
+    assert recorder.calls == [("batch_end", 0, {})]
     assert recorder.model is callbacks.model
 
 

@@ -25,7 +25,7 @@ from lstm_native.layers import (
     Layer,
     Masking,
 )
-from lstm_native.models import Sequential
+from lstm_native.models import Model, Sequential
 from lstm_native.optimizers import SGD, Adam
 from lstm_native.variable import Variable
 
@@ -43,6 +43,7 @@ __all__ = [
     "InputLayer",
     "Layer",
     "Masking",
+    "Model",
     "Sequential",
     "Variable",
     "__version__",

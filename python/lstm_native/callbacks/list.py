@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from lstm_native.callbacks.base import Callback, Logs
@@ -43,6 +43,14 @@ class CallbackList:
             the logs of a batch, so that the caller need not make them in vain.
     """
 
+    # Where nobody is to be called; predict is called often and seldom has callbacks.
+    _batch_hooks: dict[str, list[Callable[..., None]]] = _NO_HOOKS
+    _train_batch_begin: Sequence[Callable[..., None]] = ()
+    _train_batch_end: Sequence[Callable[..., None]] = ()
+    wants_train_batch_end = False
+    wants_test_batch_end = False
+    wants_predict_batch_end = False
+
     def __init__(
         self,
         callbacks: Callback | Iterable[Any] | None = None,
@@ -58,8 +66,7 @@ class CallbackList:
             self.callbacks.append(self.history)
         self.model: Any = None
         self.params: dict[str, Any] | None = None
-        self._take(_NO_HOOKS)
-        if self.callbacks:  # predict is called often and seldom has any
+        if self.callbacks:
             self._arrange()
         if model is not None:
             self.set_model(model)
@@ -93,87 +100,83 @@ class CallbackList:
     def on_train_begin(self, logs: Logs = None) -> None:
         """Calls the hook of every callback."""
         for callback in self.callbacks:
-            callback.on_train_begin(logs)
+            callback.on_train_begin(logs or {})
 
     def on_train_end(self, logs: Logs = None) -> None:
         """Calls the hook of every callback."""
         for callback in self.callbacks:
-            callback.on_train_end(logs)
+            callback.on_train_end(logs or {})
 
     def on_test_begin(self, logs: Logs = None) -> None:
         """Calls the hook of every callback."""
         for callback in self.callbacks:
-            callback.on_test_begin(logs)
+            callback.on_test_begin(logs or {})
 
     def on_test_end(self, logs: Logs = None) -> None:
         """Calls the hook of every callback."""
         for callback in self.callbacks:
-            callback.on_test_end(logs)
+            callback.on_test_end(logs or {})
 
     def on_predict_begin(self, logs: Logs = None) -> None:
         """Calls the hook of every callback."""
         for callback in self.callbacks:
-            callback.on_predict_begin(logs)
+            callback.on_predict_begin(logs or {})
 
     def on_predict_end(self, logs: Logs = None) -> None:
         """Calls the hook of every callback."""
         for callback in self.callbacks:
-            callback.on_predict_end(logs)
+            callback.on_predict_end(logs or {})
 
     def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
         """Calls the hook of every callback."""
         for callback in self.callbacks:
-            callback.on_epoch_begin(epoch, logs)
+            callback.on_epoch_begin(epoch, logs or {})
 
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         """Calls the hook of every callback."""
         for callback in self.callbacks:
-            callback.on_epoch_end(epoch, logs)
+            callback.on_epoch_end(epoch, logs or {})
 
     def on_train_batch_begin(self, batch: int, logs: Logs = None) -> None:
         """Calls the hook where it is overridden."""
         for hook in self._train_batch_begin:
-            hook(batch, logs=logs)
+            hook(batch, logs=logs or {})
 
     def on_train_batch_end(self, batch: int, logs: Logs = None) -> None:
         """Calls the hook where it is overridden."""
         for hook in self._train_batch_end:
-            hook(batch, logs=logs)
+            hook(batch, logs=logs or {})
 
     def on_test_batch_begin(self, batch: int, logs: Logs = None) -> None:
         """Calls the hook where it is overridden."""
         for hook in self._batch_hooks["on_test_batch_begin"]:
-            hook(batch, logs=logs)
+            hook(batch, logs=logs or {})
 
     def on_test_batch_end(self, batch: int, logs: Logs = None) -> None:
         """Calls the hook where it is overridden."""
         for hook in self._batch_hooks["on_test_batch_end"]:
-            hook(batch, logs=logs)
+            hook(batch, logs=logs or {})
 
     def on_predict_batch_begin(self, batch: int, logs: Logs = None) -> None:
         """Calls the hook where it is overridden."""
         for hook in self._batch_hooks["on_predict_batch_begin"]:
-            hook(batch, logs=logs)
+            hook(batch, logs=logs or {})
 
     def on_predict_batch_end(self, batch: int, logs: Logs = None) -> None:
         """Calls the hook where it is overridden."""
         for hook in self._batch_hooks["on_predict_batch_end"]:
-            hook(batch, logs=logs)
+            hook(batch, logs=logs or {})
 
     def _arrange(self) -> None:
         self.callbacks.sort(key=lambda callback: callback.runs_last)
-        self._take(
-            {
-                hook: [
-                    getattr(c, hook)
-                    for c in self.callbacks
-                    if hook not in c.idle_hooks and any(_overrides(c, name) for name in names)
-                ]
-                for hook, names in _BATCH_HOOKS.items()
-            }
-        )
-
-    def _take(self, hooks: dict[str, list[Callable[..., None]]]) -> None:
+        hooks = {
+            hook: [
+                getattr(c, hook)
+                for c in self.callbacks
+                if hook not in c.idle_hooks and any(_overrides(c, name) for name in names)
+            ]
+            for hook, names in _BATCH_HOOKS.items()
+        }
         self._batch_hooks = hooks
         self._train_batch_begin = hooks["on_train_batch_begin"]
         self._train_batch_end = hooks["on_train_batch_end"]

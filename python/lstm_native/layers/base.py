@@ -64,6 +64,8 @@ class Layer(symbolic.Callee):
 
     # Arguments of the Keras constructor that are accepted at the one value that changes nothing.
     neutral_arguments: ClassVar[dict[str, Any]] = {}
+    # Whether a `build` of the class looks for itself after what is built, and after other threads.
+    builds_in_its_own_way: ClassVar[bool] = False
     # Attributes that copies and pickles leave out; `make_uncopied` makes them anew.
     uncopied: ClassVar[tuple[str, ...]] = ()
     # What the constructor was called with, for `clone_layer`.
@@ -74,7 +76,7 @@ class Layer(symbolic.Callee):
         cls.is_custom = hasattr(cls, "call")
         if "__call__" in vars(cls):
             cls.__call__ = symbolic.recording(vars(cls)["__call__"])  # type: ignore[method-assign]
-        if "build" in vars(cls):
+        if "build" in vars(cls) and not cls.builds_in_its_own_way:
             cls.build = building(vars(cls)["build"])  # type: ignore[method-assign]
         if cls.is_custom and "compute_mask" in vars(cls):
             cls.compute_mask = custom.on_tensors(vars(cls)["compute_mask"])  # type: ignore[method-assign]

@@ -191,8 +191,8 @@ class Embedding(Layer):
 
     def compute_mask(self, inputs: Any, previous_mask: Any = None) -> Any:
         if not self.mask_zero:
-            return None
-        return _step_flags(inputs, lambda ids: ids != 0)
+            return previous_mask
+        return _step_flags(inputs, lambda ids: ids != 0, previous_mask)
 
     def as_input(self, inputs: Any) -> Tensor:
         if type(inputs) is Tensor and inputs.dtype == "int32":
@@ -262,11 +262,13 @@ class Embedding(Layer):
         stream.add_embedding(self.label(), self.embeddings, self.mask_zero)
 
 
-def _step_flags(inputs: Any, flags_of: Callable[[npt.NDArray[Any]], npt.NDArray[Any]]) -> Any:
-    """A mask of the kind that `inputs` are: tensor or array."""
+def _step_flags(inputs: Any, flags_of: Callable[[npt.NDArray[Any]], npt.NDArray[Any]], previous: Any) -> Any:
+    """A mask of the kind that `inputs` are, tensor or array; what `previous` masks stays masked."""
     if isinstance(inputs, Tensor):
-        return _core.as_tensor(flags_of(inputs.numpy()), "bool")
-    return flags_of(np.asarray(inputs))
+        flags = flags_of(inputs.numpy())
+        return _core.as_tensor(flags if previous is None else flags & previous.numpy(), "bool")
+    flags = flags_of(np.asarray(inputs))
+    return flags if previous is None else flags & np.asarray(previous)
 
 
 def _index(where: tuple[int, ...]) -> str:
@@ -491,7 +493,7 @@ class Masking(Layer):
         return np.asarray((inputs != np.float32(self.mask_value)).any(axis=-1))
 
     def compute_mask(self, inputs: Any, previous_mask: Any = None) -> Any:
-        return _step_flags(inputs, self._valid)
+        return _step_flags(inputs, self._valid, previous_mask)
 
     def forward(self, inputs: Tensor, ctx: Context, mask: Tensor | None = None) -> Tensor:
         self.check_input_shape(inputs.shape)

@@ -24,6 +24,7 @@ class Model(Trainer):
     Models and layers can be copied (`copy.deepcopy`) and pickled, with weights, optimizer and state.
     """
 
+    builds_in_its_own_way = True
     uncopied: ClassVar[tuple[str, ...]] = (*Trainer.uncopied, "_current_plan", "_placeholders")
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:

@@ -137,8 +137,8 @@ class Graph(Plan):
         self._to_loss: dict[Any, list[_Use]] = {}
 
     def readers(self, slot: int) -> list[Layer]:
-        """The layers that read a slot; those of the inputs come first."""
-        return [step.layer for step in self._readers[slot]]
+        """The layers that have this slot for their only input; those of the inputs come first."""
+        return [step.layer for step in self._readers[slot] if step.inputs == (slot,) and not step.several]
 
     def _fused(self, step: Step, activations: Sequence[Any]) -> bool:
         """Whether `step` does nothing but end the model in the activation that its loss wants."""
