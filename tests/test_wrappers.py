@@ -215,6 +215,15 @@ def test_bidirectional_refuses(make: Any, message: str) -> None:
         make()
 
 
+def test_a_layer_that_cannot_be_made_again() -> None:
+    class Fixed(LSTM):
+        def __init__(self) -> None:
+            super().__init__(3)
+
+    with pytest.raises(ValueError, match=r"cannot make another Fixed .*go_backwards"):
+        Bidirectional(Fixed())
+
+
 def test_stateful() -> None:
     layer = built(Bidirectional(LSTM(3, stateful=True)))
     assert layer.states is None

@@ -53,10 +53,16 @@ class Bidirectional(Layer):
             raise ValueError(f"Bidirectional: merge_mode is {merge_mode!r}, expected one of {_MERGE_MODES}")
         super().__init__(**kwargs)
         name = layer.name
-        if backward_layer is None:
-            backward_name = f"backward_{name.removeprefix('backward_')}"
-            backward_layer = clone_layer(layer, name=backward_name, go_backwards=True)
-        self.forward_layer: Any = clone_layer(layer, name=f"forward_{name.removeprefix('forward_')}")
+        try:
+            self.forward_layer: Any = clone_layer(layer, name=f"forward_{name.removeprefix('forward_')}")
+            if backward_layer is None:
+                backward_name = f"backward_{name.removeprefix('backward_')}"
+                backward_layer = clone_layer(layer, name=backward_name, go_backwards=True)
+        except TypeError as error:
+            raise self.error(
+                f"cannot make another {type(layer).__name__} ({error}), expected a constructor that takes "
+                "name and go_backwards"
+            ) from error
         self.backward_layer: Any = backward_layer
         for attribute in ("go_backwards", *_COMMON):
             first, second = (getattr(direction, attribute) for direction in self.held_layers())
