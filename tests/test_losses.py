@@ -9,10 +9,14 @@ import pytest
 
 import reference
 from lstm_native import _core, losses
+from lstm_native.layers import LSTM, Dense, Masking
+from lstm_native.models import Sequential
 
 RNG = np.random.default_rng(7)
 # float32 results of a handful of float32 operations near 1: a few dozen roundings of 6e-8.
 TOLERANCE = {"rtol": 2e-5, "atol": 2e-6}
+
+ACTIVATIONS = {"kl_divergence": "softmax"}
 
 
 def case(name: str, shape: tuple[int, ...], from_logits: bool = False) -> tuple[Any, Any]:
@@ -325,3 +329,31 @@ def test_a_loss_of_ones_own_with_a_gradient() -> None:
     assert value == pytest.approx((1 + 3 * 16) / 2)
     assert d_pred is not None
     np.testing.assert_allclose(d_pred.numpy(), [[4 / 2], [32 * 3 / 2]])
+
+
+@pytest.mark.parametrize("name", [*reference.REGRESSION_LOSSES, "kl_divergence"])
+def test_training_follows_the_gradient_of_the_loss(name: str) -> None:
+    """A step of SGD goes against the central differences of evaluate; masked steps are left out of both."""
+    model = Sequential(
+        [Masking(), LSTM(3, return_sequences=True), Dense(2, activation=ACTIVATIONS.get(name))]
+    )
+    model.compile("sgd", name)
+    x = RNG.normal(size=(4, 5, 2)).astype(np.float32)
+    x[1, 3:] = x[2, :2] = 0.0
+    y = RNG.dirichlet(np.ones(2), (4, 5))
+    weights = RNG.uniform(0.5, 2, 4)
+    model.evaluate(x, y, verbose=0)
+    before = model.get_weights()
+    model.train_on_batch(x, y, sample_weight=weights)
+    slopes = [(b - a) / 0.01 for a, b in zip(model.get_weights(), before, strict=True)]
+    step = 1e-2
+    for index, weight in enumerate(before):
+        place = tuple(RNG.integers(0, n) for n in weight.shape)
+        values = []
+        for sign in (1, -1):
+            moved = [w.copy() for w in before]
+            moved[index][place] += sign * step
+            model.set_weights(moved)
+            values.append(model.evaluate(x, y, verbose=0, sample_weight=weights))
+        # float32 values near 1 give differences right to 1e-7 / step, curvature another 1e-4.
+        assert slopes[index][place] == pytest.approx((values[0] - values[1]) / (2 * step), rel=0.01, abs=5e-4)
