@@ -51,6 +51,16 @@ def test_pad_sequences_errors() -> None:
         pad_sequences(iter([[1]]))  # type: ignore[arg-type]
 
 
+def test_pad_sequences_of_texts() -> None:
+    words = [["a"], ["b", "c"]]
+    for dtype in (object, "<U3"):
+        padded = pad_sequences(words, value="pad", dtype=dtype)
+        assert padded.dtype == np.dtype(dtype)
+        assert padded.tolist() == [["pad", "a"], ["b", "c"]]
+    with pytest.raises(ValueError, match="`dtype` int32 is not compatible with value 'pad'"):
+        pad_sequences(words, value="pad")
+
+
 def test_to_categorical() -> None:
     assert to_categorical([0, 2, 1]).tolist() == np.eye(3)[[0, 2, 1]].tolist()
     assert to_categorical([[0], [1]], num_classes=4).shape == (2, 4)
