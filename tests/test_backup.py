@@ -7,6 +7,7 @@ import random
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,8 +18,8 @@ import pytest
 
 import resume_support
 from lstm_native.callbacks import BackupAndRestore, Callback, EarlyStopping, ModelCheckpoint
-from lstm_native.layers import LSTM, Dense, Input
-from lstm_native.models import Sequential
+from lstm_native.layers import LSTM, Bidirectional, Dense, Dropout, Input
+from lstm_native.models import Model, Sequential
 from lstm_native.utils import set_random_seed, timeseries_dataset_from_array
 from resume_support import BATCH, ROWS, callbacks, data, make_model
 
@@ -112,6 +113,61 @@ def test_resuming_is_exact(tmp_path: Path, fit: Any, after: int, save_freq: Any)
         assert np.array_equal(a.numpy(), b.numpy())
     assert history == expected
     assert not (tmp_path / "backup").exists()
+
+
+def bidirectional() -> Any:
+    return Sequential(
+        [Input((None, 3), batch_size=4), Bidirectional(LSTM(4, stateful=True)), Dropout(0.2), Dense(1)]
+    )
+
+
+def two_outputs() -> Any:
+    inputs = Input((None, 3))
+    shared = Dropout(0.3)(LSTM(4)(inputs))
+    return Model(inputs, [Dense(1, name="a")(shared), Dense(1, name="b")(shared)])
+
+
+def ragged(x: Any) -> Any:
+    return [row[: 1 + i % 5] for i, row in enumerate(x)]
+
+
+def file_of(x: Any) -> Any:
+    with tempfile.TemporaryFile() as file:
+        kept: Any = np.memmap(file, "float32", "w+", shape=x.shape)
+    kept[:] = x
+    return kept
+
+
+@pytest.mark.parametrize(
+    ("make", "form"),
+    [
+        (bidirectional, np.asarray),
+        (two_outputs, np.asarray),
+        (lambda: Sequential([Input((None, 3)), LSTM(4), Dropout(0.2), Dense(1)]), ragged),
+        (lambda: Sequential([Input((None, 3)), LSTM(4), Dropout(0.2), Dense(1)]), file_of),
+    ],
+    ids=["bidirectional", "two outputs", "ragged", "file"],
+)
+@pytest.mark.parametrize(("after", "save_freq"), [(3, 1), (5, "epoch"), (7, 2)])
+def test_other_models_and_data(tmp_path: Path, make: Any, form: Any, after: int, save_freq: Any) -> None:
+    rng = np.random.default_rng(2)
+    x, y = rng.normal(size=(16, 5, 3)).astype(np.float32), rng.normal(size=16)
+
+    def fit(*calls: Any) -> tuple[Any, dict[str, list[float]]]:
+        set_random_seed(1)
+        model = make()
+        model.compile("rmsprop", "mse")
+        labels = [y, -y] if make is two_outputs else y
+        history = model.fit(form(x), labels, 4, epochs=3, verbose=0, callbacks=list(calls))
+        return model, history.history
+
+    model, expected = fit()
+    with pytest.raises(Interrupted):
+        fit(BackupAndRestore(tmp_path / "backup", save_freq), Interruption(after))
+    resumed, history = fit(BackupAndRestore(tmp_path / "backup", save_freq))
+    assert history == expected
+    for a, b in zip(resumed.get_weights(), model.get_weights(), strict=True):
+        assert np.array_equal(a, b)
 
 
 def test_early_stopping_goes_on_with_what_it_knew(tmp_path: Path) -> None:

@@ -87,7 +87,7 @@ class FitRun:
             "validation": None if self.validation is None else self.validation.state(),
             "weights": {name: variable.numpy() for name, variable in model.named_variables().items()},
             "optimizer": [np.array(variable.numpy()) for variable in model.optimizer.variables],
-            "states": [layer.states for layer in model.stateful_layers()],
+            "states": [layer.states for layer in _layers_with_states(model)],
             "streams": [_stream(layer) for layer in _all_layers(model)],
             "random": list(random_state.state()),
             "python_random": [version, list(numbers), gauss],
@@ -120,7 +120,7 @@ class FitRun:
             variable.assign(state["weights"][name])
         for variable, value in zip(model.optimizer.variables, state["optimizer"], strict=True):
             variable.assign(value)
-        for layer, states in zip(model.stateful_layers(), state["states"], strict=True):
+        for layer, states in zip(_layers_with_states(model), state["states"], strict=True):
             if states is None:
                 layer.reset_state()
             else:
@@ -173,6 +173,11 @@ def _all_layers(model: Any) -> Iterator[Any]:
     for layer in model.held_layers():
         yield layer
         yield from _all_layers(layer)
+
+
+def _layers_with_states(model: Any) -> Iterator[Any]:
+    """The layers that hold states themselves: those in a wrapper, not the wrapper."""
+    return (layer for layer in _all_layers(model) if hasattr(layer, "_states"))
 
 
 def _stream(layer: Any) -> dict[str, int]:
