@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from lstm_native.layers.attention import AdditiveAttention, Attention
 from lstm_native.layers.base import Layer
+from lstm_native.layers.cells import GRUCell, LSTMCell, SimpleRNNCell, StackedRNNCells
 from lstm_native.layers.core import Activation, Dense, Embedding, Input, InputLayer, Masking
 from lstm_native.layers.dropout import Dropout
 from lstm_native.layers.gru import GRU
@@ -16,6 +17,7 @@ from lstm_native.layers.pooling import (
     GlobalMaxPooling1D,
 )
 from lstm_native.layers.reshaping import Flatten, RepeatVector
+from lstm_native.layers.rnn import RNN
 from lstm_native.layers.simple_rnn import SimpleRNN
 from lstm_native.layers.text import TextVectorization
 from lstm_native.layers.wrappers import Bidirectional, TimeDistributed
@@ -23,6 +25,7 @@ from lstm_native.layers.wrappers import Bidirectional, TimeDistributed
 __all__ = [
     "GRU",
     "LSTM",
+    "RNN",
     "Activation",
     "AdditiveAttention",
     "Attention",
@@ -31,17 +34,21 @@ __all__ = [
     "Dropout",
     "Embedding",
     "Flatten",
+    "GRUCell",
     "GlobalAveragePooling1D",
     "GlobalAvgPool1D",
     "GlobalMaxPool1D",
     "GlobalMaxPooling1D",
     "Input",
     "InputLayer",
+    "LSTMCell",
     "Layer",
     "LayerNormalization",
     "Masking",
     "RepeatVector",
     "SimpleRNN",
+    "SimpleRNNCell",
+    "StackedRNNCells",
     "TextVectorization",
     "TimeDistributed",
 ]

@@ -1,0 +1,259 @@
+"""Cells of recurrent layers: one time step a call, and several of them stacked. Floor 4."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any, Concatenate, ParamSpec
+
+import numpy as np
+import numpy.typing as npt
+
+from lstm_native.arrays import Shape, to_float32
+from lstm_native.layers.base import Context, Layer
+from lstm_native.layers.gru import GRU
+from lstm_native.layers.lstm import LSTM
+from lstm_native.layers.recurrent import RecurrentLayer
+from lstm_native.layers.simple_rnn import SimpleRNN
+
+Array = npt.NDArray[np.float32]
+P = ParamSpec("P")
+# Arguments of the layers that say what to do with a sequence: RNN takes them, cells do not.
+_OF_SEQUENCES = (
+    "activity_regularizer", "go_backwards", "input_dim", "input_shape", "return_sequences", "return_state",
+    "stateful", "unroll", "use_cudnn", "zero_output_for_mask",
+)  # fmt: skip
+
+
+class NativeCell(Layer):
+    """A cell that holds the layer which runs it over whole sequences, and calls it with one time step.
+
+    Args:
+        kind: class of the layer.
+        args, kwargs: arguments of the layer.
+
+    Attributes:
+        units: number of units.
+        state_size: columns of the state, or a list with those of every state.
+        output_size: columns of the output, `units`.
+        layer: the layer; it has the weights.
+        kernel, recurrent_kernel, bias: the weights, once the cell is built.
+    """
+
+    def __init__(
+        self, kind: type[RecurrentLayer], *args: Any, name: str | None = None, **kwargs: Any
+    ) -> None:
+        for argument in kwargs:
+            if argument in _OF_SEQUENCES:
+                raise TypeError(
+                    f"{type(self).__name__}: takes no {argument}, which is an argument of RNN(cell, ...)"
+                )
+        super().__init__(name=name, trainable=kwargs.get("trainable", True))
+        self.layer = kind(*args, name=self.name, **kwargs)
+        self.units = self.output_size = self.layer.units
+        states = len(self.layer.state_names)
+        self.state_size: int | list[int] = self.units if states == 1 else [self.units] * states
+
+    def create_weights(self, input_shape: Shape) -> None:
+        batch, features = input_shape
+        self.layer.build((batch, None, features))
+        self.kernel = self.layer.kernel
+        self.recurrent_kernel = self.layer.recurrent_kernel
+        self.bias = self.layer.bias
+
+    def check_input_shape(self, shape: Shape) -> None:
+        if len(shape) != 2 or not shape[1]:
+            raise self.error(f"input has shape {tuple(shape)}, expected (batch, features)")
+        if self.built and shape[1] != self.kernel.shape[0]:
+            raise self.error(f"input has shape {tuple(shape)}, expected {self.kernel.shape[0]} features")
+
+    def check_can_train(self) -> None:
+        self.layer.check_can_train()
+
+    def get_initial_state(self, batch_size: int | None = None) -> list[Array]:
+        """Zeros for every state, each (batch_size, units)."""
+        return [np.zeros((batch_size or 0, self.units), np.float32) for _ in self.layer.state_names]
+
+    def over_sequences(self, **options: Any) -> RecurrentLayer:
+        """A layer with the weights of this cell, packed once for all such layers, and other options."""
+        kind = type(self.layer)
+        layer = kind.__new__(kind)
+        layer.__dict__.update(self.layer.__dict__, **options)
+        return layer
+
+    def call(self, inputs: Any, states: Any, training: bool = False) -> tuple[Array, list[Array]]:
+        """One time step.
+
+        Args:
+            inputs: (batch, features).
+            states: list of the states, each (batch, units).
+            training: behave as in training.
+
+        Returns:
+            The output (batch, units), and the list of the new states.
+        """
+        x = to_float32(inputs, self.label(), "input")
+        self.check_input_shape(x.shape)
+        batch, features = x.shape
+        start = self.layer._initial_state(states, batch)
+        if not batch:
+            return self.get_initial_state(0)[0], self.get_initial_state(0)
+        layer = self.over_sequences(return_state=True)
+        output, *new = layer.forward(
+            x.reshape((batch, 1, features)), Context(bool(training)), initial_state=start
+        )
+        return output.numpy(), [state.numpy() for state in new]
+
+
+def _arguments_of(kind: Callable[P, RecurrentLayer]) -> Callable[Concatenate[Any, P], None]:
+    """The constructor of a cell: it has the arguments of the layer class `kind`."""
+
+    def constructor(self: Any, *args: P.args, **kwargs: P.kwargs) -> None:
+        NativeCell.__init__(self, kind, *args, **kwargs)  # type: ignore[arg-type]
+
+    functools.update_wrapper(constructor, kind.__init__)
+    return constructor
+
+
+class LSTMCell(NativeCell):
+    """One time step of `LSTM`, with its arguments, but for those that `RNN` takes.
+
+    `cell(x, [h, c])` gives (h, [h, c]): x (batch, features), states (batch, units). `RNN(cell)` runs it over
+    whole sequences, as fast as the layer.
+    """
+
+    __init__ = _arguments_of(LSTM)
+
+
+class GRUCell(NativeCell):
+    """One time step of `GRU`, with its arguments, but for those that `RNN` takes.
+
+    `cell(x, [h])` gives (h, [h]): x (batch, features), h (batch, units). `RNN(cell)` runs it over whole
+    sequences, as fast as the layer.
+    """
+
+    __init__ = _arguments_of(GRU)
+
+
+class SimpleRNNCell(NativeCell):
+    """One time step of `SimpleRNN`, with its arguments, but for those that `RNN` takes.
+
+    `cell(x, [h])` gives (h, [h]): x (batch, features), h (batch, units). `RNN(cell)` runs it over whole
+    sequences, as fast as the layer.
+    """
+
+    __init__ = _arguments_of(SimpleRNN)
+
+
+class StackedRNNCells(Layer):
+    """Cells on top of each other as one cell: each takes the output of the one before.
+
+    `cell(x, states)` takes and gives a list with the states of every cell: a list of arrays, or a single
+    array where the cell's `state_size` is a number.
+
+    Args:
+        cells: the cells.
+
+    Raises:
+        ValueError: an item that is no cell (`check_cell`).
+    """
+
+    def __init__(self, cells: Sequence[Any], **kwargs: Any) -> None:
+        for cell in cells:
+            check_cell(cell, "StackedRNNCells")
+        if not cells:
+            raise ValueError("StackedRNNCells: cells is empty, expected at least one cell")
+        super().__init__(**kwargs)
+        self.cells = list(cells)
+        if not self.trainable:
+            self.trainable = False  # of the cells too
+
+    @property
+    def state_size(self) -> list[Any]:
+        """The `state_size` of every cell."""
+        return [cell.state_size for cell in self.cells]
+
+    @property
+    def output_size(self) -> int:
+        """Columns of the last cell's output."""
+        return output_size_of(self.cells[-1])
+
+    def create_weights(self, input_shape: Shape) -> None:
+        shape = tuple(input_shape)
+        for cell in self.cells:
+            if isinstance(cell, Layer):
+                cell.check_input_shape(shape)
+                cell.build(shape)
+            shape = (shape[0], output_size_of(cell))
+
+    def check_can_train(self) -> None:
+        for layer in self.held_layers():
+            layer.check_can_train()
+
+    def get_initial_state(self, batch_size: int | None = None) -> list[Any]:
+        """The states that every cell starts from."""
+        return [initial_state_of(cell, batch_size or 0) for cell in self.cells]
+
+    def call(self, inputs: Any, states: Any, training: bool = False) -> tuple[Any, list[Any]]:
+        """One time step of every cell.
+
+        Args:
+            inputs: (batch, features).
+            states: list with the states of every cell.
+            training: behave as in training.
+
+        Returns:
+            The output of the last cell, and the list with the new states of every cell.
+        """
+        if len(states) != len(self.cells):
+            raise self.error(
+                f"states is a list of {len(states)}, expected one item for each of {len(self.cells)} cells"
+            )
+        new_states = []
+        for cell, state in zip(self.cells, states, strict=True):
+            several = isinstance(state, list | tuple)
+            inputs, new = step_of(cell, inputs, state if several else [state], training)
+            new_states.append(new if several else new[0])
+        return inputs, new_states
+
+
+def check_cell(cell: Any, owner: str) -> None:
+    """Raises ValueError when `cell`, which was given to `owner`, is no cell."""
+    for attribute in ("call", "state_size"):
+        if not hasattr(cell, attribute):
+            raise ValueError(
+                f"{owner}: cell is {cell!r} without {attribute}, expected a cell: call(inputs, states) and "
+                "state_size"
+            )
+
+
+def output_size_of(cell: Any) -> int:
+    """Columns of the output of a cell, which need not say it: by default those of its first state."""
+    size: Any = getattr(cell, "output_size", None)
+    if size is None:
+        size = cell.state_size
+    while isinstance(size, list | tuple):
+        size = size[0]
+    return int(size)
+
+
+def initial_state_of(cell: Any, batch: int) -> Any:
+    """The states that a cell starts from: its own, or zeros like its `state_size`."""
+    if hasattr(cell, "get_initial_state"):
+        return cell.get_initial_state(batch_size=batch)
+
+    def zeros(size: Any) -> Any:
+        if isinstance(size, list | tuple):
+            return [zeros(item) for item in size]
+        return np.zeros((batch, size), np.float32)
+
+    return zeros(cell.state_size)
+
+
+def step_of(cell: Any, inputs: Array, states: Sequence[Any], training: bool) -> tuple[Any, list[Any]]:
+    """One time step of any cell: the output and the list of its new states."""
+    if isinstance(cell, Layer):
+        output, new = cell(inputs, list(states), training=training)
+    else:
+        output, new = (cell if callable(cell) else cell.call)(inputs, list(states))
+    return output, list(new) if isinstance(new, list | tuple) else [new]

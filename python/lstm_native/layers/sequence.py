@@ -1,0 +1,198 @@
+"""What layers over time steps share: calls, initial and kept states, and the loop in Python. Floor 4."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from lstm_native.arrays import to_float32, to_step_flags
+from lstm_native.layers.base import Context, Layer, Tensor
+
+Array = npt.NDArray[np.float32]
+# One time step: inputs (batch, ...) and states to the output and the new states.
+Step = Callable[[Array, tuple[Array, ...]], tuple[Array, tuple[Array, ...]]]
+
+
+class SequenceLayer(Layer):
+    """A layer over the time steps of (batch, time, ...), with states that may be given and kept.
+
+    Attributes:
+        return_sequences: outputs of all time steps instead of the last.
+        return_state: calls return the last states too.
+        stateful: row i of a call continues from the last state of row i of the call before.
+    """
+
+    return_sequences: bool
+    return_state: bool
+    stateful: bool
+    # What a stateful layer starts from; None for its own start.
+    _states: tuple[Tensor, ...] | None = None
+
+    # --- for subclasses ---------------------------------------------------------------------------
+
+    def named_state_sizes(self) -> Sequence[tuple[str, int]]:
+        """Name and number of columns of every state."""
+        raise NotImplementedError(f"{type(self).__name__} defines no named_state_sizes")
+
+    # --- states -----------------------------------------------------------------------------------
+
+    @property
+    def states(self) -> list[Array] | None:
+        """Copies of the states that the next call of a stateful layer starts from; None before the first."""
+        states = self._states
+        return None if states is None else [s.numpy().copy() for s in states]
+
+    def set_states(self, states: tuple[Tensor, ...]) -> None:
+        self._states = states
+
+    def reset_state(self) -> None:
+        """Forgets the state of a stateful layer; the next call may have another batch size."""
+        self._states = None
+
+    def reset_states(self) -> None:
+        """Older name of `reset_state`."""
+        self.reset_state()
+
+    def _start(self, given: Sequence[Tensor] | None, batch: int, ctx: Context) -> tuple[Tensor, ...] | None:
+        """The states that a pass starts from: those given, or those kept; None for zeros."""
+        if given is not None or not self.stateful:
+            return None if given is None else tuple(given)
+        states = ctx.states.get(self, self._states)
+        if states is not None and states[0].shape[0] != batch:
+            raise self.error(
+                f"input has {batch} rows, but the state of this stateful layer has {states[0].shape[0]}: "
+                "keep the batch size or call reset_state()"
+            )
+        return states
+
+    def _initial_state(self, given: Any, batch: int) -> tuple[Tensor, ...] | None:
+        """The states that a caller gave, as tensors; lists in lists count as one."""
+        if given is None:
+            return None
+        names, sizes = zip(*self.named_state_sizes(), strict=True)
+        shapes = [(batch, size) for size in sizes]
+        leaves = flat(given)
+        if len(leaves) != len(names):
+            what = f"a {type(given).__name__}"
+            if isinstance(given, list | tuple):
+                what += f" of {len(leaves)}"
+            raise self.error(f"initial_state is {what}, expected [{', '.join(names)}] of shapes {shapes}")
+        states = tuple(to_float32(s, self.label(), "initial_state") for s in leaves)
+        for name, state, shape in zip(names, states, shapes, strict=True):
+            if state.shape != shape:
+                raise self.error(f"initial_state {name} has shape {state.shape}, expected {shape}")
+        return states
+
+    # --- calls ------------------------------------------------------------------------------------
+
+    def compute_mask(self, inputs: Any, previous_mask: Any = None) -> Any:
+        """Mask of the outputs: that of the inputs with `return_sequences`, else None."""
+        return previous_mask if self.return_sequences else None
+
+    def __call__(
+        self,
+        inputs: Any,
+        initial_state: Any = None,
+        mask: Any = None,
+        training: bool | None = False,
+        reset: Any = None,
+    ) -> Any:
+        """Outputs for `inputs`, as NumPy arrays; the first call builds the layer.
+
+        Args:
+            inputs: (batch, time, features).
+            initial_state: list of the states, each (batch, units); by default the kept ones if stateful, else
+                zeros.
+            mask: bool (batch, time); False steps are skipped, the state is carried over them.
+            training: behave as in training.
+            reset: bool (batch, time); before a True step the state is set back to its start.
+
+        Returns:
+            (batch, units), or (batch, time, units) with `return_sequences`; with `return_state` the
+            tuple (outputs, states ...).
+        """
+        x = self.as_input(inputs)
+        if not self.built:
+            self.build(x.shape)
+        self.check_input_shape(x.shape)
+        label = self.label()
+        outputs = self._call(
+            x,
+            Context(bool(training)),
+            to_step_flags(mask, x.shape, label, "mask"),
+            initial_state=self._initial_state(initial_state, x.shape[0]),
+            reset=to_step_flags(reset, x.shape, label, "reset"),
+        )
+        return self.packed_outputs(flat(outputs))
+
+
+def run_steps(
+    step: Step,
+    inputs: Array,
+    states: tuple[Array, ...],
+    mask: npt.NDArray[np.bool_] | None,
+    reset: npt.NDArray[np.bool_] | None,
+    *,
+    go_backwards: bool,
+    zero_output_for_mask: bool,
+    return_sequences: bool,
+) -> tuple[Array, tuple[Array, ...]]:
+    """Runs a step written in Python over whole sequences.
+
+    Args:
+        step: one time step.
+        inputs: (batch, time, ...).
+        states: the states to start from.
+        mask: (batch, time); where False, states stay and the output before is repeated.
+        reset: (batch, time); where True, states are set back to their start before the step.
+        go_backwards: run from the last time step to the first.
+        zero_output_for_mask: zeros for the outputs of masked steps.
+        return_sequences: outputs of all steps, in the order of their computation, instead of the last.
+
+    Returns:
+        The output, and the last states.
+    """
+    time = inputs.shape[1]
+    first = states
+    outputs: list[Array] = []
+    last: Any = np.float32(0)
+    for t in reversed(range(time)) if go_backwards else range(time):
+        if reset is not None:
+            restart = reset[:, t]
+            states = tuple(_where(restart, a, b) for a, b in zip(first, states, strict=True))
+        output, new = step(inputs[:, t], states)
+        if reset is not None and outputs:
+            last = _where(restart, np.zeros_like(output), last)
+        if mask is None:
+            states, last = new, output
+        else:
+            valid = mask[:, t]
+            states = tuple(_where(valid, a, b) for a, b in zip(new, states, strict=True))
+            last = _where(valid, output, np.float32(0) if zero_output_for_mask else last)
+        outputs.append(last)
+        if not return_sequences:
+            del outputs[:-1]
+    return (np.stack(outputs, axis=1) if return_sequences else outputs[-1]), states
+
+
+def _where(rows: npt.NDArray[np.bool_], a: Any, b: Any) -> Any:
+    """The rows of `a` where `rows`, else those of `b`."""
+    return np.where(rows.reshape(-1, *[1] * (a.ndim - 1)), a, b)
+
+
+def flat(tree: Any) -> list[Any]:
+    """What is in lists in lists, as one list."""
+    return [leaf for item in tree for leaf in flat(item)] if isinstance(tree, list | tuple) else [tree]
+
+
+def nested(structure: Any, leaves: Sequence[Any]) -> Any:
+    """`leaves` in lists like those of `structure`."""
+    remaining = iter(leaves)
+
+    def build(part: Any) -> Any:
+        return [build(item) for item in part] if isinstance(part, list | tuple) else next(remaining)
+
+    return build(structure)
