@@ -11,7 +11,6 @@ import numpy as np
 import numpy.typing as npt
 
 from lstm_native import _core, random_state
-from lstm_native.arrays import to_numpy
 from lstm_native.errors import check_number
 
 Array = npt.NDArray[Any]
@@ -310,30 +309,6 @@ def unpack(item: Any, where: str) -> tuple[Any, Any, Any]:
         )
     x, y, weight = (*item, None, None)[:3]
     return x, y, weight
-
-
-def split_validation(
-    arrays: tuple[Any, Any, Any], fraction: float, where: str
-) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
-    """Splits (x, y, sample_weight) into training rows and the last `fraction` of the rows.
-
-    Raises:
-        ValueError: a fraction that leaves either part empty, or no arrays.
-    """
-    if is_iterable_of_batches(arrays[0]):
-        raise ValueError(f"{where}: validation_split needs arrays; pass validation_data beside a generator")
-    converted = [
-        None if a is None else to_numpy(a, where, name)
-        for a, name in zip(arrays, ("x", "y", "sample_weight"), strict=True)
-    ]
-    rows = len(converted[0]) if converted[0] is not None else 0
-    split = int(np.floor(rows * (1 - fraction)))
-    if split in (0, rows):
-        raise ValueError(f"{where}: validation_split={fraction} of {rows} rows leaves one part without rows")
-    return (
-        tuple(None if a is None else a[:split] for a in converted),
-        tuple(None if a is None else a[split:] for a in converted),
-    )
 
 
 def class_weights_of(y: Array, class_weight: dict[int, float], where: str) -> Array:

@@ -246,6 +246,42 @@ class Feeding(Compilable):
         epochs = Epochs(ArrayData(batch, batch_size, shuffle, seed), steps, label)
         return epochs, (shape_of(batch.x), y_shape)
 
+    def split_validation(
+        self, x: Any, y: Any, sample_weight: Any, fraction: float
+    ) -> tuple[tuple[Any, Any, Any], tuple[Any, Any, Any]]:
+        """Splits data into training rows and the last `fraction` of the rows.
+
+        Raises:
+            ValueError: a fraction that leaves either part empty, or no arrays.
+        """
+        label = f"{self.label()}: fit"
+        if is_iterable_of_batches(x):
+            raise ValueError(
+                f"{label}: validation_split needs arrays; pass validation_data beside a generator"
+            )
+        flat = [
+            None if x is None else self.flat_inputs(x),
+            None if y is None else self._flat_for_outputs(y, "y"),
+            None if sample_weight is None else self._flat_for_outputs(sample_weight, "sample_weight"),
+        ]
+        for part, name in zip(flat, ("x", "y", "sample_weight"), strict=True):
+            for i, a in enumerate(part or ()):
+                if part is not None and a is not None and not is_ragged(a):
+                    part[i] = to_numpy(a, label, name)
+        rows = len(flat[0][0]) if flat[0] else 0
+        split = int(np.floor(rows * (1 - fraction)))
+        if split in (0, rows):
+            raise ValueError(
+                f"{label}: validation_split={fraction} of {rows} rows leaves one part without rows"
+            )
+
+        def cut(rows: slice) -> tuple[Any, Any, Any]:
+            pieces = [None if part is None else [a if a is None else a[rows] for a in part] for part in flat]
+            x, y, weight = (p if p is None or len(p) > 1 else p[0] for p in pieces)
+            return x, y, weight
+
+        return cut(slice(split)), cut(slice(split, None))
+
     def _sliced_data(
         self,
         where: str,

@@ -12,6 +12,7 @@ from lstm_native.arrays import optional_int
 _DEFAULT_WIDTH = 88
 _HEADER = ["Layer (type)", "Output Shape", "Param #"]
 _POSITIONS = [0.45, 0.80, 1.0]
+_POSITIONS_CONNECTED = [0.30, 0.60, 0.74, 1.0]
 
 
 def print_summary(
@@ -28,8 +29,9 @@ def print_summary(
 
     line_length = optional_int(line_length, "summary", "line_length")
     layers = _chosen(model.layers, layer_range)
-    header = list(_HEADER)
-    fractions = list(positions or _POSITIONS)
+    connected = any(model.sources_of(layer) is not None for layer in model.layers)
+    header = [*_HEADER, "Connected to"] if connected else list(_HEADER)
+    fractions = list(positions or (_POSITIONS_CONNECTED if connected else _POSITIONS))
     width = line_length or min(_DEFAULT_WIDTH, shutil.get_terminal_size().columns - 4)
     if show_trainable:
         header.append("Trainable")
@@ -41,7 +43,7 @@ def print_summary(
     ends = [int(p * width) for p in fractions]
     columns = [max(4, b - a) for a, b in zip([0, *ends[:-1]], ends, strict=True)]
 
-    rows = _rows(model, layers, expand_nested, show_trainable)
+    rows = _rows(model, layers, expand_nested, show_trainable, connected)
     lines = [f'Model: "{model.name}"', *_table(header, rows, columns), *_totals(model)]
     if print_fn is None:
         encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
@@ -69,24 +71,31 @@ def _chosen(layers: list[Any], layer_range: Any) -> list[Any]:
 
 
 def _rows(
-    model: Any, layers: list[Any], expand_nested: bool, show_trainable: bool, indent: str = ""
+    model: Any,
+    layers: list[Any],
+    expand_nested: bool,
+    show_trainable: bool,
+    connected: bool,
+    indent: str = "",
 ) -> list[list[str]]:
     rows = []
     for layer in layers:
-        rows.append(_row(model, layer, show_trainable, indent))
+        rows.append(_row(model, layer, show_trainable, connected, indent))
         if expand_nested and hasattr(layer, "layers"):
             inner = indent[:-2] + "   └ "
-            rows += _rows(layer, layer.layers, expand_nested, show_trainable, inner)
+            rows += _rows(layer, layer.layers, expand_nested, show_trainable, connected, inner)
     return rows
 
 
-def _row(model: Any, layer: Any, show_trainable: bool, indent: str) -> list[str]:
+def _row(model: Any, layer: Any, show_trainable: bool, connected: bool, indent: str) -> list[str]:
     shape = model.output_shape_of(layer)
     cells = [
         f"{indent}{layer.name} ({type(layer).__name__})",
         "?" if shape is None else str(shape),
         f"{layer.count_params():,}" if layer.built else "0 (unbuilt)",
     ]
+    if connected:
+        cells.append(", ".join(model.sources_of(layer) or ()) or "-")
     if show_trainable:
         cells.append(("Y" if layer.trainable else "N") if layer.weights else "-")
     return cells

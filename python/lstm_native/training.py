@@ -18,7 +18,6 @@ from lstm_native.data import (
     IterableData,
     SlicedData,
     is_iterable_of_batches,
-    split_validation,
     unpack,
 )
 from lstm_native.errors import check_number
@@ -112,8 +111,8 @@ class Trainer(Feeding):
                 expected = "a number in [0, 1)"
                 check_number(label, "validation_split", validation_split, expected, lambda v: 0 <= v < 1)
                 if validation_split:
-                    (x, y, sample_weight), validation_data = split_validation(
-                        (x, y, sample_weight), validation_split, label
+                    (x, y, sample_weight), validation_data = self.split_validation(
+                        x, y, sample_weight, validation_split
                     )
             data, shapes = self._data(
                 "fit", x, y, sample_weight, batch_size, steps_per_epoch,

@@ -12,7 +12,7 @@ from lstm_native.layers.core import Embedding, InputLayer
 from lstm_native.layers.symbolic import Node, Placeholder, output_shapes
 from lstm_native.models.base import Model
 from lstm_native.models.graph import Step, Steps
-from lstm_native.models.plan import shapes_list, unique
+from lstm_native.models.plan import Chain, shapes_list, unique
 from lstm_native.models.structure import Structure
 
 
@@ -20,7 +20,8 @@ class Functional(Model):
     """A model from placeholders to placeholders; `Model(inputs, outputs)` makes one.
 
     It is the list of the calls that lead from `inputs` to `outputs`. Layers may be shared with other
-    models, and used several times; models may be called like layers.
+    models, and used several times; models may be called like layers. As in Keras, masks come along by
+    themselves, but not into a call that is given initial states: pass `mask` to it where it needs one.
 
         encoder_input = Input((None, 8))
         _, h, c = LSTM(32, return_state=True)(encoder_input)
@@ -120,22 +121,26 @@ class Functional(Model):
         layer_of: dict[int, Layer] = dict(enumerate(self._input_layers))
         layer_of |= {slot: step.layer for slot, step in makers.items()}
         seen: dict[Layer, int] = {}  # in the order in which a search from the outputs meets them
-
-        # The inputs of a step come before it, so a stack replaces the recursion.
+        searched: list[Step] = []  # in the order in which it leaves them
+        done: set[Any] = set()
         for end in self._ends:
-            stack = [end]
-            done: set[int] = set()
+            stack: list[tuple[int, bool]] = [(end, False)]
             while stack:
-                slot = stack.pop()
-                if slot in done:
+                slot, leaving = stack.pop()
+                step = makers.get(slot)
+                call = slot if step is None else step.outputs
+                if leaving and step is not None:
+                    searched.append(step)
+                if call in done:
                     continue
-                done.add(slot)
+                done.add(call)
                 seen.setdefault(layer_of[slot], len(seen))
-                if slot in makers:
-                    stack += reversed(_sources(makers[slot]))
+                if step is not None:
+                    stack.append((slot, True))
+                    stack += [(source, False) for source in reversed(_sources(step))]
         depth_of_slot = dict.fromkeys(range(self._slots), 0)
         depth: dict[Layer, int] = {}
-        for step in reversed(self._steps):
+        for step in reversed(searched):
             at = max(depth.get(step.layer, 0), *(depth_of_slot[slot] for slot in step.outputs))
             depth[step.layer] = at
             for slot in _sources(step):
@@ -269,8 +274,13 @@ class Functional(Model):
         each = tuple(shapes[slot] for slot in step.outputs)
         return each if len(each) > 1 else each[0]
 
-    def sources_of(self, layer: Layer) -> list[str]:
-        """Names of the layers that feed `layer`, with the number of the output where there are several."""
+    def sources_of(self, layer: Layer) -> list[str] | None:
+        """Names of the layers that feed `layer`, with the number of the output where there are several.
+
+        None where the layers follow each other, as in `Sequential`.
+        """
+        if isinstance(self._plan(), Chain):
+            return None
         names = {slot: one.name for slot, one in enumerate(self._input_layers)}
         for step in self._steps:
             for i, slot in enumerate(step.outputs):

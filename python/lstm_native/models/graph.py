@@ -219,6 +219,8 @@ class Graph(Plan):
                     before = None
             else:
                 x, before = values[step.inputs[0]], masks[step.inputs[0]]
+            # As in Keras, a mask comes along by itself only where the inputs are all that is passed.
+            into = None if step.states else before
             arguments = step.arguments
             if step.states or step.flags:
                 arguments = dict(arguments)
@@ -227,13 +229,13 @@ class Graph(Plan):
                 for name, slot in step.flags.items():
                     flags = to_step_flags(values[slot], x.shape, layer.label(), name)
                     if name == "mask":
-                        before = flags
+                        before = into = flags
                     else:
                         arguments[name] = flags
             ctx.record = record and recorded
             if step.training is not None:
                 ctx.training = step.training
-            outputs = forward(x, ctx) if fused else forward(x, ctx, before, **arguments)
+            outputs = forward(x, ctx) if fused else forward(x, ctx, into, **arguments)
             ctx.training = training
             after = layer.compute_mask(x, before)
             if len(step.outputs) == 1:
