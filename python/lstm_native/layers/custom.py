@@ -141,13 +141,16 @@ def output_shape(layer: Layer, input_shape: tuple[int | None, ...]) -> Any:
 
 
 def _probed(layer: Layer, probe: Layer, input_shape: tuple[int | None, ...], unknown: int) -> Any:
-    zeros = np.zeros([unknown if size is None else size for size in input_shape], np.float32)
-    try:
-        return shapes_of(run(probe, zeros, (), {"training": False, "mask": None}))
-    except Exception as error:
-        raise layer.error(
-            f"call fails on zeros of shape {zeros.shape} ({error}), define compute_output_shape(input_shape)"
-        ) from error
+    shape = tuple(unknown if size is None else size for size in input_shape)
+    failure: Exception | None = None
+    for dtype in (np.float32, np.int32):  # ids, where numbers do not fit
+        try:
+            return shapes_of(run(probe, np.zeros(shape, dtype), (), {"training": False, "mask": None}))
+        except Exception as error:
+            failure = failure or error
+    raise layer.error(
+        f"call fails on zeros of shape {shape} ({failure}), define compute_output_shape(input_shape)"
+    ) from failure
 
 
 def _known(first: tuple[int, ...], second: tuple[int, ...]) -> tuple[int | None, ...]:
