@@ -81,6 +81,7 @@ class RecurrentCase:
     activation: str = "tanh"
     recurrent_activation: str = "sigmoid"
     cell: str = "lstm"
+    recurrent_mask: Array | None = None
     table: Array | None = None
     index: Array | None = None
     checkpoint_steps: int = 0
@@ -88,7 +89,7 @@ class RecurrentCase:
     def __repr__(self) -> str:
         """Shapes and what is there: a failing example is found again by its seed, not by its numbers."""
         batch, time, inputs = self.x.shape
-        arrays = ("bias", "mask", "reset", "h0", "c0", "d_output", "d_h", "d_c", "index")
+        arrays = ("bias", "mask", "reset", "h0", "c0", "d_output", "d_h", "d_c", "index", "recurrent_mask")
         given = ", ".join(name for name in arrays if getattr(self, name) is not None)
         flags = ("return_sequences", "go_backwards", "zero_output_for_mask")
         on = ", ".join(flag for flag in flags if getattr(self, flag))
@@ -108,6 +109,7 @@ class RecurrentCase:
             reset=self.reset,
             h0=self.h0,
             c0=self.c0,
+            recurrent_mask=self.recurrent_mask,
             return_sequences=self.return_sequences,
             go_backwards=self.go_backwards,
             zero_output_for_mask=self.zero_output_for_mask,
@@ -146,6 +148,7 @@ class RecurrentCase:
             training,
             index=optional_tensor(self.index, "int32"),
             checkpoint_steps=self.checkpoint_steps,
+            recurrent_mask=optional_tensor(self.recurrent_mask),
         )
         return output.numpy(), h.numpy(), None if c is None else c.numpy(), saved
 
@@ -171,7 +174,7 @@ class RecurrentCase:
 
     def rows(self, rows: Any) -> RecurrentCase:
         """The same call with these batch rows only."""
-        names = ("x", "index", "mask", "reset", "h0", "c0", "d_output", "d_h", "d_c")
+        names = ("x", "index", "mask", "reset", "h0", "c0", "recurrent_mask", "d_output", "d_h", "d_c")
         values = {name: getattr(self, name) for name in names}
         return replace(
             self, **{name: None if value is None else value[rows] for name, value in values.items()}
@@ -185,6 +188,12 @@ def indexed(case: RecurrentCase, rows: int, seed: int = 0) -> RecurrentCase:
     table = f32(rng.normal(size=(rows, features)))
     index = rng.integers(0, rows, (batch, time)).astype(np.int32)
     return replace(case, x=table[index], table=table, index=index)
+
+
+def recurrent_masked(case: RecurrentCase, rate: float = 0.3, seed: int = 0) -> RecurrentCase:
+    """The same call with a recurrent mask as dropout draws it."""
+    keep = np.random.default_rng(seed).random((len(case.x), len(case.recurrent))) >= rate
+    return replace(case, recurrent_mask=f32(keep / (1.0 - rate)))
 
 
 GRADIENTS = ("inputs", "kernel", "recurrent", "bias", "h0", "c0")

@@ -24,7 +24,7 @@ class LSTMCell:
 
     @staticmethod
     def step(p: Parameters, x: Array, h: Array, c: Array) -> tuple[Array, Array, Any]:
-        z = x @ p.kernel + h @ p.recurrent + p.bias
+        z = x @ p.kernel + (h * p.mask) @ p.recurrent + p.bias
         i, f, g, o = np.split(z, 4, axis=1)
         c_new = p.gate(f) * c + p.gate(i) * p.act(g)
         return p.gate(o) * p.act(c_new), c_new, (x, h, c, z, c_new)
@@ -43,8 +43,8 @@ class LSTMCell:
             ],
             axis=1,
         )
-        d.add(x.T @ dz, h.T @ dz, dz.sum(axis=0))
-        return dz @ p.kernel.T, dz @ p.recurrent.T, d_c * p.gate(f)
+        d.add(x.T @ dz, (h * p.mask).T @ dz, dz.sum(axis=0))
+        return dz @ p.kernel.T, p.mask * (dz @ p.recurrent.T), d_c * p.gate(f)
 
 
 class SimpleRNNCell:
@@ -58,15 +58,15 @@ class SimpleRNNCell:
 
     @staticmethod
     def step(p: Parameters, x: Array, h: Array, c: Array) -> tuple[Array, Array, Any]:
-        z = x @ p.kernel + h @ p.recurrent + p.bias
+        z = x @ p.kernel + (h * p.mask) @ p.recurrent + p.bias
         return p.act(z), c, (x, h, z)
 
     @staticmethod
     def backward(p: Parameters, kept: Any, d_h: Array, d_c: Array, d: Sums) -> tuple[Array, Array, Array]:
         x, h, z = kept
         dz = p.d_act(z, d_h)
-        d.add(x.T @ dz, h.T @ dz, dz.sum(axis=0))
-        return dz @ p.kernel.T, dz @ p.recurrent.T, d_c
+        d.add(x.T @ dz, (h * p.mask).T @ dz, dz.sum(axis=0))
+        return dz @ p.kernel.T, p.mask * (dz @ p.recurrent.T), d_c
 
 
 class GRUCell:
@@ -80,7 +80,7 @@ class GRUCell:
 
     @staticmethod
     def step(p: Parameters, x: Array, h: Array, c: Array) -> tuple[Array, Array, Any]:
-        of_x, of_h = x @ p.kernel + p.bias[0], h @ p.recurrent + p.bias[1]
+        of_x, of_h = x @ p.kernel + p.bias[0], (h * p.mask) @ p.recurrent + p.bias[1]
         xz, xr, xh = np.split(of_x, 3, axis=1)
         hz, hr, hh = np.split(of_h, 3, axis=1)
         z, r = p.gate(xz + hz), p.gate(xr + hr)
@@ -94,8 +94,8 @@ class GRUCell:
         dg = p.d_act(zg, d_h * (1.0 - z))
         dz, dr = p.d_gate(zz, d_h * (h - g)), p.d_gate(zr, dg * hh)
         of_x, of_h = np.concatenate([dz, dr, dg], axis=1), np.concatenate([dz, dr, dg * r], axis=1)
-        d.add(x.T @ of_x, h.T @ of_h, np.stack([of_x.sum(axis=0), of_h.sum(axis=0)]))
-        return of_x @ p.kernel.T, d_h * z + of_h @ p.recurrent.T, d_c
+        d.add(x.T @ of_x, (h * p.mask).T @ of_h, np.stack([of_x.sum(axis=0), of_h.sum(axis=0)]))
+        return of_x @ p.kernel.T, d_h * z + p.mask * (of_h @ p.recurrent.T), d_c
 
 
 class GRUBeforeCell:
@@ -111,23 +111,26 @@ class GRUBeforeCell:
     def step(p: Parameters, x: Array, h: Array, c: Array) -> tuple[Array, Array, Any]:
         units = h.shape[1]
         of_x = x @ p.kernel + p.bias
-        gates = of_x[:, : 2 * units] + h @ p.recurrent[:, : 2 * units]
+        masked = h * p.mask
+        gates = of_x[:, : 2 * units] + masked @ p.recurrent[:, : 2 * units]
         z, r = np.split(p.gate(gates), 2, axis=1)
-        zg = of_x[:, 2 * units :] + (r * h) @ p.recurrent[:, 2 * units :]
+        zg = of_x[:, 2 * units :] + (r * masked) @ p.recurrent[:, 2 * units :]
         return z * h + (1.0 - z) * p.act(zg), c, (x, h, gates, zg)
 
     @staticmethod
     def backward(p: Parameters, kept: Any, d_h: Array, d_c: Array, d: Sums) -> tuple[Array, Array, Array]:
         x, h, gates, zg = kept
-        units = h.shape[1]
+        units, masked = h.shape[1], h * p.mask
         zz, zr = np.split(gates, 2, axis=1)
         z, r, g = p.gate(zz), p.gate(zr), p.act(zg)
         dg = p.d_act(zg, d_h * (1.0 - z))
         d_rh = dg @ p.recurrent[:, 2 * units :].T
-        of_gates = np.concatenate([p.d_gate(zz, d_h * (h - g)), p.d_gate(zr, d_rh * h)], axis=1)
+        of_gates = np.concatenate([p.d_gate(zz, d_h * (h - g)), p.d_gate(zr, d_rh * masked)], axis=1)
         of_x = np.concatenate([of_gates, dg], axis=1)
-        d.add(x.T @ of_x, np.concatenate([h.T @ of_gates, (r * h).T @ dg], axis=1), of_x.sum(axis=0))
-        dh = d_h * z + d_rh * r + of_gates @ p.recurrent[:, : 2 * units].T
+        d.add(
+            x.T @ of_x, np.concatenate([masked.T @ of_gates, (r * masked).T @ dg], axis=1), of_x.sum(axis=0)
+        )
+        dh = d_h * z + p.mask * (d_rh * r + of_gates @ p.recurrent[:, : 2 * units].T)
         return of_x @ p.kernel.T, dh, d_c
 
 
@@ -141,11 +144,12 @@ CELLS: dict[str, Any] = {
 
 @dataclass
 class Parameters:
-    """Weights in float64, and the two activations with their gradients."""
+    """Weights and the recurrent mask in float64, and the two activations with their gradients."""
 
     kernel: Array
     recurrent: Array
     bias: Array
+    mask: Array  # of h in the recurrent product
     activation: str
     recurrent_activation: str
 
@@ -225,6 +229,7 @@ def recurrent_forward(
     reset: Array | None = None,
     h0: Array | None = None,
     c0: Array | None = None,
+    recurrent_mask: Array | None = None,
     return_sequences: bool = True,
     go_backwards: bool = False,
     zero_output_for_mask: bool = False,
@@ -234,14 +239,16 @@ def recurrent_forward(
     mask (B, T): a False step carries the state and repeats the last output (zeros before the first
     valid step), or gives zeros with `zero_output_for_mask`. reset (B, T): a True step begins a new
     sequence in its row: the state is set to its initial value before it, and there is no last output.
-    mask and reset are in input order. Cells without a cell state carry c0 through.
+    mask and reset are in input order. recurrent_mask (B, U) scales h in the recurrent product. Cells without
+    a cell state carry c0 through.
     """
     x, kernel, recurrent = f64(x), f64(kernel), f64(recurrent)
     batch, time, _ = x.shape
     units = recurrent.shape[0]
     kind = CELLS[cell]
     b = np.zeros(kind.bias_shape(units)) if bias is None else f64(bias)
-    p = Parameters(kernel, recurrent, b, activation_name, recurrent_activation)
+    recurrent_ones = np.ones((batch, units)) if recurrent_mask is None else f64(recurrent_mask)
+    p = Parameters(kernel, recurrent, b, recurrent_ones, activation_name, recurrent_activation)
     first_h = np.zeros((batch, units)) if h0 is None else f64(h0)
     first_c = np.zeros((batch, units)) if c0 is None else f64(c0)
     all_valid = np.ones((batch, time), bool) if mask is None else np.asarray(mask, bool)

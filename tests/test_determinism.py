@@ -19,6 +19,7 @@ from native_support import (
     f32,
     indexed,
     recurrent_case,
+    recurrent_masked,
     tensor,
     using_isa,
     variable,
@@ -70,6 +71,7 @@ def test_recurrent_threads(
     same_for_all_threads(threads, lambda: everything(case))
     same_for_all_threads(threads, lambda: everything(indexed(case, 100)))
     same_for_all_threads(threads, lambda: everything(replace(case, checkpoint_steps=4)))
+    same_for_all_threads(threads, lambda: everything(recurrent_masked(case)))
 
 
 @pytest.mark.parametrize("shape", [(32, 20, 64, 64), (3, 9, 20, 50)])

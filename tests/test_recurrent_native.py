@@ -22,6 +22,7 @@ from native_support import (
     f32,
     indexed,
     recurrent_case,
+    recurrent_masked,
     tensor,
     using_isa,
     variable,
@@ -114,6 +115,8 @@ def cases(draw: st.DrawFn) -> RecurrentCase:
         zero_output_for_mask=draw(st.booleans()),
         cell=draw(st.sampled_from(list(rec.CELLS))),
     )
+    if draw(st.booleans()):
+        case = recurrent_masked(case)
     kind = draw(st.sampled_from(["plain", "indexed", "checkpoints"]))
     if kind == "indexed":
         return indexed(case, draw(st.integers(1, 300)))
@@ -164,6 +167,12 @@ def test_extreme_shapes_indexed(shape: tuple[int, int, int, int], cell: str) -> 
 def test_extreme_shapes_with_checkpoints(shape: tuple[int, int, int, int], cell: str) -> None:
     case = recurrent_case(13, *shape, reset=True, mask="holes", cell=cell)
     check(replace(case, checkpoint_steps=max(1, shape[1] // 3)))
+
+
+@pytest.mark.parametrize("cell", rec.CELLS)
+@pytest.mark.parametrize("shape", EXTREMES)
+def test_extreme_shapes_with_a_recurrent_mask(shape: tuple[int, int, int, int], cell: str) -> None:
+    check(recurrent_masked(recurrent_case(14, *shape, reset=True, mask="holes", cell=cell)))
 
 
 @pytest.mark.parametrize("cell", rec.CELLS)
@@ -429,6 +438,7 @@ WRONG: dict[str, dict[str, Any]] = {
     "reset": {"reset": np.ones((3, 3), bool)},
     "initial_h": {"h0": np.zeros((2, 6), np.float32)},
     "initial_c": {"c0": np.zeros((1, 5), np.float32)},
+    "recurrent_mask": {"recurrent_mask": np.zeros((2, 4), np.float32)},
 }
 
 

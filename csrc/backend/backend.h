@@ -67,6 +67,7 @@ typedef struct LnRecurrentForward {
     const float* initial_c; /* (B, H) or NULL: zero */
     const float* start_h;   /* (B, H) or NULL: initial_h. The state before step `first` */
     const float* start_c;   /* (B, H) or NULL: initial_c */
+    const float* recurrent_mask; /* (B, H) or NULL: at every step the recurrent product takes h * recurrent_mask */
     int32_t odd_call;     /* 1 in every second call of a stream: it walks over the weights the other way round, so that
                              caches still hold those which it begins with */
     int32_t go_backwards; /* step s reads inputs (or index)[:, T-1-s]; everything else is in processed order */
@@ -192,8 +193,8 @@ typedef struct LnBackend {
     LnStatus (*recurrent_prepare)(LnContext*, const LnRecurrentConfig*, const float* kernel,
                                   const float* recurrent_kernel, const float* bias, void** pack);
     void (*recurrent_release)(void* pack);
-    /* Bytes of `saved` for one training call of `steps` steps. */
-    size_t (*recurrent_saved_bytes)(const void* pack, int64_t B, int64_t steps);
+    /* Bytes of `saved` for one training call of `steps` steps; `masked`: with a recurrent_mask. */
+    size_t (*recurrent_saved_bytes)(const void* pack, int64_t B, int64_t steps, int32_t masked);
     LnStatus (*recurrent_forward)(LnContext*, const void* pack, const LnRecurrentForward*);
     /* One time step (T = 1) of inference in `workspace`, recurrent_step_bytes bytes aligned to a cache line: the same
      * bits as recurrent_forward. A batch of few rows asks for no memory. */

@@ -29,7 +29,7 @@ double recurrent_work(const ops::RecurrentWeights& weights, double steps) {
 py::tuple recurrent_forward(ops::RecurrentWeights& weights, const Tensor& inputs, OptionalTensor mask,
                             OptionalTensor reset, OptionalTensor initial_h, OptionalTensor initial_c,
                             bool return_sequences, bool go_backwards, bool zero_output_for_mask, bool training,
-                            OptionalTensor index, std::int64_t checkpoint_steps) {
+                            OptionalTensor index, std::int64_t checkpoint_steps, OptionalTensor recurrent_mask) {
     ops::RecurrentOptions options;
     options.return_sequences = return_sequences;
     options.go_backwards = go_backwards;
@@ -41,7 +41,7 @@ py::tuple recurrent_forward(ops::RecurrentWeights& weights, const Tensor& inputs
     const double steps = shape.rank() >= 2 ? static_cast<double>(shape[0] * shape[1]) : 0.0;
     ops::RecurrentResult result = run(recurrent_work(weights, steps), [&] {
         return ops::recurrent_forward(weights, inputs, index.get(), mask.get(), reset.get(), initial_h.get(),
-                                      initial_c.get(), options);
+                                      initial_c.get(), recurrent_mask.get(), options);
     });
     return py::make_tuple(std::move(result.output), std::move(result.h), or_none(std::move(result.c)),
                           std::move(result.saved));
@@ -132,7 +132,7 @@ void bind_layers(py::module_& module) {
     const py::arg any;
     module
         .def("recurrent_forward", &recurrent_forward, any, any, any, any, any, any, any, any, any, any,
-             py::arg("index") = py::none(), py::arg("checkpoint_steps") = 0)
+             py::arg("index") = py::none(), py::arg("checkpoint_steps") = 0, py::arg("recurrent_mask") = py::none())
         .def("recurrent_backward", &recurrent_backward);
 
     py::class_<ops::DenseWeights, std::shared_ptr<ops::DenseWeights>>(module, "DenseWeights")

@@ -11,7 +11,7 @@ namespace lstm_native::cpu {
 LnStatus recurrent_prepare(LnContext* context, const LnRecurrentConfig* config, const float* kernel,
                            const float* recurrent_kernel, const float* bias, void** pack);
 void recurrent_release(void* pack);
-std::size_t recurrent_saved_bytes(const void* pack, std::int64_t B, std::int64_t steps);
+std::size_t recurrent_saved_bytes(const void* pack, std::int64_t B, std::int64_t steps, std::int32_t masked);
 LnStatus recurrent_forward(LnContext* context, const void* pack, const LnRecurrentForward* args);
 std::size_t recurrent_step_bytes(const void* pack, std::int64_t B);
 LnStatus recurrent_step(LnContext* context, const void* pack, const LnRecurrentForward* args, void* workspace);

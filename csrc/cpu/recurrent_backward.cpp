@@ -19,13 +19,26 @@ using Chunk = RecurrentPlan::Chunk;
 // Sums by row that are added to at a time, in floats: half a megabyte stays in a second-level cache.
 constexpr std::int64_t kSumFloats = 131072;
 
+// State gradients of a tile in blocked rows: of h, of c (of r h with GRU), of the masked h (h itself without a mask).
+struct StateGradients {
+    float* h;
+    float* c;
+    float* masked;
+    float* mask;  // null: none
+    std::int64_t stride;
+};
+
 class Backward {
 public:
     Backward(const RecurrentPack& pack, const LnRecurrentBackward& args, const RecurrentPlan& plan)
         : pack_(pack), args_(args), forward_(*args.forward), plan_(plan), table_(*pack.table) {}
 
-    // Floats of the state gradients of one tile, shared by its members: of h, and of c or of r h.
-    std::int64_t state_floats() const { return 2 * plan_.unit_blocks * plan_.lanes * plan_.largest_tile(); }
+    // Floats of the state gradients of one tile, shared by its members: of h, and of c or of r h; with a recurrent mask
+    // of the masked h too, and the mask.
+    std::int64_t state_floats() const {
+        const std::int64_t states = forward_.recurrent_mask == nullptr ? 2 : 4;
+        return states * plan_.unit_blocks * plan_.lanes * plan_.largest_tile();
+    }
     // Floats of one member's scratch for the input gradient of a chunk.
     std::int64_t input_floats() const {
         return input_gradients() ? plan_.input_blocks * plan_.lanes * plan_.largest_tile() * plan_.steps : 0;
@@ -39,6 +52,12 @@ public:
         const std::int64_t stride = m * plan_.lanes;
         float* const dh = state;
         float* const dc = state + plan_.unit_blocks * stride;
+        StateGradients d{dh, dc, dh, nullptr, stride};
+        if (forward_.recurrent_mask != nullptr) {
+            d.masked = dc + plan_.unit_blocks * stride;
+            d.mask = d.masked + plan_.unit_blocks * stride;
+            load_state(forward_.recurrent_mask, rows.begin, m, share, d.mask, stride);
+        }
         load_state(args_.d_last_h, rows.begin, m, share, dh, stride);
         if (pack_.has_cell_state()) load_state(args_.d_last_c, rows.begin, m, share, dc, stride);
         if (args_.accumulate == 0) {
@@ -49,7 +68,7 @@ public:
             const std::int64_t steps = plan_.chunk_steps(n);
             const std::int64_t t = forward_.first + n * plan_.steps;
             const Chunk chunk = chunk_of(tile, n);
-            for (std::int64_t s = steps; s-- > 0;) step(chunk, rows.begin, m, s, t + s, share, dh, dc, stride);
+            for (std::int64_t s = steps; s-- > 0;) step(chunk, rows.begin, m, s, t + s, share, d);
             if (input_gradients()) input_gradient(chunk, rows.begin, m, t, steps, share, input);
         }
         const bool inside = forward_.start_h != nullptr;
@@ -92,7 +111,7 @@ public:
                         if (pack_.kind == CellKind::gru_before && pack_.columns.is_candidate(pair)) {
                             add(H(), chunk.apart, chunk.gates_stride, recurrent, args_.d_recurrent_kernel);
                         } else {  // slot s of h is the state before step s
-                            add(H(), chunk.h, chunk.state_stride, recurrent, args_.d_recurrent_kernel);
+                            add(H(), chunk.masked_h, chunk.state_stride, recurrent, args_.d_recurrent_kernel);
                         }
                     }
                     if (args_.d_bias == nullptr) continue;
@@ -149,7 +168,8 @@ private:
     }
 
     void step(const Chunk& chunk, std::int64_t row, std::int64_t m, std::int64_t s, std::int64_t t, const Share& share,
-              float* dh, float* dc, std::int64_t stride) const {
+              const StateGradients& d) const {
+        const std::int64_t stride = d.stride;
         const std::int64_t slot = s * m * plan_.lanes;
         CellStepBackward c{};
         c.rows = m;
@@ -162,6 +182,7 @@ private:
         c.gates_stride = chunk.gates_stride;
         if (pack_.has_apart()) c.apart = chunk.apart + slot;
         c.h_before = chunk.h + slot;
+        c.h_masked = chunk.masked_h + slot;
         if (chunk.c != nullptr) c.c_before = chunk.c + slot;
         c.h_before_stride = c.c_before_stride = chunk.state_stride;
         if (args_.d_outputs != nullptr) {
@@ -171,14 +192,16 @@ private:
             c.d_out = args_.d_last_output + row * H();
             c.d_out_stride = H();
         }
-        c.dh = dh;
-        c.dc = dc;
-        c.d_reset = dc;
+        c.dh = d.h;
+        c.dc = d.c;
+        c.d_masked = d.masked;
+        c.d_reset = d.c;
         c.d_stride = stride;
         c.control = forward_.control == nullptr ? nullptr : forward_.control + row * forward_.T + t;
         c.control_stride = forward_.T;
         table_.step_backward[static_cast<int>(pack_.kind)](c);
         share.sync();  // the product reads the gate gradients of all units
+        if (d.mask != nullptr) load_state(nullptr, row, m, share, d.masked, stride);  // zero
         Product p{};
         const PackedPairs& w = pack_.recurrent_transposed();
         p.start = Start::c;
@@ -188,7 +211,7 @@ private:
         p.a_stride = c.gates_stride;
         p.w = w.data.get();
         p.w_stride = w.stride;
-        p.c = dh;
+        p.c = d.masked;
         p.c_stride = stride;
         p.pair_begin = share.blocks.begin / 2;
         p.pair_end = std::min(share.blocks.end / 2, w.pairs);
@@ -196,7 +219,7 @@ private:
         if (pack_.kind == CellKind::gru_before) {
             Product reset = p;
             reset.start = Start::zero;
-            reset.c = dc;
+            reset.c = d.c;
             product_of_groups(reset, true);
             table_.gru_before_reset_backward(c);
             share.sync();
@@ -204,7 +227,15 @@ private:
         } else if (t > 0 || args_.d_initial_h != nullptr) {  // at t = 0 nothing else takes it
             table_.product(p);
         }
-        if (c.control != nullptr) cut_resets(c.control, row, m, share, dh, dc, stride);
+        if (d.mask != nullptr) add_masked(d, share, m);
+        if (c.control != nullptr) cut_resets(c.control, row, m, share, d.h, d.c, stride);
+    }
+
+    // dh += what reached the masked h, times the mask, for the member's units.
+    void add_masked(const StateGradients& d, const Share& share, std::int64_t m) const {
+        apply_mask(pack_, share.blocks, m, d.masked, d.mask, d.masked, d.stride);
+        for (std::int64_t b = share.blocks.begin; b < share.blocks.end; ++b)
+            table_.elementwise.add(m * plan_.lanes, d.h + b * d.stride, d.masked + b * d.stride);
     }
 
     // Of the transposed recurrent product, the part that comes from the candidates, or that from the other gates.
@@ -307,7 +338,7 @@ LnStatus recurrent_backward(LnContext* context, const void* opaque, const LnRecu
     return guarded(context, [&] {
         const RecurrentPack& pack = *static_cast<const RecurrentPack*>(opaque);
         const LnRecurrentForward& forward = *args->forward;
-        const RecurrentPlan plan(pack, forward.B, forward.steps);
+        const RecurrentPlan plan(pack, forward.B, forward.steps, forward.recurrent_mask != nullptr);
         const Backward backward(pack, *args, plan);
         const int want = recurrent_threads(*context, plan, pack);
         const std::int64_t input = backward.input_floats();

@@ -24,12 +24,22 @@ public:
         return args_.index != nullptr ? 0 : plan_.input_blocks * plan_.lanes * plan_.largest_tile() * plan_.steps;
     }
 
-    // All steps of one tile. `chunk_memory`: the chunk shared by the group; not used in training. `projected`: of
-    // indexed inputs.
-    void run_tile(std::int64_t tile, const Share& share, float* input, float* chunk_memory,
-                  const float* projected = nullptr) const {
+    // Floats of a tile's recurrent mask, shared by its members.
+    std::int64_t mask_floats() const {
+        return args_.recurrent_mask == nullptr ? 0 : plan_.unit_blocks * plan_.lanes * plan_.largest_tile();
+    }
+
+    // All steps of one tile. `chunk_memory`: the chunk shared by the group; not used in training. `mask`: scratch for
+    // the recurrent mask. `projected`: of indexed inputs.
+    void run_tile(std::int64_t tile, const Share& share, float* input, float* chunk_memory, float* mask,
+                  const float* projected) const {
         const Range rows = plan_.tile_rows(tile);
         const std::int64_t m = rows.end - rows.begin;
+        if (args_.recurrent_mask == nullptr) {
+            mask = nullptr;
+        } else {
+            load_state(args_.recurrent_mask, rows.begin, m, share, mask, m * plan_.lanes);
+        }
         Chunk before{};
         std::int64_t before_steps = 0;
         for (std::int64_t n = 0; n < plan_.chunks(); ++n) {
@@ -38,15 +48,19 @@ public:
                 args_.saved == nullptr ? chunk_memory : static_cast<float*>(args_.saved) + plan_.saved_offset(tile, n);
             // Inference uses one layout throughout, so that the state moves from the last slot to the first in place.
             const Chunk chunk = plan_.chunk_at(memory, m, args_.saved == nullptr ? plan_.steps : steps);
-            begin_chunk(chunk, before, before_steps, rows.begin, m, share);
+            begin_chunk(chunk, before, before_steps, rows.begin, m, share, mask);
             const std::int64_t t = args_.first + n * plan_.steps;
             if (projected == nullptr) {
                 block_inputs(pack_, args_, rows.begin, m, t, steps, input);
                 project(chunk, m, steps, share, input);
             }
             for (std::int64_t s = 0; s < steps; ++s) {
-                if (reset_rows(chunk, rows.begin, m, s, t + s, share)) share.sync();  // all read the whole h
+                if (reset_rows(chunk, rows.begin, m, s, t + s, share)) {
+                    mask_h(chunk, m, s, share, mask);
+                    share.sync();  // all read the whole h
+                }
                 step(chunk, rows.begin, m, s, t + s, share, projected);
+                mask_h(chunk, m, s + 1, share, mask);
                 share.sync();
             }
             before = chunk;
@@ -64,7 +78,7 @@ public:
         Share whole{};
         whole.members = 1;
         whole.blocks = {0, plan_.unit_blocks};
-        begin_chunk(chunk, Chunk{}, 0, rows.begin, m, whole);
+        begin_chunk(chunk, Chunk{}, 0, rows.begin, m, whole, nullptr);
         reset_rows(chunk, rows.begin, m, 0, args_.first, whole);
         block_inputs(pack_, args_, rows.begin, m, args_.first, 1, input);
         const auto run_part = [&](const Share& share) {
@@ -90,7 +104,7 @@ private:
 
     // Slot 0 of the chunk: the state after the chunk before, or the one that the call starts from.
     void begin_chunk(const Chunk& chunk, const Chunk& before, std::int64_t before_steps, std::int64_t row,
-                     std::int64_t m, const Share& share) const {
+                     std::int64_t m, const Share& share, const float* mask) const {
         if (before_steps == 0) {
             const bool inside = args_.start_h != nullptr;
             load_state(inside ? args_.start_h : args_.initial_h, row, m, share, chunk.h, chunk.state_stride);
@@ -105,7 +119,15 @@ private:
                     std::memcpy(chunk.c + b * chunk.state_stride, before.c + b * before.state_stride + slot, bytes);
             }
         }
+        mask_h(chunk, m, 0, share, mask);
         share.sync();
+    }
+
+    // What the recurrent product of step s takes, from h; null: h itself.
+    void mask_h(const Chunk& chunk, std::int64_t m, std::int64_t s, const Share& share, const float* mask) const {
+        const std::int64_t slot = s * m * plan_.lanes;
+        if (mask != nullptr)
+            apply_mask(pack_, share.blocks, m, chunk.h + slot, mask, chunk.masked_h + slot, chunk.state_stride);
     }
 
     // Null: zero.
@@ -153,6 +175,7 @@ private:
         if (pack_.has_apart()) c.apart = chunk.apart + slot;
         c.apart_block = pack_.apart_block();
         c.h_in = chunk.h + slot;
+        c.h_masked = chunk.masked_h + slot;
         c.h_out = chunk.h + slot + m * plan_.lanes;
         if (chunk.c != nullptr) {
             c.c_in = chunk.c + slot;
@@ -272,8 +295,8 @@ LnStatus recurrent_prepare(LnContext* context, const LnRecurrentConfig* config, 
 
 void recurrent_release(void* pack) { delete static_cast<RecurrentPack*>(pack); }
 
-std::size_t recurrent_saved_bytes(const void* pack, std::int64_t B, std::int64_t steps) {
-    const RecurrentPlan plan(*static_cast<const RecurrentPack*>(pack), B, steps);
+std::size_t recurrent_saved_bytes(const void* pack, std::int64_t B, std::int64_t steps, std::int32_t masked) {
+    const RecurrentPlan plan(*static_cast<const RecurrentPack*>(pack), B, steps, masked != 0);
     return static_cast<std::size_t>(core::checked_mul(plan.saved_floats(), sizeof(float)));
 }
 
@@ -287,11 +310,15 @@ void run_sequence(const RecurrentPack& pack, const LnRecurrentForward& args, con
     }
     const std::int64_t input = forward.input_floats();
     const std::int64_t chunk = args.saved == nullptr ? plan.chunk_floats(plan.largest_tile(), plan.steps) : 0;
-    const core::Block<float> memory = core::allocate_array<float>(static_cast<std::size_t>(want * (input + chunk)));
+    const std::int64_t mask = forward.mask_floats();
+    const core::Block<float> memory =
+        core::allocate_array<float>(static_cast<std::size_t>(want * (input + chunk + mask)));
     float* const inputs = memory.get();
     float* const chunks = inputs + want * input;
+    float* const masks = chunks + want * chunk;
     run_tiles(plan, pack, want, [&](std::int64_t tile, const Share& share) {
-        forward.run_tile(tile, share, inputs + share.rank * input, chunks + share.group * chunk, projected.get());
+        forward.run_tile(tile, share, inputs + share.rank * input, chunks + share.group * chunk,
+                         masks + share.group * mask, projected.get());
     });
 }
 }  // namespace
@@ -299,14 +326,14 @@ void run_sequence(const RecurrentPack& pack, const LnRecurrentForward& args, con
 LnStatus recurrent_forward(LnContext* context, const void* opaque, const LnRecurrentForward* args) {
     return guarded(context, [&] {
         const RecurrentPack& pack = *static_cast<const RecurrentPack*>(opaque);
-        const RecurrentPlan plan(pack, args->B, args->steps);
+        const RecurrentPlan plan(pack, args->B, args->steps, args->recurrent_mask != nullptr);
         run_sequence(pack, *args, plan, recurrent_threads(*context, plan, pack));
     });
 }
 
 std::size_t recurrent_step_bytes(const void* opaque, std::int64_t B) {
     const RecurrentPack& pack = *static_cast<const RecurrentPack*>(opaque);
-    const RecurrentPlan plan(pack, B, 1);
+    const RecurrentPlan plan(pack, B, 1, false);
     const LnRecurrentForward args{};
     const std::int64_t floats =
         Forward(pack, args, plan).input_floats() + plan.chunk_floats(plan.largest_tile(), plan.steps);
@@ -316,7 +343,7 @@ std::size_t recurrent_step_bytes(const void* opaque, std::int64_t B) {
 LnStatus recurrent_step(LnContext* context, const void* opaque, const LnRecurrentForward* args, void* workspace) {
     return guarded(context, [&] {
         const RecurrentPack& pack = *static_cast<const RecurrentPack*>(opaque);
-        const RecurrentPlan plan(pack, args->B, 1);
+        const RecurrentPlan plan(pack, args->B, 1, false);
         const int threads = recurrent_threads(*context, plan, pack);
         if (threads > 1 && plan.tiles > 1) return run_sequence(pack, *args, plan, threads);
         const Forward forward(pack, *args, plan);

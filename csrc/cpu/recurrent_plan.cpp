@@ -24,12 +24,14 @@ const PackedPairs& RecurrentPack::recurrent_transposed() const {
     return recurrent_transposed_;
 }
 
-RecurrentPlan::RecurrentPlan(const RecurrentPack& pack, std::int64_t batch, std::int64_t time)
+RecurrentPlan::RecurrentPlan(const RecurrentPack& pack, std::int64_t batch, std::int64_t time, bool masked)
     : B(batch),
       T(time),
       lanes(pack.table->lanes),
       apart_block_(pack.apart_block()),
-      states_(pack.has_cell_state() ? 2 : 1) {
+      has_cell_state_(pack.has_cell_state()),
+      masked_(masked),
+      states_(1 + (has_cell_state_ ? 1 : 0) + (masked ? 1 : 0)) {
     unit_blocks = core::round_up(core::ceil_div(pack.config.H, lanes), 2);
     gate_blocks = core::round_up(pack.columns.count(), 2) + (pack.has_apart() ? unit_blocks : 0);
     input_blocks = core::round_up(core::ceil_div(pack.config.I, lanes), 2);
@@ -54,7 +56,9 @@ RecurrentPlan::Chunk RecurrentPlan::chunk_at(float* memory, std::int64_t rows, s
     chunk.gates = memory;
     chunk.apart = chunk.gates + apart_block_ * chunk.gates_stride;
     chunk.h = chunk.gates + gate_blocks * chunk.gates_stride;
-    chunk.c = states_ == 2 ? chunk.h + unit_blocks * chunk.state_stride : nullptr;
+    const std::int64_t state = unit_blocks * chunk.state_stride;
+    chunk.c = has_cell_state_ ? chunk.h + state : nullptr;
+    chunk.masked_h = masked_ ? chunk.h + (states_ - 1) * state : chunk.h;
     return chunk;
 }
 
@@ -77,6 +81,13 @@ void block_inputs(const RecurrentPack& pack, const LnRecurrentForward& args, std
         for (std::int64_t s = 0; s < steps; ++s)
             table.block_rows(m, I, first + s * step, args.T * I, blocked + s * m * table.lanes, block_stride);
     }
+}
+
+void apply_mask(const RecurrentPack& pack, const Range& blocks, std::int64_t rows, const float* from, const float* mask,
+                float* to, std::int64_t stride) {
+    const std::int64_t count = rows * pack.table->lanes;
+    for (std::int64_t b = blocks.begin; b < blocks.end; ++b)
+        pack.table->elementwise.multiply(count, from + b * stride, mask + b * count, to + b * stride);
 }
 
 void project_inputs(const RecurrentPack& pack, Product p, const Range& pairs, float* gates, std::int64_t stride) {

@@ -54,10 +54,10 @@ private:
 
 class RecurrentPlan {
 public:
-    // T: the steps of the call.
     static constexpr std::int64_t kChunkRows = 96;  // steps times rows of a tile, at most
 
-    RecurrentPlan(const RecurrentPack& pack, std::int64_t B, std::int64_t T);
+    // T: the steps of the call; `masked`: there is a recurrent_mask.
+    RecurrentPlan(const RecurrentPack& pack, std::int64_t B, std::int64_t T, bool masked);
 
     std::int64_t B, T;
     std::int64_t lanes;
@@ -75,10 +75,11 @@ public:
     // One chunk of one tile, in blocked rows; row s * rows + r is step s of the chunk, row r of the tile.
     // h and c have one step more: slot s is the state that step s starts from.
     struct Chunk {
-        float* gates;  // (S * rows, G * H)
-        float* apart;  // (S * rows, H) with GRU; at the end of the gates
-        float* h;      // ((S + 1) * rows, H)
-        float* c;      // null without a cell state
+        float* gates;     // (S * rows, G * H)
+        float* apart;     // (S * rows, H) with GRU; at the end of the gates
+        float* h;         // ((S + 1) * rows, H)
+        float* c;         // null without a cell state
+        float* masked_h;  // what the recurrent product takes: h, or h times the recurrent mask
         std::int64_t gates_stride, state_stride;
     };
     std::int64_t chunk_floats(std::int64_t rows, std::int64_t chunk_steps) const;
@@ -89,7 +90,8 @@ public:
 
 private:
     std::int64_t apart_block_;
-    std::int64_t states_;          // h, and c where there is one
+    bool has_cell_state_, masked_;
+    std::int64_t states_;          // h, c where there is one, masked h where there is one
     std::int64_t row_floats_ = 0;  // saved floats of one row, all steps
 };
 
@@ -98,6 +100,11 @@ void project_inputs(const RecurrentPack& pack, Product p, const Range& pairs, fl
 
 // Back from the gates' gradients to the inputs: `p` has rows, c and the pairs of the inputs' columns.
 void project_back(const RecurrentPack& pack, Product p, const float* gates, std::int64_t stride);
+
+// to[block] = from[block] * mask[block] for the unit blocks; floats between blocks: `stride`, those of the mask
+// rows * lanes.
+void apply_mask(const RecurrentPack& pack, const Range& blocks, std::int64_t rows, const float* from, const float* mask,
+                float* to, std::int64_t stride);
 
 // One member's share of a tile. With at least as many tiles as members, each member claims whole tiles; otherwise a
 // group of members shares the units of one tile, step by step.

@@ -108,7 +108,8 @@ void backward_in_segments(const LnBackend& backend, const RecurrentSaved& saved,
                           std::int64_t H) {
     const core::Device device = saved.inputs.device();
     const std::int64_t B = saved.forward.B;
-    const std::size_t bytes = backend.recurrent_saved_bytes(saved.pack.get(), B, saved.segment_steps);
+    const std::size_t bytes =
+        backend.recurrent_saved_bytes(saved.pack.get(), B, saved.segment_steps, saved.recurrent_mask.defined() ? 1 : 0);
     const Tensor memory = Tensor::empty({static_cast<std::int64_t>(bytes)}, DType::uint8, device);
     Tensor d_h[2], d_c[2];
     for (int side = 0; side < 2; ++side) {
@@ -200,7 +201,8 @@ std::shared_ptr<const void> RecurrentWeights::pack() {
 
 RecurrentResult recurrent_forward(RecurrentWeights& weights, const Tensor& inputs, const Tensor& index,
                                   const Tensor& mask, const Tensor& reset, const Tensor& initial_h,
-                                  const Tensor& initial_c, const RecurrentOptions& options) {
+                                  const Tensor& initial_c, const Tensor& recurrent_mask,
+                                  const RecurrentOptions& options) {
     const Shape steps = step_shape(weights, inputs, index);
     check(inputs.dtype() == DType::float32, weights.label(), ": input has dtype ", core::name_of(inputs.dtype()),
           ", expected float32");
@@ -215,6 +217,7 @@ RecurrentResult recurrent_forward(RecurrentWeights& weights, const Tensor& input
     check_optional(weights.label(), "reset", reset, {B, T}, DType::boolean);
     check_optional(weights.label(), "initial_state h", initial_h, {B, H}, DType::float32);
     check_optional(weights.label(), "initial_state c", initial_c, {B, H}, DType::float32);
+    check_optional(weights.label(), "recurrent_mask", recurrent_mask, {B, H}, DType::float32);
 
     check(!initial_c.defined() || weights.has_cell_state(), weights.label(),
           ": initial_state has a c, which this cell has not");
@@ -235,6 +238,7 @@ RecurrentResult recurrent_forward(RecurrentWeights& weights, const Tensor& input
     forward.control = control.data<std::uint8_t>();
     forward.initial_h = floats(initial_h);
     forward.initial_c = floats(initial_c);
+    forward.recurrent_mask = floats(recurrent_mask);
     forward.go_backwards = options.go_backwards ? 1 : 0;
     (options.return_sequences ? forward.outputs : forward.last_output) = result.output.data<float>();
     forward.last_h = result.h.data<float>();
@@ -251,11 +255,12 @@ RecurrentResult recurrent_forward(RecurrentWeights& weights, const Tensor& input
         saved.control = control;
         saved.initial_h = initial_h;
         saved.initial_c = initial_c;
+        saved.recurrent_mask = recurrent_mask;
         saved.pack = pack;
         saved.segment_steps = options.checkpoint_steps > 0 ? std::min(options.checkpoint_steps, T) : T;
         const bool in_segments = saved.segment_steps < T;
         if (B > 0 && !in_segments) {
-            const std::size_t bytes = backend.recurrent_saved_bytes(pack.get(), B, T);
+            const std::size_t bytes = backend.recurrent_saved_bytes(pack.get(), B, T, recurrent_mask.defined() ? 1 : 0);
             saved.memory = Tensor::empty({static_cast<std::int64_t>(bytes)}, DType::uint8, device);
             forward.saved = saved.memory.raw();
         }

@@ -42,7 +42,7 @@ class RecurrentSaved {
 public:
     LnRecurrentForward forward{};  // of the whole sequence
     bool return_sequences = false;
-    core::Tensor inputs, index, control, initial_h, initial_c;
+    core::Tensor inputs, index, control, initial_h, initial_c, recurrent_mask;
     core::Tensor memory;                // of one segment; made by backward where there are several
     std::int64_t segment_steps = 0;     // of each segment but the last
     core::Tensor segment_h, segment_c;  // (segments - 1, B, H): the states that the segments after the first start from
@@ -72,10 +72,13 @@ struct RecurrentGradients {
 };
 
 // inputs (B, T, I), T >= 1, or rows (R, I) with `index`, int32 (B, T) in [0, R): the row that stands at a step; mask,
-// reset bool (B, T); all in input order. Initial states (B, H). Tensors that are not defined stand for None.
+// reset bool (B, T); all in input order. Initial states (B, H). recurrent_mask (B, H): the recurrent
+// product takes h times it at every step (recurrent dropout, Gal and Ghahramani 2016). Tensors that are not defined
+// stand for None.
 RecurrentResult recurrent_forward(RecurrentWeights& weights, const core::Tensor& inputs, const core::Tensor& index,
                                   const core::Tensor& mask, const core::Tensor& reset, const core::Tensor& initial_h,
-                                  const core::Tensor& initial_c, const RecurrentOptions& options);
+                                  const core::Tensor& initial_c, const core::Tensor& recurrent_mask,
+                                  const RecurrentOptions& options);
 
 // d_output has the shape of the output, d_inputs that of the inputs. `saved` is good for one call.
 RecurrentGradients recurrent_backward(RecurrentWeights& weights, RecurrentSaved& saved, const core::Tensor& d_output,

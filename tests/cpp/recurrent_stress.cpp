@@ -191,7 +191,8 @@ struct Recurrent {
             f.outputs = outputs;
             f.last_h = state(results);
             f.last_c = state(results);
-            saved.push_back(core::allocate_array<char>(backend().recurrent_saved_bytes(pack.get(), shape.B, f.steps)));
+            saved.push_back(
+                core::allocate_array<char>(backend().recurrent_saved_bytes(pack.get(), shape.B, f.steps, 0)));
             f.saved = saved.back().get();
             results.call(backend().recurrent_forward, pack.get(), static_cast<const LnRecurrentForward*>(&f));
             forward.push_back(f);

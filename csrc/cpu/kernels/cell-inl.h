@@ -124,7 +124,7 @@ inline void each_part(const CellStep& s, const F& body) {
 
 template <class Cell, class Gates>
 inline void cell_step(const CellStep& s, const Gates& act) {
-    Product p = recurrent_product<Cell>(s, s.h_in, s.h_in_stride);
+    Product p = recurrent_product<Cell>(s, s.h_masked, s.h_in_stride);
     each_part<Cell>(s, [&](std::int64_t begin, std::int64_t end) {
         p.pair_begin = pairs_before<Cell>(begin);
         p.pair_end = pairs_before<Cell>(end);

@@ -108,14 +108,14 @@ struct GruBeforeCell {
     static void reset(const CellStep& s, const Gates& act, std::int64_t block) {
         float* r = s.gates + GruBlocks(block).r * s.gates_stride;
         float* apart = s.apart + block * s.gates_stride;
-        const float* h_in = s.h_in + block * s.h_in_stride;
-        for (std::int64_t row = 0; row < s.rows; ++row, r += kL, apart += kL, h_in += kL) {
+        const float* h = s.h_masked + block * s.h_in_stride;
+        for (std::int64_t row = 0; row < s.rows; ++row, r += kL, apart += kL, h += kL) {
             if (!is_updated(control_of(s, row))) {
                 Vec::zero().store(apart);
                 continue;
             }
             const Vec reset = act.gate(Vec::load(r));
-            store_padded(reset * Vec::load(h_in), apart, valid_units(s, block));
+            store_padded(reset * Vec::load(h), apart, valid_units(s, block));
             if (Gates::kKeepValues && s.training) reset.store(r);
         }
     }
@@ -172,30 +172,30 @@ struct GruBeforeCell {
         }
     }
 
-    // From the gradient of r h (s.d_reset): that of the reset gate, and what passes to h.
+    // From the gradient of r h (s.d_reset): that of the reset gate, and what passes to the masked h.
     template <class Gates>
     static void reset_backward(const CellStepBackward& s, const Gates& act, std::int64_t block) {
         float* r = s.gates + GruBlocks(block).r * s.gates_stride;
         const float* d_reset = s.d_reset + block * s.d_stride;
-        const float* h_before = s.h_before + block * s.h_before_stride;
-        float* dh = s.dh + block * s.d_stride;
+        const float* h = s.h_masked + block * s.h_before_stride;
+        float* d_masked = s.d_masked + block * s.d_stride;
         const std::int64_t valid = valid_units(s, block);
-        for (std::int64_t row = 0; row < s.rows; ++row, r += kL, d_reset += kL, h_before += kL, dh += kL) {
+        for (std::int64_t row = 0; row < s.rows; ++row, r += kL, d_reset += kL, h += kL, d_masked += kL) {
             if (!is_updated(control_of(s, row))) {
                 Vec::zero().store(r);
                 continue;
             }
             const Vec kept = Vec::load(r);
             const Vec d = Vec::load(d_reset);
-            store_padded(d * Vec::load(h_before) * act.gate_derivative(kept), r, valid);
-            store_padded(Vec::fma(d, act.kept_gate(kept), Vec::load(dh)), dh, valid);
+            store_padded(d * Vec::load(h) * act.gate_derivative(kept), r, valid);
+            store_padded(Vec::fma(d, act.kept_gate(kept), Vec::load(d_masked)), d_masked, valid);
         }
     }
 };
 
 void gru_before_reset(const CellStep& s) {
     with_activations(s, [&](const auto& act) {
-        Product p = recurrent_product<GruBeforeCell>(s, s.h_in, s.h_in_stride);
+        Product p = recurrent_product<GruBeforeCell>(s, s.h_masked, s.h_in_stride);
         each_part<GruBeforeCell>(s, [&](std::int64_t begin, std::int64_t end) {
             for (std::int64_t pair = pairs_before<GruBeforeCell>(begin); pair < pairs_before<GruBeforeCell>(end);
                  pair += 3) {

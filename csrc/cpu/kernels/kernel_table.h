@@ -58,6 +58,7 @@ struct CellStep {
     float* apart;              // GRU: one more block for each unit block, gates_stride apart (gru-inl.h)
     std::int64_t apart_block;  // its column block in the gates and in `projected`
     IndexedRows projected;     // data null: not used
+    const float* h_masked;     // what the product takes: h_in or another array of its layout
     const float* h_in;         // blocked rows (rows, units)
     float* h_out;
     std::int64_t h_in_stride, h_out_stride;
@@ -84,12 +85,14 @@ struct CellStepBackward {
     std::int64_t gates_stride;
     float* apart;           // GRU, as in CellStep
     const float* h_before;  // blocked rows: the state that the step started from
+    const float* h_masked;  // as in CellStep
     const float* c_before;  // LSTM
     std::int64_t h_before_stride, c_before_stride;
     const float* d_out;  // row r at d_out[r * d_out_stride], row-major units; or null. Added to dh where emitted.
     std::int64_t d_out_stride;
     float* dh;             // blocked rows
     float* dc;             // LSTM
+    float* d_masked;       // gradient of h_masked; dh where that is h
     const float* d_reset;  // GRU with the reset gate before the product: gradient of r h
     std::int64_t d_stride;
     const std::uint8_t* control;
