@@ -272,5 +272,3 @@ def test_keras_arguments_that_change_nothing_are_accepted() -> None:
         3, dropout=0.0, recurrent_dropout=0.0, kernel_regularizer=None, unroll=True, implementation=1, seed=1
     )
     assert layer(np.zeros((1, 2, 3))).shape == (1, 3)
-    with pytest.raises(TypeError, match=r"LSTM: argument dropout=0.5 is not supported"):
-        LSTM(3, dropout=0.5)

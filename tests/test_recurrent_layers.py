@@ -160,3 +160,52 @@ def test_wrong_initial_states(cell: str) -> None:
         layer(inputs(), initial_state=[np.zeros((4, 7))] * 2)
     with pytest.raises(ValueError, match=rf"{name} .*expected \(batch, time, features\)"):
         layer(np.zeros((4, 5)))
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_dropout_draws_one_mask_for_a_sequence(cell: str) -> None:
+    """The masks are taken from calls with the same seed; then everything follows from the yardstick."""
+    layer = layer_of(cell, dropout=0.4, recurrent_dropout=0.3, seed=11, return_sequences=True)
+    twin = layer_of(cell, dropout=0.4, recurrent_dropout=0.3, seed=11)
+    x = inputs()
+    assert_bits(layer(x), reference_like(layer)(x))  # nothing is dropped at inference
+    kept = twin._dropout.noise(x.shape).numpy()
+    recurrent = twin._recurrent_dropout.noise((4, 7)).numpy()
+    assert (kept == kept[:, :1]).all()
+    ctx = Context(training=True, record=True)
+    outputs = layer.forward(tensor(x), ctx)
+    trace = reference_of(cell, layer, x * kept, recurrent_mask=recurrent)
+    np.testing.assert_allclose(outputs.numpy(), trace.output, atol=5e-6)
+    d_output = f32(np.random.default_rng(8).normal(size=outputs.shape))
+    expected = rec.recurrent_backward(trace, d_output)
+    d_inputs = layer.backward(tensor(d_output), ctx).numpy()
+    np.testing.assert_allclose(d_inputs, expected.inputs * kept, atol=2e-5)
+    np.testing.assert_allclose(ctx.gradients[layer.recurrent_kernel].numpy(), expected.recurrent, atol=5e-5)
+    again = layer.forward(tensor(x), Context(training=True))
+    assert not np.array_equal(again.numpy(), outputs.numpy())
+
+
+def reference_like(layer: Any) -> Any:
+    """The layer without dropout."""
+    plain = type(layer)(
+        layer.units,
+        return_sequences=True,
+        **({"reset_after": layer.reset_after} if isinstance(layer, GRU) else {}),
+    )
+    plain.build((None, None, 5))
+    plain.set_weights(layer.get_weights())
+    return plain
+
+
+@pytest.mark.parametrize("argument", ["dropout", "recurrent_dropout"])
+@pytest.mark.parametrize("wrong", [-0.1, 1.5, "half", None])
+def test_wrong_dropout(argument: str, wrong: Any) -> None:
+    with pytest.raises((TypeError, ValueError), match=rf"GRU: {argument}"):
+        GRU(3, **{argument: wrong})
+
+
+def test_recurrent_dropout_wants_native_activations() -> None:
+    layer = GRU(3, activation=lambda x: np.tanh(x), recurrent_dropout=0.5)
+    layer(inputs())
+    with pytest.raises(ValueError, match="recurrent_dropout takes activations"):
+        layer(inputs(), training=True)

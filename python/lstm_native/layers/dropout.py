@@ -79,7 +79,8 @@ class Dropout(Layer):
         ):
             raise self.error(f"input has shape {shape}, which noise_shape {self.noise_shape} does not fit")
 
-    def _mask(self, shape: tuple[int, ...]) -> Tensor:
+    def noise(self, shape: tuple[int, ...]) -> Tensor:
+        """The next random mask: zero where something is dropped, 1 / (1 - rate) elsewhere."""
         noise_shape = shape
         if self.noise_shape is not None:
             noise_shape = tuple(
@@ -101,7 +102,7 @@ class Dropout(Layer):
                 ctx.save(self, None)
             return inputs
         self.check_input_shape(inputs.shape)
-        noise = self._mask(inputs.shape)
+        noise = self.noise(inputs.shape)
         if ctx.record:
             ctx.save(self, noise)
         return _core.multiply(inputs, noise)

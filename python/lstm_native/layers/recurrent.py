@@ -9,8 +9,10 @@ import numpy.typing as npt
 
 from lstm_native import _core, activations, constraints, regularizers
 from lstm_native.arrays import Shape, positive_int, to_float32, to_step_flags
+from lstm_native.errors import check_number
 from lstm_native.layers.base import Context, Layer, Tensor, get_initializer, require_backward
 from lstm_native.layers.core import IndexedRows
+from lstm_native.layers.dropout import Dropout
 
 Array = npt.NDArray[np.float32]
 
@@ -27,11 +29,16 @@ class RecurrentLayer(Layer):
         bias_initializer: start values of the bias.
         kernel_regularizer, recurrent_regularizer, bias_regularizer: penalties that training adds to the loss.
         kernel_constraint, recurrent_constraint, bias_constraint: what follows every step of the optimizer.
+        dropout: fraction of the features that training drops, in [0, 1]; the same at all steps of a sequence.
+        recurrent_dropout: fraction of h that training keeps from the recurrent product, in [0, 1]; the same
+            at every step of a sequence and for all gates (Gal and Ghahramani 2016). It takes activations of
+            lstm_native.activations.
+        seed: of the two; drawn at random by default.
         return_sequences: outputs of all time steps, (batch, time, units), instead of the last.
         return_state: calls return (outputs, states ...), with the last states (batch, units).
         go_backwards: run from the last time step to the first; outputs stay in that order.
         stateful: row i of a call continues from the last state of row i of the call before.
-        unroll, use_cudnn, implementation, seed: accepted as Keras has them; results are the same.
+        unroll, use_cudnn, implementation: accepted as Keras has them; results are the same.
         zero_output_for_mask: the output of a masked step is zero instead of the output before it.
         checkpoint_steps: in training, the layer keeps its state at every so many time steps only and computes
             what lies between once more in the backward pass (Chen et al. 2016): memory for
@@ -42,8 +49,8 @@ class RecurrentLayer(Layer):
     Python and forward only.
     """
 
-    neutral_arguments: ClassVar[dict[str, Any]] = {"dropout": 0.0, "recurrent_dropout": 0.0}
     uncopied: ClassVar[tuple[str, ...]] = ("_packed",)
+    supports_masking = True
     # What a subclass says of its cell.
     gates: ClassVar[int]
     state_names: ClassVar[tuple[str, ...]] = ("h",)
@@ -64,6 +71,9 @@ class RecurrentLayer(Layer):
         kernel_constraint: Any = None,
         recurrent_constraint: Any = None,
         bias_constraint: Any = None,
+        dropout: float = 0.0,
+        recurrent_dropout: float = 0.0,
+        seed: int | None = None,
         return_sequences: bool = False,
         return_state: bool = False,
         go_backwards: bool = False,
@@ -72,7 +82,6 @@ class RecurrentLayer(Layer):
         zero_output_for_mask: bool = False,
         use_cudnn: bool | str = "auto",
         implementation: int | None = None,
-        seed: int | None = None,
         checkpoint_steps: int | None = None,
         **kwargs: Any,
     ) -> None:
@@ -80,10 +89,25 @@ class RecurrentLayer(Layer):
         units = positive_int(units, kind, "units")
         if checkpoint_steps is not None:
             checkpoint_steps = positive_int(checkpoint_steps, kind, "checkpoint_steps")
-        if use_cudnn not in ("auto", True, False):
-            raise ValueError(f"{kind}: use_cudnn is {use_cudnn!r}, expected 'auto', True or False")
+        if use_cudnn not in ("auto", False):
+            raise ValueError(f"{kind}: use_cudnn is {use_cudnn!r}, expected 'auto' or False")
+        fractions = {"dropout": dropout, "recurrent_dropout": recurrent_dropout}
+        for argument, rate in fractions.items():
+            check_number(kind, argument, rate, "a number between 0 and 1", lambda r: 0 <= r <= 1)
         super().__init__(**kwargs)
         self.units = units
+        self.dropout = float(dropout)
+        self.recurrent_dropout = float(recurrent_dropout)
+        self.seed = seed
+        self._dropout: Dropout | None = None
+        self._recurrent_dropout: Dropout | None = None
+        if dropout > 0:  # one mask for all steps
+            self._dropout = Dropout(dropout, (None, 1, None), seed, name=f"{self.name}_dropout")
+        if recurrent_dropout > 0:
+            other_seed = None if seed is None else seed + 1
+            self._recurrent_dropout = Dropout(
+                recurrent_dropout, seed=other_seed, name=f"{self.name}_recurrent_dropout"
+            )
         self.activation = activations.get(activation)
         self.recurrent_activation = activations.get(recurrent_activation)
         self.use_bias = bool(use_bias)
@@ -204,7 +228,15 @@ class RecurrentLayer(Layer):
     @property
     def takes_indexed_rows(self) -> bool:
         """Whether `forward` takes `IndexedRows` for the inputs."""
-        return self._native and self.checkpoint_steps is None and type(self).forward is RecurrentLayer.forward
+        return (
+            self._native
+            and self.checkpoint_steps is None
+            and self._dropout is None
+            and type(self).forward is RecurrentLayer.forward
+        )
+
+    def held_layers(self) -> list[Layer]:
+        return [layer for layer in (self._dropout, self._recurrent_dropout) if layer is not None]
 
     # --- state ------------------------------------------------------------------------------------
 
@@ -311,6 +343,13 @@ class RecurrentLayer(Layer):
         start = initial_state
         if start is None and self.stateful:
             start = self._start(inputs.shape[0], ctx)
+        if self._dropout is not None:
+            inputs = self._dropout.forward(inputs, ctx)
+        noise: Tensor | None = None
+        if self._recurrent_dropout is not None and ctx.training:
+            if not self._native:
+                raise self.error("recurrent_dropout takes activations of lstm_native.activations only")
+            noise = self._recurrent_dropout.noise((inputs.shape[0], self.units))
         if self._native:
             rows, numbers = inputs if isinstance(inputs, IndexedRows) else (inputs, None)
             outputs, h, c, saved = _core.recurrent_forward(
@@ -326,6 +365,7 @@ class RecurrentLayer(Layer):
                 ctx.record,
                 numbers,
                 self.checkpoint_steps or 0,
+                noise,
             )
             if ctx.record:
                 ctx.save(self, (saved, initial_state is not None))
@@ -351,12 +391,20 @@ class RecurrentLayer(Layer):
         d_out, *d_states = d_outputs if self.return_state else (d_outputs,)
         d_h, d_c = (*d_states, None, None)[:2]
         d_inputs, d_kernel, d_recurrent, d_bias, d_h0, d_c0 = _core.recurrent_backward(
-            self._packed, saved, d_out, d_h, d_c, need_d_inputs, initial_state_given
+            self._packed,
+            saved,
+            d_out,
+            d_h,
+            d_c,
+            need_d_inputs or self._dropout is not None,
+            initial_state_given,
         )
         ctx.add_gradient(self.kernel, d_kernel)
         ctx.add_gradient(self.recurrent_kernel, d_recurrent)
         if self.bias is not None and d_bias is not None:
             ctx.add_gradient(self.bias, d_bias)
+        if self._dropout is not None and d_inputs is not None:
+            d_inputs = self._dropout.backward(d_inputs, ctx)
         if not initial_state_given:
             return d_inputs
         return (d_inputs, d_h0) if d_c0 is None else (d_inputs, d_h0, d_c0)
