@@ -104,13 +104,14 @@ def recurrent_forward(
     /,
     index: Tensor | None = None,
     checkpoint_steps: int = 0,
+    recurrent_mask: Tensor | None = None,
 ) -> tuple[Tensor, Tensor, Tensor | None, RecurrentSaved | None]:
     """Runs inputs (B, T, I): returns output (B, T, U) or (B, U), last h (B, U), last c (B, U), saved.
 
     `mask` and `reset` are bool (B, T), in input order. Outputs are in processed order. `saved` is None
     unless `training`. With `index`, int32 (B, T), inputs are rows (R, I) and step (b, t) reads row
     index[b, t]. `checkpoint_steps` other than 0 keeps one state every so many steps, and backward computes
-    the rest again; it does not go with `index`.
+    the rest again; it does not go with `index`. The recurrent product takes h * recurrent_mask (B, U).
     """
 
 def recurrent_backward(
@@ -321,7 +322,9 @@ def scale_(target: Tensor, factor: float, /) -> None: ...
 def clip_(target: Tensor, low: float, high: float, /) -> None: ...
 def multiply(a: Tensor, b: Tensor, /) -> Tensor: ...
 def squared_norm(x: Tensor, /) -> float: ...
-def penalty(x: Tensor | Variable, l1: float, l2: float, need_gradient: bool, /) -> tuple[float, Tensor | None]:
+def penalty(
+    x: Tensor | Variable, l1: float, l2: float, need_gradient: bool, /
+) -> tuple[float, Tensor | None]:
     """l1 * sum |x| + l2 * sum x^2, and its gradient on request; float32."""
 
 # --- random numbers: counter-based, a function of (seed, offset) alone ----------------------------
