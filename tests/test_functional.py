@@ -1,4 +1,4 @@
-"""Functional models: recorded calls, several inputs and outputs, sharing, nesting, masks, and every gradient."""
+"""Functional models: recorded calls, several inputs and outputs, sharing, nesting, masks, gradients."""
 
 from __future__ import annotations
 
@@ -168,7 +168,8 @@ def test_losses_weights_and_metrics_of_several_outputs() -> None:
     mae = (np.abs(p_a - y_a).mean(axis=1) * weight).sum() / weight.sum()
     accuracy = ((p_b > 0.5) == y_b).mean()
     expected = {
-        "a_loss": loss_a, "a_mae": mae, "b_accuracy": accuracy, "b_loss": loss_b, "loss": loss_a / 2 + 3 * loss_b,
+        "a_loss": loss_a, "a_mae": mae, "b_accuracy": accuracy, "b_loss": loss_b,
+        "loss": loss_a / 2 + 3 * loss_b,
     }  # fmt: skip
     assert list(logs) == list(expected)
     assert logs == pytest.approx(expected, rel=1e-5)
