@@ -219,8 +219,6 @@ class Layer(symbolic.Callee):
             autocast, aggregation: accepted as Keras has them; they change nothing here.
             name: its name in the layer.
         """
-        if isinstance(shape, str):  # transition: the older order name, shape, initializer, trainable
-            name, shape, initializer, dtype = shape, initializer, dtype, None
         name = f"variable_{len(self._variables)}" if name is None else name
         shape = () if shape is None else tuple(shape)
         if math.prod(shape) * 4 > sys.maxsize:
