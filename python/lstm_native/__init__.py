@@ -5,12 +5,14 @@ from __future__ import annotations
 from lstm_native import (
     activations,
     callbacks,
+    constraints,
     initializers,
     layers,
     losses,
     metrics,
     models,
     optimizers,
+    regularizers,
     utils,
 )
 from lstm_native.config import get_num_threads, set_num_threads, show_config
@@ -26,7 +28,7 @@ from lstm_native.layers import (
     Masking,
 )
 from lstm_native.models import Model, Sequential
-from lstm_native.optimizers import SGD, Adam
+from lstm_native.optimizers import SGD, Adam, AdamW, RMSprop
 from lstm_native.variable import Variable
 
 __version__ = "0.1.0"
@@ -36,6 +38,7 @@ __all__ = [
     "SGD",
     "Activation",
     "Adam",
+    "AdamW",
     "Dense",
     "Dropout",
     "Embedding",
@@ -44,11 +47,13 @@ __all__ = [
     "Layer",
     "Masking",
     "Model",
+    "RMSprop",
     "Sequential",
     "Variable",
     "__version__",
     "activations",
     "callbacks",
+    "constraints",
     "get_num_threads",
     "initializers",
     "layers",
@@ -56,6 +61,7 @@ __all__ = [
     "metrics",
     "models",
     "optimizers",
+    "regularizers",
     "set_num_threads",
     "show_config",
     "utils",
