@@ -331,8 +331,8 @@ class ActivationAtEnd(Layer):
         return logits if name == "linear" else _core.activation_forward(name, logits)
 
     def forward(self, inputs: Tensor, ctx: Context, mask: Tensor | None = None) -> Tensor:
-        if ctx.record:
-            self.check_can_train()
+        if ctx.record and self._activation_name is None:
+            self.check_can_train()  # says why not
         logits = self.forward_logits(inputs, ctx)
         outputs = self.activate(logits)
         if ctx.record and self._activation_name != "linear":
