@@ -108,7 +108,7 @@ class NativeCell(Layer):
 def _arguments_of(kind: Callable[P, RecurrentLayer]) -> Callable[Concatenate[Any, P], None]:
     """The constructor of a cell: it has the arguments of the layer class `kind`."""
 
-    def constructor(self: Any, *args: P.args, **kwargs: P.kwargs) -> None:
+    def constructor(self: Any, /, *args: P.args, **kwargs: P.kwargs) -> None:
         NativeCell.__init__(self, kind, *args, **kwargs)  # type: ignore[arg-type]
 
     functools.update_wrapper(constructor, kind.__init__)
