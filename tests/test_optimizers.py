@@ -111,9 +111,9 @@ def test_an_infinite_global_norm_shows_as_nan() -> None:
 
 
 def test_only_one_kind_of_clipping() -> None:
-    with pytest.raises(ValueError, match="Only one of .* Received: clip"):
+    with pytest.raises(ValueError, match=r"Only one of .* Received: clip"):
         optimizers.Adam(clipnorm=1.0, clipvalue=1.0)
-    with pytest.raises(ValueError, match="Only one of .* Received: clip"):
+    with pytest.raises(ValueError, match=r"Only one of .* Received: clip"):
         optimizers.SGD(clipvalue=1.0, global_clipnorm=1.0)
 
 
