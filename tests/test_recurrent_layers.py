@@ -209,3 +209,12 @@ def test_recurrent_dropout_wants_native_activations() -> None:
     layer(inputs())
     with pytest.raises(ValueError, match="recurrent_dropout takes activations"):
         layer(inputs(), training=True)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_a_regularizer_that_cannot_train_is_refused_before_anything_changes(cell: str) -> None:
+    kind, more = CELLS[cell]
+    model = ln.Sequential([kind(3, kernel_regularizer=lambda w: float(np.sum(w)), **more), Dense(1)])
+    model.compile("sgd", "mse")
+    with pytest.raises(ValueError, match=r"kernel_regularizer .* works forward only"):
+        model.fit(inputs(), np.zeros((4, 1)), verbose=0)

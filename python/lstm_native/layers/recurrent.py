@@ -218,6 +218,7 @@ class RecurrentLayer(Layer):
         return previous_mask if self.return_sequences else None
 
     def check_can_train(self) -> None:
+        super().check_can_train()
         for argument in ("activation", "recurrent_activation"):
             activation = getattr(self, argument)
             require_backward(self, argument, activation)
