@@ -62,7 +62,15 @@ class MetricVariable(np.lib.mixins.NDArrayOperatorsMixin):
 
     def assign_add(self, value: Any) -> None:
         """Adds `value`, which may be of a shape that broadcasts."""
-        self.assign(self._value + value)
+        total = self._value + value
+        if total.shape == self._value.shape and total.dtype == np.float64:
+            self._value = total
+        else:
+            self.assign(total)
+
+    def set_to_zero(self) -> None:
+        """Replaces all values by zero."""
+        self._value = np.zeros(self._value.shape)
 
     def assign_sub(self, value: Any) -> None:
         """Subtracts `value`, which may be of a shape that broadcasts."""
@@ -173,7 +181,7 @@ class Metric:
     def reset_state(self) -> None:
         """Sets all variables to zero."""
         for variable in self.variables:
-            variable.assign(np.zeros(variable.shape))
+            variable.set_to_zero()
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """`update_state` with these arguments, then `result`."""

@@ -58,6 +58,11 @@ class Mean(Metric):
         """Total over count; 0.0 when nothing was counted."""
         return float(self.total) / float(self.count) if self.count else 0.0
 
+    def reset_state(self) -> None:
+        """Sets total and count to zero."""
+        self.total.set_to_zero()
+        self.count.set_to_zero()
+
     def _add(self, values: Array, sample_weight: Any) -> None:
         steps = math.prod(values.shape[1:])  # a sample counts once, however many values it has
         if steps == 0:
