@@ -126,7 +126,7 @@ class SequenceLayer(Layer):
             initial_state=self._initial_state(initial_state, x.shape[0]),
             reset=to_step_flags(reset, x.shape, label, "reset"),
         )
-        return self.packed_outputs(flat(outputs))
+        return self.packed_outputs(flat(outputs)) if isinstance(outputs, tuple) else outputs
 
 
 def run_steps(
