@@ -197,6 +197,10 @@ def first(probes: Probes) -> Iterator[Row]:
 # --- subnormal numbers, threads, busy machines ------------------------------------------------------
 
 NEVER_SLOWER = 0.97  # what noise makes of 1
+# A virtual machine may put its processors far apart and close together again: nanoseconds of a hand-over from
+# which on a row that misses its target is measured again, and how often.
+WELL_PLACED = 100
+PLACES = 3
 
 
 def subnormals(probes: Probes) -> Iterator[Row]:
@@ -223,22 +227,25 @@ def both(probes: Probes, case: Case, rounds: int, busy: str = "") -> tuple[Row, 
 def threads(probes: Probes) -> Iterator[Row]:
     with Ceilings() as ceilings:
         for case in (case for cases in CASES.values() for case in cases):
-            one, two = both(probes, case, 5)
+            least = 1.6 if case.batch >= 8 else NEVER_SLOWER
+            for _ in range(PLACES):
+                one, two = both(probes, case, 5)
+                ratio, hand_over = one["median"] / two["median"], ceilings.hand_over()
+                if ratio >= least or hand_over is None or hand_over < WELL_PLACED:
+                    break
             yield {
                 "name": f"{case.section} {case.name}",
                 "one": 1e6 * one["median"],
                 "two": 1e6 * two["median"],
-                "ratio": one["median"] / two["median"],
-                "least": 1.6 if case.batch >= 8 else NEVER_SLOWER,
+                "ratio": ratio,
+                "least": least,
                 "turns": {"one": one["turns"], "two": two["turns"]},
-                "hand_over": ceilings.hand_over(),
+                "hand_over": hand_over,
             }
 
 
 def busy(probes: Probes) -> Iterator[Row]:
-    for case in (*CASES["inference"], *CASES["training"]):
-        if case.batch < 8:
-            continue
+    for case in (*CASES["inference"], *CASES["streaming"], *CASES["training"]):
         for where in ("free", "bound") if hasattr(os, "sched_setaffinity") else ("free",):
             one, two = both(probes, case, 3, where)
             yield {
