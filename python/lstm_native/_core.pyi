@@ -311,7 +311,7 @@ def rmsprop_step(
     decays: Sequence[float] | None,
     /,
 ) -> None:
-    """One RMSprop step as Keras: velocity = rho * velocity + (1 - rho) * g^2; w -= g * lr / sqrt(velocity + epsilon).
+    """One RMSprop step as Keras: v = rho * v + (1 - rho) * g^2; w -= g * lr / sqrt(v + epsilon), v: velocity.
 
     With `averages` (centered), the square of the mean gradient is subtracted from the velocity before the
     root. With `momentums`, momentum = factor * momentum + step is what is subtracted from w.

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
 from lstm_native import _core, activations, constraints, regularizers
-from lstm_native.arrays import Shape, positive_int, to_float32, to_step_flags
+from lstm_native.arrays import Shape, positive_int
 from lstm_native.errors import check_number
 from lstm_native.layers.base import Context, Layer, Tensor, get_initializer, require_backward
 from lstm_native.layers.core import IndexedRows
 from lstm_native.layers.dropout import Dropout
+from lstm_native.layers.sequence import SequenceLayer, run_steps
 
 Array = npt.NDArray[np.float32]
 
 
-class RecurrentLayer(Layer):
+class RecurrentLayer(SequenceLayer):
     """A native cell over whole sequences: (batch, time, features) to (batch, units).
 
     Args:
@@ -127,7 +129,6 @@ class RecurrentLayer(Layer):
         self.unroll = bool(unroll)
         self.zero_output_for_mask = bool(zero_output_for_mask)
         self.checkpoint_steps = checkpoint_steps
-        self._states: tuple[Tensor, ...] | None = None
         self._native = all(
             name is not None and _core.activation_is_elementwise(name)
             for name in map(activations.native_name, (self.activation, self.recurrent_activation))
@@ -150,6 +151,9 @@ class RecurrentLayer(Layer):
     def step_in_python(self, x: Array, states: tuple[Array, ...]) -> tuple[Array, ...]:
         """New states from the projected inputs of one time step, bias included, and the old states."""
         raise NotImplementedError(f"{type(self).__name__} defines no step_in_python")
+
+    def named_state_sizes(self) -> Sequence[tuple[str, int]]:
+        return [(name, self.units) for name in self.state_names]
 
     # --- weights ----------------------------------------------------------------------------------
 
@@ -213,10 +217,6 @@ class RecurrentLayer(Layer):
             return outputs
         return (outputs, *[(batch, self.units)] * len(self.state_names))
 
-    def compute_mask(self, inputs: Any, previous_mask: Any = None) -> Any:
-        """Mask of the outputs: that of the inputs with `return_sequences`, else None."""
-        return previous_mask if self.return_sequences else None
-
     def check_can_train(self) -> None:
         super().check_can_train()
         for argument in ("activation", "recurrent_activation"):
@@ -239,89 +239,7 @@ class RecurrentLayer(Layer):
     def held_layers(self) -> list[Layer]:
         return [layer for layer in (self._dropout, self._recurrent_dropout) if layer is not None]
 
-    # --- state ------------------------------------------------------------------------------------
-
-    @property
-    def states(self) -> list[npt.NDArray[np.float32]] | None:
-        """Copies of the states that the next call of a stateful layer starts from; None when zero."""
-        states = self._states
-        return None if states is None else [s.numpy().copy() for s in states]
-
-    def set_states(self, states: tuple[Tensor, ...]) -> None:
-        self._states = states
-
-    def reset_state(self) -> None:
-        """Sets the state of a stateful layer to zero; the next call may have another batch size."""
-        self._states = None
-
-    def reset_states(self) -> None:
-        """Older name of `reset_state`."""
-        self.reset_state()
-
-    def _start(self, batch: int, ctx: Context) -> tuple[Tensor, ...] | None:
-        """The states that a stateful layer starts from."""
-        states = ctx.states.get(self, self._states)
-        if states is not None and states[0].shape[0] != batch:
-            raise self.error(
-                f"input has {batch} rows, but the state of this stateful layer has {states[0].shape[0]}: "
-                "keep the batch size or call reset_state()"
-            )
-        return states
-
     # --- calls ------------------------------------------------------------------------------------
-
-    def __call__(
-        self,
-        inputs: Any,
-        initial_state: Any = None,
-        mask: Any = None,
-        training: bool = False,
-        reset: Any = None,
-    ) -> Any:
-        """Outputs for `inputs`, as NumPy arrays; the first call builds the layer.
-
-        Args:
-            inputs: (batch, time, features).
-            initial_state: the states, each (batch, units): [h, c] or [h]; zeros by default, or the kept state
-                if stateful.
-            mask: bool (batch, time); False steps are skipped, the state is carried over them.
-            training: behave as in training.
-            reset: bool (batch, time); before a True step the state is set back to its start.
-
-        Returns:
-            (batch, units), or (batch, time, units) with `return_sequences`; with `return_state` the
-            tuple (outputs, states ...).
-        """
-        x = self.as_input(inputs)
-        if not self.built:
-            self.build(x.shape)
-        self.check_input_shape(x.shape)
-        label = self.label()
-        return self._call(
-            x,
-            Context(bool(training)),
-            to_step_flags(mask, x.shape, label, "mask"),
-            initial_state=self._initial_state(initial_state, x.shape[0]),
-            reset=to_step_flags(reset, x.shape, label, "reset"),
-        )
-
-    def _initial_state(self, given: Any, batch: int) -> tuple[Tensor, ...] | None:
-        if given is None:
-            return None
-        names = self.state_names
-        expected = (batch, self.units)
-        if len(names) == 1 and not isinstance(given, list | tuple):
-            given = [given]
-        if not isinstance(given, list | tuple) or len(given) != len(names):
-            what = f"a {type(given).__name__}"
-            if isinstance(given, list | tuple):
-                what += f" of {len(given)}"
-            raise self.error(f"initial_state is {what}, expected [{', '.join(names)}], each {expected}")
-        states = tuple(to_float32(s, self.label(), "initial_state") for s in given)
-        for name, state in zip(names, states, strict=True):
-            if state.shape != expected:
-                raise self.error(f"initial_state {name} has shape {state.shape}, expected {expected}")
-        return states
 
     def forward(
         self,
@@ -341,9 +259,7 @@ class RecurrentLayer(Layer):
             reset: bool (batch, time).
         """
         self.check_input_shape(inputs.shape)
-        start = initial_state
-        if start is None and self.stateful:
-            start = self._start(inputs.shape[0], ctx)
+        start = self._start(initial_state, inputs.shape[0], ctx)
         if self._dropout is not None:
             inputs = self._dropout.forward(inputs, ctx)
         noise: Tensor | None = None
@@ -437,28 +353,25 @@ class RecurrentLayer(Layer):
     ) -> tuple[Tensor, Tensor, Tensor | None]:
         """The recurrence for activations that native code cannot call, one time step after the other."""
         x = inputs.numpy()
-        batch, time, _ = x.shape
+        batch = len(x)
         z = x @ self.kernel.numpy()
         if self.bias is not None:
             z += self.bias.numpy().reshape(-1, z.shape[-1])[0]
-        zeros = np.zeros((batch, self.units), np.float32)
-        first = (zeros,) * len(self.state_names) if start is None else tuple(s.numpy() for s in start)
-        states, last = first, zeros
-        outputs = np.empty((batch, time, self.units), np.float32)
-        for step in range(time):
-            t = time - 1 - step if self.go_backwards else step
-            if reset is not None:
-                restart = reset.numpy()[:, t, None]
-                states = tuple(np.where(restart, a, b) for a, b in zip(first, states, strict=True))
-                last = np.where(restart, zeros, last)
-            new = self.step_in_python(z[:, t], states)
-            if mask is None:
-                states, last = new, new[0]
-            else:
-                valid = mask.numpy()[:, t, None]
-                states = tuple(np.where(valid, a, b) for a, b in zip(new, states, strict=True))
-                last = np.where(valid, new[0], zeros if self.zero_output_for_mask else last)
-            outputs[:, step] = last
-        output = outputs if self.return_sequences else np.ascontiguousarray(outputs[:, -1])
+        zeros = (np.zeros((batch, self.units), np.float32),) * len(self.state_names)
+
+        def step(x: Array, states: tuple[Array, ...]) -> tuple[Array, tuple[Array, ...]]:
+            new = self.step_in_python(x, states)
+            return new[0], new
+
+        output, states = run_steps(
+            step,
+            z,
+            zeros if start is None else tuple(s.numpy() for s in start),
+            None if mask is None else mask.numpy(),
+            None if reset is None else reset.numpy(),
+            go_backwards=self.go_backwards,
+            zero_output_for_mask=self.zero_output_for_mask,
+            return_sequences=self.return_sequences,
+        )
         output_tensor, h, *c = (_core.as_tensor(a, "float32") for a in (output, *states))
         return output_tensor, h, c[0] if c else None
