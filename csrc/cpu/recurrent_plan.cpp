@@ -163,10 +163,9 @@ int recurrent_threads(const LnContext& context, const RecurrentPlan& plan, const
     const double inner = static_cast<double>(pack.config.I + pack.config.H);
     const double work =
         static_cast<double>(plan.B) * static_cast<double>(plan.T) * inner * static_cast<double>(pack.columns.columns());
-    std::int64_t threads = threads_for(context, work);
-    // No more threads than tiles, each on its own, where barriers would cost more than they bring.
-    const bool few_steps = work < kParallelWork && plan.T > 1;
-    if (few_steps || core::Barrier::lately_stalled()) threads = std::min(threads, plan.tiles);
+    std::int64_t threads = plan.T == 1 ? threads_for_repeated(context, work) : threads_for(context, work);
+    // No more threads than tiles: each runs on its own, without a barrier a step.
+    if (core::Barrier::lately_stalled()) threads = std::min(threads, plan.tiles);
     const Grouping grouping = group_team(plan, pack, static_cast<int>(threads));
     return static_cast<int>(grouping.groups * grouping.members);
 }

@@ -30,6 +30,12 @@ inline constexpr double kParallelWork = 2e6;
 inline constexpr double kDenseParallelWork = 1e5;
 
 inline int threads_for(const LnContext& context, double multiply_adds) {
+    return multiply_adds < kParallelWork ? 1 : context.num_threads;
+}
+
+// For calls that come again and again with the same weights, as the steps of a stream: each thread finds its part of
+// them in its own cache. Where the data are new at each call, what moves between the caches costs more than is gained.
+inline int threads_for_repeated(const LnContext& context, double multiply_adds) {
     if (context.num_threads == 1 || multiply_adds < kDenseParallelWork) return 1;
     return multiply_adds >= kParallelWork || core::calls_are_dense() ? context.num_threads : 1;
 }
