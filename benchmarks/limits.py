@@ -62,7 +62,8 @@ class Probes:
         command = [sys.executable, str(HERE / "limits_probes.py"), json.dumps({"probe": probe, **order})]
         start = time.monotonic()
         tries = self._tries if quiet and self._patience > 0 else 1
-        done = run_undisturbed(command, environment(threads) | (load or {}), tries)
+        surroundings = {"PYTHONDONTWRITEBYTECODE": "", **environment(threads), **(load or {})}
+        done = run_undisturbed(command, surroundings, tries)
         self.disturbed += quiet and done.disturbed
         self._patience -= max(0.0, time.monotonic() - start - done.seconds)
         return json.loads(done.output.splitlines()[-1])

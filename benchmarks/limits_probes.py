@@ -85,7 +85,8 @@ def memory(
 def first(operation: str, shape: list[int], warm: bool, seconds: float) -> Answer:
     """Seconds of the first ten calls of a model, and the median after them.
 
-    `warm`: another model of the kind was called before, so that Python has seen the code.
+    `warm`: Python has seen the code, for another model was called before, and NumPy's threads, which spin for
+    some 30 ms after its import, sleep.
     """
 
     def call_of(batch: int, steps: int, inputs: int, units: int) -> Call:
@@ -100,6 +101,7 @@ def first(operation: str, shape: list[int], warm: bool, seconds: float) -> Answe
 
     if warm:
         timed(call_of(1, 2, 4, 4), 0, 30)
+        time.sleep(0.1)
     call = call_of(*shape)
     return {"calls": timed(call, 0, 10), "steady": statistics.median(timed(call, seconds, 20))}
 

@@ -51,7 +51,7 @@ TABLES: dict[str, Table] = {
         ),
     ),
     "first": Table(
-        "first calls of a model, us, medians of 5 processes; warm: another model was called 30 times before",
+        "first calls of a model, us, medians of 5 processes; warm: after another model, and NumPy is quiet",
         (
             ("threads", "threads", "d"),
             ("Python", "python", ""),
