@@ -150,7 +150,7 @@ def test_a_stack_runs_cell_by_cell_as_it_runs_step_by_step(options: dict[str, An
         for one, other in zip(flat(got), flat(expected), strict=True):
             assert_bits(one, other)
     assert chained.cell.state_size == [[4, 4], 3, 5, 2]
-    assert chained.compute_output_shape((4, 6, 5))[1:] == ([(4, 4)] * 2, [(4, 3)], [(4, 5)], [(4, 2)])
+    assert chained.compute_output_shape((4, 6, 5))[1:] == ([(4, 4)] * 2, (4, 3), (4, 5), (4, 2))
 
 
 @pytest.mark.parametrize("go_backwards", [False, True])

@@ -95,7 +95,7 @@ class NativeCell(Layer):
         x = to_float32(inputs, self.label(), "input")
         self.check_input_shape(x.shape)
         batch, features = x.shape
-        start = self.layer._initial_state(states, batch)
+        start = self.layer.states_from(states, batch)
         if not batch:
             return self.get_initial_state(0)[0], self.get_initial_state(0)
         layer = self.over_sequences(return_state=True)

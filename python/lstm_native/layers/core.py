@@ -61,7 +61,7 @@ class InputLayer(Layer):
     def output(self) -> Placeholder:
         """The placeholder that layers are called on."""
         if not self.nodes:
-            Node(self).give([self.batch_shape], self.dtype)
+            Node(self).give(self.batch_shape, self.dtype)
         return self.nodes[0].outputs[0]
 
     @property

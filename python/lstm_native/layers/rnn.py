@@ -20,7 +20,8 @@ from lstm_native.layers.cells import (
     step_of,
 )
 from lstm_native.layers.recurrent import RecurrentLayer
-from lstm_native.layers.sequence import SequenceLayer, flat, nested, run_steps
+from lstm_native.layers.sequence import SequenceLayer, run_steps
+from lstm_native.trees import flat, nested
 
 
 class RNN(SequenceLayer):
@@ -109,12 +110,11 @@ class RNN(SequenceLayer):
         outputs: Shape = (batch, time, units) if self.return_sequences else (batch, units)
         if not self.return_state:
             return outputs
-        return (outputs, *nested(self._structure, [(batch, size) for size in flat(self._structure)]))
+        return (outputs, *nested(self.state_size, [(batch, size) for size in flat(self.state_size)]))
 
-    def packed_outputs(self, outputs: Sequence[Any]) -> Any:
-        """Outputs and states as a call returns them: the states of a stack as a list for every cell."""
-        output, *states = outputs
-        return (output, *nested(self._structure, states)) if self.return_state else output
+    def packed_states(self, states: list[Any]) -> list[Any]:
+        """States as a call returns them: those of a stack as a list for every cell."""
+        return nested(self._structure, states)  # type: ignore[no-any-return]
 
     def named_state_sizes(self) -> Sequence[tuple[str, int]]:
         return [(f"state_{i}", size) for i, size in enumerate(flat(self._structure))]

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from lstm_native.arrays import to_float32, to_step_flags
 from lstm_native.layers.base import Context, Layer, Tensor
+from lstm_native.trees import flat
 
 Array = npt.NDArray[np.float32]
 # One time step: inputs (batch, ...) and states to the output and the new states.
@@ -36,6 +37,10 @@ class SequenceLayer(Layer):
     def named_state_sizes(self) -> Sequence[tuple[str, int]]:
         """Name and number of columns of every state."""
         raise NotImplementedError(f"{type(self).__name__} defines no named_state_sizes")
+
+    def packed_states(self, states: list[Any]) -> list[Any]:
+        """States, all in one list, in the form in which calls return them."""
+        return states
 
     # --- states -----------------------------------------------------------------------------------
 
@@ -68,8 +73,8 @@ class SequenceLayer(Layer):
             )
         return states
 
-    def _initial_state(self, given: Any, batch: int) -> tuple[Tensor, ...] | None:
-        """The states that a caller gave, as tensors; lists in lists count as one."""
+    def states_from(self, given: Any, batch: int) -> tuple[Tensor, ...] | None:
+        """The initial states that a caller gave for `batch` rows, as tensors; lists in lists count as one."""
         if given is None:
             return None
         names, sizes = zip(*self.named_state_sizes(), strict=True)
@@ -123,10 +128,13 @@ class SequenceLayer(Layer):
             x,
             Context(bool(training)),
             to_step_flags(mask, x.shape, label, "mask"),
-            initial_state=self._initial_state(initial_state, x.shape[0]),
+            initial_state=self.states_from(initial_state, x.shape[0]),
             reset=to_step_flags(reset, x.shape, label, "reset"),
         )
-        return self.packed_outputs(flat(outputs)) if isinstance(outputs, tuple) else outputs
+        if not self.return_state:
+            return outputs
+        output, *states = flat(outputs)
+        return (output, *self.packed_states(states))
 
 
 def run_steps(
@@ -181,18 +189,3 @@ def run_steps(
 def _where(rows: npt.NDArray[np.bool_], a: Any, b: Any) -> Any:
     """The rows of `a` where `rows`, else those of `b`."""
     return np.where(rows.reshape(-1, *[1] * (a.ndim - 1)), a, b)
-
-
-def flat(tree: Any) -> list[Any]:
-    """What is in lists in lists, as one list."""
-    return [leaf for item in tree for leaf in flat(item)] if isinstance(tree, list | tuple) else [tree]
-
-
-def nested(structure: Any, leaves: Sequence[Any]) -> Any:
-    """`leaves` in lists like those of `structure`."""
-    remaining = iter(leaves)
-
-    def build(part: Any) -> Any:
-        return [build(item) for item in part] if isinstance(part, list | tuple) else next(remaining)
-
-    return build(structure)

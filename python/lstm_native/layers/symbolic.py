@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import functools
 import itertools
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
 from lstm_native.arrays import Shape
+from lstm_native.trees import flat, is_shape, nested
 
 if TYPE_CHECKING:
     from lstm_native.layers.base import Layer
@@ -63,11 +64,13 @@ class Node:
         arguments: the other arguments that were given, by name.
         training: True or False where the caller fixed it.
         outputs: what the call gave.
+        returned: the same in the form in which the call returned it.
         number: counts all calls, so that it orders the nodes of a model topologically.
     """
 
     __slots__ = (
-        "arguments", "flags", "inputs", "layer", "number", "outputs", "several", "states", "training",
+        "arguments", "flags", "inputs", "layer", "number", "outputs", "returned", "several", "states",
+        "training",
     )  # fmt: skip
 
     def __init__(
@@ -88,14 +91,17 @@ class Node:
         self.arguments = arguments or {}
         self.training = training
         self.outputs: tuple[Placeholder, ...] = ()
+        self.returned: Any = None
         self.number = next(_numbers)
         layer.nodes.append(self)
 
-    def give(self, shapes: Iterable[Shape], dtype: str = "float32") -> None:
-        """Makes the outputs."""
+    def give(self, shapes: Any, dtype: str = "float32") -> None:
+        """Makes the outputs, of one shape or of a tree of shapes."""
         self.outputs = tuple(
-            Placeholder(tuple(shape), dtype, self.layer.name, self, i) for i, shape in enumerate(shapes)
+            Placeholder(tuple(shape), dtype, self.layer.name, self, i)
+            for i, shape in enumerate(flat(shapes, is_shape))
         )
+        self.returned = self.layer.packed_outputs(nested(shapes, self.outputs, is_shape))
 
     @property
     def sources(self) -> tuple[Placeholder, ...]:
@@ -119,7 +125,7 @@ class Callee:
         Raises:
             AttributeError: there was none.
         """
-        return self.packed_outputs(self._first_call("output").outputs)
+        return self._first_call("output").returned
 
     @property
     def input(self) -> Any:
@@ -141,17 +147,21 @@ class Callee:
         several = isinstance(inputs, list | tuple)
         return (inputs, True) if several else ([inputs], False)
 
-    def packed_outputs(self, outputs: Sequence[Any]) -> Any:
-        """The outputs of a call on placeholders in the form in which the call returns them."""
-        return outputs[0] if len(outputs) == 1 else tuple(outputs)
+    def packed_outputs(self, outputs: Any) -> Any:
+        """The outputs of a call on placeholders in the form in which the call returns them.
+
+        Args:
+            outputs: placeholders in the form that `compute_output_shape` has for their shapes.
+        """
+        return outputs
 
 
 def is_symbolic(inputs: Any) -> bool:
     """Whether these are placeholders, one or several."""
     if isinstance(inputs, list | tuple):
-        return bool(inputs) and isinstance(inputs[0], Placeholder)
+        return bool(inputs) and is_symbolic(inputs[0])
     if isinstance(inputs, dict):
-        return any(isinstance(value, Placeholder) for value in inputs.values())
+        return any(map(is_symbolic, inputs.values()))
     return isinstance(inputs, Placeholder)
 
 
@@ -167,13 +177,18 @@ def recording(call: Callable[..., Any]) -> Callable[..., Any]:
     return recorded_or_called
 
 
-def output_shapes(layer: Layer, shapes: Any, arguments: dict[str, Any]) -> list[Shape]:
-    """Shapes of the outputs of a call with `arguments`, for one shape of inputs or a tuple of them."""
+def output_shapes(layer: Layer, shapes: Any, arguments: dict[str, Any]) -> Any:
+    """Shape of the outputs of a call with `arguments`, or a tree of them.
+
+    Args:
+        layer: the layer.
+        shapes: shape of its input, or a tuple of those of several.
+        arguments: the further arguments of the call, by name.
+    """
     import inspect  # not at the top: it costs, and few programs come here
 
     taken = inspect.signature(layer.compute_output_shape).parameters.keys() & arguments.keys()
-    shape: Any = layer.compute_output_shape(shapes, **{name: arguments[name] for name in taken})
-    return list(shape) if shape and isinstance(shape[0], list | tuple) else [shape]
+    return layer.compute_output_shape(shapes, **{name: arguments[name] for name in taken})
 
 
 def _record(
@@ -190,12 +205,10 @@ def _record(
         elif parameter.kind is parameter.VAR_POSITIONAL and arguments.get(parameter.name):
             raise TypeError(f"{layer.label()}: pass the arguments of a call on placeholders by name")
     training = arguments.pop("training", None)
-    states = arguments.pop("initial_state", ())
-    if isinstance(states, Placeholder):
-        states = (states,)
+    states = flat(arguments.pop("initial_state", ()))
     inputs, several = layer.flat_placeholders(given)
     for name, values in (("input", inputs), ("initial_state", states)):
-        if not isinstance(values, list | tuple) or not all(isinstance(v, Placeholder) for v in values):
+        if not all(isinstance(value, Placeholder) for value in values):
             raise layer.error(f"{name} mixes placeholders of a functional model with other values")
     flags = {name: value for name, value in arguments.items() if isinstance(value, Placeholder)}
     arguments = {name: value for name, value in arguments.items() if name not in flags}
@@ -208,4 +221,4 @@ def _record(
         raise layer.error(f"{next(iter(flags))} is a placeholder, which goes with a single input only")
     node = Node(layer, tuple(inputs), several, tuple(states), flags, arguments, training)
     node.give(output_shapes(layer, shapes, arguments))
-    return layer.packed_outputs(node.outputs)
+    return node.returned

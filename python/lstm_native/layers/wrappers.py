@@ -12,6 +12,7 @@ from lstm_native.arrays import Shape, to_numpy, to_step_flags
 from lstm_native.layers.base import ActivityPenalty, Layer, Tensor, clone_layer
 from lstm_native.layers.context import Context
 from lstm_native.layers.core import ActivationAtEnd
+from lstm_native.trees import flat
 
 _MERGE_MODES = ("sum", "mul", "ave", "concat", None)
 _COMMON = ("stateful", "return_sequences", "return_state")
@@ -195,15 +196,26 @@ class Bidirectional(Layer):
         if not self.built:
             self.build(x.shape)
         self.check_input_shape(x.shape)
-        return self._call(
+        outputs = self._call(
             x,
             Context(bool(training)),
             to_step_flags(mask, x.shape, self.label(), "mask"),
-            initial_state=self._initial_state(initial_state, x.shape[0]),
+            initial_state=self.states_from(initial_state, x.shape[0]),
             reset=to_step_flags(reset, x.shape, self.label(), "reset"),
         )
+        if not self.return_state:
+            return outputs
+        leaves = flat(outputs)
+        count = 2 if self.merge_mode is None else 1
+        half = (count + len(leaves)) // 2
+        forward, backward = (
+            layer.packed_states(states)
+            for layer, states in zip(self.held_layers(), (leaves[count:half], leaves[half:]), strict=True)
+        )
+        return (*leaves[:count], *forward, *backward)
 
-    def _initial_state(self, given: Any, batch: int) -> tuple[Tensor, ...] | None:
+    def states_from(self, given: Any, batch: int) -> tuple[Tensor, ...] | None:
+        """The initial states that a caller gave for `batch` rows, as tensors."""
         if given is None:
             return None
         if not isinstance(given, list | tuple) or len(given) % 2:
@@ -214,7 +226,7 @@ class Bidirectional(Layer):
         half = len(given) // 2
         states: list[Tensor] = []
         for layer, part in zip(self.held_layers(), (given[:half], given[half:]), strict=True):
-            states += layer._initial_state(part, batch)
+            states += layer.states_from(part, batch)
         return tuple(states)
 
     def forward(

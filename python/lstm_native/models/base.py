@@ -15,6 +15,7 @@ from lstm_native.naming import snake_case
 from lstm_native.streaming import Stream
 from lstm_native.summary import print_summary
 from lstm_native.training import Trainer
+from lstm_native.trees import flat
 from lstm_native.variable import Variable
 
 
@@ -137,12 +138,12 @@ class Model(Trainer):
     @property
     def inputs(self) -> list[Any]:
         """Placeholders of all inputs."""
-        return _flat(self.input)
+        return flat(self.input)
 
     @property
     def outputs(self) -> list[Any]:
         """Placeholders of all outputs."""
-        return _flat(self.output)
+        return flat(self.output)
 
     # --- passes -----------------------------------------------------------------------------------
 
@@ -341,9 +342,3 @@ class Model(Trainer):
 def holds(layer: Layer, sought: Layer) -> bool:
     """Whether `sought` is a part of `layer`, of whatever depth."""
     return any(part is sought or holds(part, sought) for part in layer.held_layers())
-
-
-def _flat(structure: Any) -> list[Any]:
-    if isinstance(structure, dict):
-        return list(structure.values())
-    return list(structure) if isinstance(structure, list | tuple) else [structure]

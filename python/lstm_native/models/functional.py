@@ -12,8 +12,9 @@ from lstm_native.layers.core import Embedding, InputLayer
 from lstm_native.layers.symbolic import Node, Placeholder, output_shapes
 from lstm_native.models.base import Model
 from lstm_native.models.graph import Step, Steps
-from lstm_native.models.plan import Chain, shapes_list, unique
+from lstm_native.models.plan import Chain, unique
 from lstm_native.models.structure import Structure
+from lstm_native.trees import flat, is_shape
 
 
 class Functional(Model):
@@ -201,7 +202,7 @@ class Functional(Model):
         return self.flat_inputs(inputs), len(self._input_layers) > 1
 
     def packed_outputs(self, outputs: Any) -> Any:
-        return self._out.pack(outputs)
+        return self._out.pack(flat(outputs))
 
     # --- shapes and building ----------------------------------------------------------------------
 
@@ -243,7 +244,8 @@ class Functional(Model):
             given = tuple(known[slot] for slot in step.inputs)
             size: Any = given if step.several else given[0]
             step.layer.check_input_shape(size)
-            known |= zip(step.outputs, output_shapes(step.layer, size, step.arguments), strict=True)
+            outputs = flat(output_shapes(step.layer, size, step.arguments), is_shape)
+            known |= zip(step.outputs, outputs, strict=True)
         return known
 
     def check_input_shape(self, shape: Any) -> None:
@@ -325,7 +327,8 @@ class Functional(Model):
 
     def flat_outputs(self, values: Any, argument: str) -> list[Any]:
         """Labels or weights in the order of the outputs, None where a dict leaves one out."""
-        ranks = [len(shape) for shape in shapes_list(self.compute_output_shape(self._given_shapes()))]
+        shapes = flat(self.compute_output_shape(self._given_shapes()), is_shape)
+        ranks = [len(shape) for shape in shapes]
         what = f"{self.label()}: {argument}"
         return self._out.flatten(values, self.output_names, ranks, what, may_lack=True)
 

@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterable
 from itertools import zip_longest
 from typing import Any, TypeVar
 
-from lstm_native.arrays import Shape
 from lstm_native.layers.base import Context, Layer, Tensor
 from lstm_native.layers.core import ActivationAtEnd, Embedding, InputLayer
 
@@ -143,8 +142,3 @@ def forward_into(layer: Layer, following: Layer | None) -> Any:
 def unique(items: Iterable[_T]) -> list[_T]:
     """The items in order, each once."""
     return list(dict.fromkeys(items))
-
-
-def shapes_list(shape: Any) -> list[Shape]:
-    """One shape, or several, as a list."""
-    return list(shape) if shape and isinstance(shape[0], list | tuple) else [shape]
