@@ -95,4 +95,26 @@ int usable_processors() {
     return quota < processors ? std::max(1, static_cast<int>(quota)) : processors;
 }
 
+#if defined(__linux__)
+
+int current_processor() noexcept { return sched_getcpu(); }
+
+void leave_processor(int processor) noexcept {
+    constexpr int kSets = 8;  // 8192 processors
+    cpu_set_t all[kSets];
+    if (sched_getaffinity(0, sizeof all, all) != 0) return;
+    cpu_set_t others[kSets];
+    std::copy_n(all, kSets, others);
+    CPU_CLR_S(static_cast<std::size_t>(processor), sizeof others, others);
+    if (CPU_COUNT_S(sizeof others, others) == 0) return;
+    if (sched_setaffinity(0, sizeof others, others) == 0) sched_setaffinity(0, sizeof all, all);
+}
+
+#else
+
+int current_processor() noexcept { return -1; }
+void leave_processor(int) noexcept {}
+
+#endif
+
 }  // namespace lstm_native::core

@@ -130,7 +130,11 @@ private:
     int close();
     int gather();
 
+    // Moves a worker that has come to stand on the caller's processor: neither could run while the other does.
+    void part_from_caller() noexcept;
+
     alignas(64) std::atomic<std::uint32_t> gate_{0};
+    std::atomic<int> caller_processor_{-1};
     alignas(64) std::atomic<int> done_{0};
     alignas(64) std::atomic<bool> busy_{false};
     std::atomic<int> workers_{0};
@@ -148,9 +152,16 @@ void* Pool::enter(void* worker) {
     return nullptr;
 }
 
+void Pool::part_from_caller() noexcept {
+    const int processor = caller_processor_.load(std::memory_order_relaxed);
+    if (processor >= 0 && busy_.load(std::memory_order_relaxed) && current_processor() == processor)
+        leave_processor(processor);
+}
+
 void Pool::work(Worker& worker) {
     const FlushSubnormals flush;
     for (;;) {
+        part_from_caller();
         // The clock starts anew only with calls that want this worker: those beyond the wanted number go to sleep
         // although calls go on.
         Clock::time_point end = Clock::now() + kWorkerSpin;
@@ -254,6 +265,7 @@ void Pool::start_workers(int count) {
 }
 
 void Pool::open(int want, bool eager) {
+    caller_processor_.store(current_processor(), std::memory_order_relaxed);
     done_.store(0, std::memory_order_relaxed);
     gate_.store(opened(want) | (eager ? kEager : 0), std::memory_order_seq_cst);
     wake(want - 1);

@@ -25,9 +25,10 @@ LnStatus guarded(LnContext* context, F&& body) {
 }
 
 // Multiply-adds below which a call stays on its caller's thread: waking a sleeping worker costs about as much; and
-// where the workers are awake.
+// where the workers are awake. The latter take some 10 us: a step of 3 us gained nothing where the processors were far
+// apart, and now and then waited milliseconds for a worker that had lost its own.
 inline constexpr double kParallelWork = 2e6;
-inline constexpr double kDenseParallelWork = 1e5;
+inline constexpr double kDenseParallelWork = 3e5;
 
 inline int threads_for(const LnContext& context, double multiply_adds) {
     return multiply_adds < kParallelWork ? 1 : context.num_threads;

@@ -1,5 +1,6 @@
 // Stress of the thread pool, for plain runs and under the thread sanitizer: every task once, barriers that hold,
-// several callers at once, forked children. Exit status 0 when all is right.
+// several callers at once, forked children, threads that leave a processor. Exit status 0 when all is right.
+#include <sched.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -9,6 +10,7 @@
 #include <thread>
 #include <vector>
 
+#include "core/processors.h"
 #include "core/thread_pool.h"
 
 namespace core = lstm_native::core;
@@ -52,10 +54,37 @@ void work(int rounds) {
     }
 }
 
+#if defined(__linux__)
+bool same_mask(const cpu_set_t& expected) {
+    cpu_set_t mask;
+    return sched_getaffinity(0, sizeof mask, &mask) == 0 && CPU_EQUAL(&mask, &expected) != 0;
+}
+
+// Free: the thread may be anywhere afterwards, with its old mask. Bound to one processor: it stays.
+void leave_processors() {
+    cpu_set_t usual;
+    if (sched_getaffinity(0, sizeof usual, &usual) != 0) return;  // more processors than this set holds
+    for (int i = 0; i < 100; ++i) {
+        core::leave_processor(core::current_processor());
+        if (!same_mask(usual)) ++wrong;
+    }
+    cpu_set_t one;
+    CPU_ZERO(&one);
+    const int here = core::current_processor();
+    CPU_SET(static_cast<unsigned>(here), &one);
+    if (sched_setaffinity(0, sizeof one, &one) != 0) return;
+    core::leave_processor(here);
+    if (!same_mask(one) || core::current_processor() != here) ++wrong;
+}
+#else
+void leave_processors() {}
+#endif
+
 }  // namespace
 
 int main() {
     work(500);
+    std::thread(leave_processors).join();
     std::vector<std::thread> callers;
     for (int i = 0; i < 4; ++i) callers.emplace_back([] { work(100); });
     for (std::thread& caller : callers) caller.join();
