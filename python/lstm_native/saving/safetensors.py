@@ -1,4 +1,4 @@
-"""Reader and writer of safetensors files, the format of saved weights. Floor 4.
+"""Reader and writer of safetensors files, the format of saved weights and models.
 
 A file is the header's length (8 bytes, little-endian), the header (JSON from a tensor's name to its
 dtype, shape and byte range) and the tensors' bytes. The reader trusts nothing in it.
@@ -6,15 +6,19 @@ dtype, shape and byte range) and the tensors' bytes. The reader trusts nothing i
 
 from __future__ import annotations
 
-import errno
 import json
 import math
 import os
+import stat
 from collections.abc import Mapping
-from typing import Any, BinaryIO
+from io import BufferedReader
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
+
+from lstm_native.saving.atomic import replace_file
+from lstm_native.saving.json_text import parse_json, shortened
 
 # The limit of the format's reference implementation: a longer header is an attack or an accident.
 _MAX_HEADER = 100_000_000
@@ -110,7 +114,7 @@ def write_safetensors(
         raise ValueError(
             f"write_safetensors: the header has {len(text)} bytes, the format allows {_MAX_HEADER}"
         )
-    _replace_file(os.path.realpath(os.fsdecode(path)), [len(text).to_bytes(8, "little"), text, *arrays])
+    replace_file(path, [len(text).to_bytes(8, "little"), text, *arrays])
 
 
 def read_safetensors(path: Path) -> tuple[dict[str, npt.NDArray[Any]], dict[str, str]]:
@@ -126,28 +130,93 @@ def read_safetensors(path: Path) -> tuple[dict[str, npt.NDArray[Any]], dict[str,
         ValueError: The file is damaged or hostile; the message names the field.
         OSError: The file cannot be read.
     """
-    # An integer would be read as the number of an open file.
-    with open(os.fspath(path), "rb") as file:
-        size = os.fstat(file.fileno()).st_size
-        entries, metadata, start = _read_header(file, size, _where(path))
-        data = bytearray(size - start)
-        if file.readinto(data) != len(data):
-            raise ValueError(f"{_where(path)}: file is truncated: it got shorter while it was read")
+    with SafetensorsFile(path) as file:
+        return {name: file.read(name) for name in file.entries}, file.metadata
 
-    tensors: dict[str, npt.NDArray[Any]] = {}
-    for name, dtype, shape, begin, end in entries:
-        raw = np.frombuffer(data, np.uint8, end - begin, begin) if end > begin else np.empty(0, np.uint8)
+
+class Entry(NamedTuple):
+    """A tensor of a file.
+
+    Attributes:
+        dtype: its type, little-endian.
+        shape: its shape.
+        begin, end: where its bytes are, counted from the end of the header.
+    """
+
+    dtype: np.dtype[Any]
+    shape: tuple[int, ...]
+    begin: int
+    end: int
+
+
+class SafetensorsFile:
+    """A safetensors file that is open for reading; to be used in a `with` statement.
+
+    Args:
+        path: The file.
+
+    Attributes:
+        where: The name of the file, for messages.
+        size: Its number of bytes.
+        metadata: Strings by name, empty when there are none.
+        entries: The tensors by name, in the order of their bytes.
+
+    Raises:
+        ValueError: The header is damaged or hostile; the message names the field.
+        OSError: The file cannot be read.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.where = os.fsdecode(path)
+        self._file = _open_regular(path, self.where)
+        try:
+            self.size = os.fstat(self._file.fileno()).st_size
+            self.entries, self.metadata, self._start = _read_header(self._file, self.size, self.where)
+        except BaseException:
+            self._file.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+    def read(self, name: str) -> npt.NDArray[Any]:
+        """The tensor of that name, in native byte order.
+
+        Raises:
+            ValueError: The file got shorter since it was opened, or a BOOL is neither 0 nor 1.
+            KeyError: There is none.
+        """
+        dtype, shape, begin, end = self.entries[name]
+        raw = np.empty(end - begin, np.uint8)
+        self._file.seek(self._start + begin)
+        # No memory map: a file that another process shortens would end the process.
+        if raw.size and self._file.readinto(raw.data) != raw.size:
+            raise ValueError(f"{self.where}: file is truncated: it got shorter while it was read")
         if dtype.kind == "b" and raw.size and raw.max() > 1:
-            raise ValueError(f"{_where(path)}: tensor {name!r}: BOOL data holds bytes other than 0 and 1")
-        # A copy is aligned and does not keep the whole file in memory for one tensor.
-        tensors[name] = raw.copy().view(dtype).reshape(shape).astype(dtype.newbyteorder("="), copy=False)
-    return tensors, metadata
+            raise ValueError(
+                f"{self.where}: tensor {shortened(name)}: BOOL data holds bytes other than 0 and 1"
+            )
+        return raw.view(dtype).reshape(shape).astype(dtype.newbyteorder("="), copy=False)
 
 
-_Entry = tuple[str, np.dtype[Any], tuple[int, ...], int, int]
+def _open_regular(path: Path, where: str) -> BufferedReader:
+    """`path` opened for reading; devices and pipes, which may have no end, are refused."""
+    # Opening a pipe would wait for a writer. An integer would be the number of an open file.
+    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+    descriptor = os.open(os.fspath(path), flags)
+    mode = os.fstat(descriptor).st_mode
+    if not stat.S_ISREG(mode):
+        os.close(descriptor)
+        if stat.S_ISDIR(mode):
+            raise IsADirectoryError(f"{where}: this is a folder, expected a safetensors file")
+        raise ValueError(f"{where}: this is a device or a pipe, expected a safetensors file")
+    return os.fdopen(descriptor, "rb")
 
 
-def _read_header(file: BinaryIO, size: int, where: str) -> tuple[list[_Entry], dict[str, str], int]:
+def _read_header(file: BufferedReader, size: int, where: str) -> tuple[dict[str, Entry], dict[str, str], int]:
     """The checked entries in order of their bytes, the metadata, and where the data starts."""
     if size < 8:
         raise ValueError(f"{where}: file is truncated: {size} bytes, expected at least 8")
@@ -160,122 +229,57 @@ def _read_header(file: BinaryIO, size: int, where: str) -> tuple[list[_Entry], d
         raise ValueError(f"{where}: header length is {length}, the format allows {_MAX_HEADER}")
     if length > size - 8:
         raise ValueError(f"{where}: header length is {length}, but only {size - 8} bytes follow")
-    header = _parse_json(file.read(length), where)
+    header = parse_json(file.read(length), where, "header", size)
     metadata = header.pop(_METADATA, {})
     if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
         raise ValueError(f"{where}: {_METADATA} is no object of strings")
 
     available = size - 8 - length
-    entries = [_check_entry(name, entry, available, where) for name, entry in header.items()]
-    entries.sort(key=lambda entry: entry[3:])
+    entries = {name: _check_entry(name, entry, available, where) for name, entry in header.items()}
+    entries = dict(sorted(entries.items(), key=lambda item: item[1][2:]))
     position = 0
-    for name, _, _, begin, end in entries:
-        if begin != position:
-            kind = "overlaps the tensor before it" if begin < position else "leaves a gap before it"
+    for name, entry in entries.items():
+        if entry.begin != position:
+            kind = "overlaps the tensor before it" if entry.begin < position else "leaves a gap before it"
             raise ValueError(
-                f"{where}: tensor {name!r}: data_offsets [{begin}, {end}] {kind} (at byte {position})"
+                f"{where}: tensor {shortened(name)}: data_offsets [{entry.begin}, {entry.end}] {kind} "
+                f"(at byte {position})"
             )
-        position = end
+        position = entry.end
     if position != available:
         raise ValueError(f"{where}: the tensors take {position} bytes, but {available} follow the header")
     return entries, metadata, 8 + length
 
 
-def _parse_json(text: bytes, where: str) -> dict[str, Any]:
-    def no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        result = dict(pairs)
-        if len(result) != len(pairs):
-            seen: set[str] = set()
-            double = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
-            raise ValueError(f"duplicate key {double!r}")
-        return result
-
-    def no_constant(name: str) -> Any:
-        raise ValueError(f"{name} is no JSON")
-
-    try:
-        if not text.startswith(b"{"):
-            raise ValueError("it does not start with '{'")
-        header = json.loads(text.decode("utf-8"), object_pairs_hook=no_duplicates, parse_constant=no_constant)
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{where}: header is no valid JSON object: {error}") from None
-    if not isinstance(header, dict):
-        raise ValueError(f"{where}: header is a {type(header).__name__}, expected an object")
-    return header
-
-
-def _check_entry(name: str, entry: Any, available: int, where: str) -> _Entry:
-    where = f"{where}: tensor {name!r}"
+def _check_entry(name: str, entry: Any, available: int, where: str) -> Entry:
+    where = f"{where}: tensor {shortened(name)}"
     if not isinstance(entry, dict) or set(entry) != {"dtype", "shape", "data_offsets"}:
         raise ValueError(f"{where}: expected exactly the fields dtype, shape and data_offsets")
     kind, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
     if not isinstance(kind, str) or kind not in _DTYPES:
-        raise ValueError(f"{where}: dtype is {kind!r}, expected one of {', '.join(_DTYPES)}")
+        raise ValueError(f"{where}: dtype is {shortened(kind)}, expected one of {', '.join(_DTYPES)}")
     if not _is_list_of_sizes(shape):
-        raise ValueError(f"{where}: shape is {_short(shape)}, expected sizes that are not negative")
+        raise ValueError(f"{where}: shape is {shortened(shape)}, expected sizes that are not negative")
     if len(shape) > _MAX_RANK:
         raise ValueError(f"{where}: shape has {len(shape)} axes, at most {_MAX_RANK} are supported")
     if not _is_list_of_sizes(offsets) or len(offsets) != 2 or offsets[0] > offsets[1]:
-        raise ValueError(f"{where}: data_offsets is {_short(offsets)}, expected [begin, end]")
+        raise ValueError(f"{where}: data_offsets is {shortened(offsets)}, expected [begin, end]")
     begin, end = offsets
     if end > available:
         raise ValueError(f"{where}: data_offsets end at {end}, but only {available} bytes follow the header")
     dtype = _DTYPES[kind]
     # A zero size would hide an overflow among the others, so the product leaves zeros out.
     if math.prod(dim for dim in shape if dim) * dtype.itemsize > _MAX_DIM:
-        raise ValueError(f"{where}: shape {_short(shape)} overflows")
+        raise ValueError(f"{where}: shape {shortened(shape)} overflows")
     if math.prod(shape) * dtype.itemsize != end - begin:
         raise ValueError(
-            f"{where}: shape {_short(shape)} of {kind} needs {math.prod(shape) * dtype.itemsize} bytes, "
+            f"{where}: shape {shortened(shape)} of {kind} needs {math.prod(shape) * dtype.itemsize} bytes, "
             f"data_offsets hold {end - begin}"
         )
-    return name, dtype, tuple(shape), begin, end
+    return Entry(dtype, tuple(shape), begin, end)
 
 
 def _is_list_of_sizes(value: Any) -> bool:
     return isinstance(value, list) and all(
         isinstance(item, int) and not isinstance(item, bool) and 0 <= item <= _MAX_DIM for item in value
     )
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 80 else text[:77] + "..."
-
-
-def _where(path: Path) -> str:
-    return os.fsdecode(path)
-
-
-def _replace_file(path: str, parts: list[Any]) -> None:
-    """Puts `parts` into a new file that takes the place of `path` only when it is whole on disk."""
-    folder, name = os.path.split(path)
-    # The errors of the temporary file would name the temporary file.
-    if os.path.isdir(path):
-        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
-    if not os.path.isdir(folder):
-        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
-    temporary = os.path.join(folder, f".{name[:64]}.{os.urandom(8).hex()}.tmp")
-    # open() honours the umask, which tempfile does not.
-    with open(temporary, "xb") as file:
-        try:
-            for part in parts:
-                file.write(part)
-            file.flush()
-            os.fsync(file.fileno())
-        except BaseException:
-            file.close()
-            os.unlink(temporary)
-            raise
-    try:
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
-    if os.name == "posix":
-        # The rename itself is on disk only when the folder is.
-        descriptor = os.open(folder or ".", os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
