@@ -1,13 +1,14 @@
 """Times lstm_native beside other libraries: inference, streaming, training, whole models; 1 and 2 threads.
 
-    python benchmarks/compare.py --what inference|streaming|training|model|all [--threads 1,2]
+    python benchmarks/compare.py --what inference|streaming|training|model|all|gru|simple_rnn [--threads 1,2]
         [--peers torch,onnxruntime,...] [--python PEER=PATH ...]
 
-Every library runs in a process of its own and the processes take turns, so that a machine that slows down
-slows all of them; a turn that other processes disturbed is repeated. A figure is the median over turns, a
-turn the median over its calls. All start from the same weights; whose results differ is not counted.
-Libraries that are not installed are left out with a word. Writes JSON, a Markdown table and a picture (where
-matplotlib is installed) to benchmarks/results/; Ctrl-C ends it early with what there is.
+What is not called gru or simple_rnn is of the LSTM. Every library runs in a process of its own and the
+processes take turns, so that a machine that slows down slows all of them; a turn that other processes
+disturbed is repeated. A figure is the median over turns, a turn the median over its calls. All start from the
+same weights; whose results differ is not counted. Libraries that are not installed are left out with a word.
+Writes JSON, a Markdown table and a picture (where matplotlib is installed) to benchmarks/results/; Ctrl-C
+ends it early with what there is.
 """
 
 from __future__ import annotations
@@ -18,14 +19,15 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from cases import SECTIONS
+from cases import FAMILIES, SECTIONS
 from ceilings import Ceilings
 from peers import PEERS
-from race import Contestant, Process, Turns, race
+from race import Contestant, Process, Turns, add_turn_options, race
 from record import ROOT, write
-from report import markdown, picture, row_of
+from report import markdown, picture, row_of, section_of
 
 OURS = "lstm_native"
+CASES = SECTIONS | FAMILIES
 
 
 def words(text: str) -> list[str]:
@@ -37,22 +39,19 @@ def parsed() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     option = parser.add_argument
-    option("--what", type=words, default=["all"], help=f"{', '.join(SECTIONS)} or all, with commas between")
+    option("--what", type=words, default=["all"], help=f"{', '.join(CASES)} or all (of the LSTM)")
     option("--threads", type=words, default=["1", "2"], help="with commas between (default 1,2)")
     option("--peers", type=words, default=list(PEERS), help=f"of {', '.join(PEERS)} (default all)")
     option("--cases", nargs="+", default=[], metavar="B,T,I,U", help="only these shapes")
     option("--python", action="append", default=[], metavar="PEER=PATH", help="interpreter that has the peer")
-    option("--rounds", type=int, default=5, help="turns of each peer on a case (default 5)")
-    option("--seconds", type=float, default=0.15, help="of one turn (default 0.15)")
-    option("--tries", type=int, default=8, help="to get a turn that nobody disturbs (default 8)")
-    option("--no-file", action="store_true", help="write nothing to benchmarks/results/")
+    add_turn_options(parser)
     args = parser.parse_args()
     args.what = list(SECTIONS) if args.what == ["all"] else args.what
     args.threads = [int(word) for word in args.threads]
     args.python = dict(item.partition("=")[::2] for item in args.python)
     for name in args.what:
-        if name not in SECTIONS:
-            parser.error(f"--what {name}: there are {', '.join(SECTIONS)} and all")
+        if name not in CASES:
+            parser.error(f"--what {name}: there are {', '.join(CASES)} and all")
     for name in (*args.peers, *args.python):
         if name not in PEERS:
             parser.error(f"{name} is no peer: there are {', '.join(PEERS)}")
@@ -83,7 +82,7 @@ def races(args: argparse.Namespace, versions: dict[str, str]) -> Iterator[dict[s
             try:
                 for process in processes:
                     versions |= process.versions
-                for case in (case for section in args.what for case in SECTIONS[section]):
+                for case in (case for section in args.what for case in CASES[section]):
                     if args.cases and case.name not in args.cases:
                         continue
                     row = race(processes, case, threads, turns)
@@ -103,7 +102,7 @@ def main() -> None:
     try:
         for row in races(args, versions):
             rows.append(row)
-            print(f"{row['threads']} {row['case']['section']:9} {row_of(row)}", flush=True)
+            print(f"{row['threads']} {section_of(row):9} {row_of(row)}", flush=True)
     except KeyboardInterrupt:
         print("stopped: what follows is not complete")
     document = {

@@ -19,10 +19,12 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-from cases import SECTIONS
-from race import Contestant, Process, Turns, race
+from cases import FAMILIES, SECTIONS
+from race import Contestant, Process, Turns, add_turn_options, race
 from record import ROOT, write
 from report import amount
+
+CASES = SECTIONS | FAMILIES
 
 
 def git(*arguments: str) -> bytes:
@@ -58,7 +60,7 @@ def compare(contestants: list[Contestant], args: argparse.Namespace) -> list[dic
                 if process.missing:
                     sys.exit(f"{process.name}: {process.missing}")
             for section in args.what.split(","):
-                for case in SECTIONS[section]:
+                for case in CASES[section]:
                     if args.cases and case.name not in args.cases:
                         continue
                     row = race(processes, case, threads, turns)
@@ -90,17 +92,14 @@ def main() -> None:
     option = parser.add_argument
     option("old")
     option("new", nargs="?")
-    option("--what", default=",".join(SECTIONS), help="with commas between (default all)")
+    option("--what", default=",".join(SECTIONS), help="with commas between (default all of the LSTM)")
     option("--threads", default="1,2", help="with commas between (default 1,2)")
     option("--cases", nargs="+", default=[], metavar="B,T,I,U", help="only these shapes")
-    option("--rounds", type=int, default=7, help="turns of each on a case (default 7)")
-    option("--seconds", type=float, default=0.15, help="of one turn (default 0.15)")
-    option("--tries", type=int, default=8, help="to get a turn that nobody disturbs (default 8)")
-    option("--no-file", action="store_true", help="write nothing to benchmarks/results/")
+    add_turn_options(parser, rounds=7)
     args = parser.parse_args()
-    unknown = set(args.what.split(",")) - set(SECTIONS)
+    unknown = set(args.what.split(",")) - set(CASES)
     if unknown:
-        parser.error(f"--what: there are {', '.join(SECTIONS)}")
+        parser.error(f"--what: there are {', '.join(CASES)}")
 
     commits = {"old": commit_of(args.old), "new": commit_of(args.new)}
     with tempfile.TemporaryDirectory() as folder:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import json
 import os
@@ -52,6 +53,15 @@ class Turns:
     seconds: float
     tries: int
     patience: float = 20.0
+
+
+def add_turn_options(parser: argparse.ArgumentParser, rounds: int = 5, seconds: float = 0.15) -> None:
+    """What the scripts that race have in common; `rounds` and `seconds` are the defaults."""
+    option = parser.add_argument
+    option("--rounds", type=int, default=rounds, help=f"turns of each on a case (default {rounds})")
+    option("--seconds", type=float, default=seconds, help=f"of one turn (default {seconds})")
+    option("--tries", type=int, default=8, help="to get a turn that nobody disturbs (default 8)")
+    option("--no-file", action="store_true", help="write nothing to benchmarks/results/")
 
 
 class Process:
@@ -138,8 +148,24 @@ def prepare(processes: list[Process], case: Case, seconds: float) -> dict[str, d
 def race(processes: list[Process], case: Case, threads: int, turns: Turns) -> dict[str, Any]:
     """One row of a table: the figures of every contestant that can run the case."""
     words = prepare(processes, case, turns.seconds / 2)
-    able = [process for process in processes if "form" in words[process.name]]
-    answers: dict[str, list[dict[str, Any]]] = {process.name: [] for process in able}
+    able = {p.name: (p, words[p.name]["form"]) for p in processes if "form" in words[p.name]}
+    return {
+        "case": asdict(case),
+        "name": case.name,
+        "threads": threads,
+        **take_turns(able, turns),
+        "prepared": words,
+    }
+
+
+def take_turns(able: Mapping[str, tuple[Process, str]], turns: Turns) -> dict[str, Any]:
+    """Figures by name, and how many turns were disturbed.
+
+    Args:
+        able: processes, each with the form that it times; one may occur with several.
+        turns: how many, and how long.
+    """
+    answers: dict[str, list[dict[str, Any]]] = {name: [] for name in able}
     disturbed, patience = 0, turns.patience
     for number in range(turns.rounds):
         medians = {
@@ -148,26 +174,21 @@ def race(processes: list[Process], case: Case, threads: int, turns: Turns) -> di
             if told
         }
         best = min(medians.values(), default=0.0)
-        for process in able:
-            if number >= 2 and medians[process.name] > SLOW * best:
+        for name, (process, form) in able.items():
+            if number >= 2 and medians[name] > SLOW * best:
                 continue
             time.sleep(SETTLE)
-            form = words[process.name]["form"]
             turn = partial(process.order, do="turn", form=form, seconds=turns.seconds)
             start = time.monotonic()
             answer, quiet = undisturbed(turn, process.id, turns.tries if patience > 0 else 1)
             patience -= 0.0 if quiet else time.monotonic() - start
             if "error" in answer:
-                sys.exit(f"{process.name}: {answer['error']}")
+                sys.exit(f"{name}: {answer['error']}")
             disturbed += not quiet
-            answers[process.name].append(answer)
+            answers[name].append(answer)
     return {
-        "case": asdict(case),
-        "name": case.name,
-        "threads": threads,
         "disturbed_turns": disturbed,
         "figures": {name: figures(told) for name, told in answers.items()},
-        "prepared": words,
     }
 
 

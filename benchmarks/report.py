@@ -26,6 +26,12 @@ TARGETS: dict[tuple[str, int], tuple[float, float]] = {
 STREAMING_TARGETS = {64: 8.0, 128: 5.0, 256: 2.3}  # by units
 
 
+def section_of(row: Row) -> str:
+    """The section, the family before it where that is not the LSTM."""
+    family = row["case"].get("family", "lstm")  # results of old have none
+    return ("" if family == "lstm" else f"{family} ") + str(row["case"]["section"])
+
+
 def best_peer(row: Row) -> tuple[str, float] | None:
     """Name and microseconds of the fastest other library."""
     others = {name: f["microseconds"] for name, f in row["figures"].items() if name != OURS}
@@ -40,7 +46,7 @@ def ratio(row: Row) -> float | None:
 
 def target(row: Row) -> float:
     """What the ratio of this row must reach; 0 where nothing is asked."""
-    section = row["case"]["section"]
+    section = section_of(row)
     if section == "streaming":
         return STREAMING_TARGETS.get(row["case"]["units"], 0.0)
     return TARGETS.get((section, row["threads"]), (0.0, 0.0))[1]
@@ -69,7 +75,7 @@ def row_of(row: Row) -> str:
 def sections(rows: list[Row]) -> dict[tuple[str, int], list[Row]]:
     grouped: dict[tuple[str, int], list[Row]] = {}
     for row in rows:
-        grouped.setdefault((row["case"]["section"], row["threads"]), []).append(row)
+        grouped.setdefault((section_of(row), row["threads"]), []).append(row)
     return grouped
 
 
@@ -79,7 +85,7 @@ def markdown(document: dict[str, Any]) -> str:
     for (section, threads), rows in sections(document["rows"]).items():
         peers = list(dict.fromkeys(name for row in rows for name in row["figures"]))
         columns = ["B,T,I,H", *peers, "best peer / ours"]
-        columns += ["p99.9 of ours"] if section == "streaming" else []
+        columns += ["p99.9 of ours"] if section.endswith("streaming") else []
         lines = [
             f"**{section}, {_threads(threads)}**: us a call ± half the range of the turns in %",
             "",
@@ -92,7 +98,8 @@ def markdown(document: dict[str, Any]) -> str:
         if mean:
             wanted = TARGETS.get((section, threads), (0.0, 0.0))[0]
             asked = f" (target {wanted} x)" if wanted else ""
-            lines.append(f"Geometric mean {mean:.2f} x{asked}. {_below(rows)}")
+            below = f" {_below(rows)}" if any(map(target, rows)) else ""
+            lines.append(f"Geometric mean {mean:.2f} x{asked}.{below}")
         hand_overs = [row["hand_over_nanoseconds"] for row in rows if row.get("hand_over_nanoseconds")]
         if hand_overs:
             lines.append(f"Hand-over of a cache line: {min(hand_overs):.0f} to {max(hand_overs):.0f} ns.")
@@ -124,7 +131,7 @@ def _cells(row: Row, peers: list[str], section: str) -> list[str]:
         cells.append(f"**{text}**" if best and name == best[0] else text)
     times = ratio(row)
     cells.append(f"{times:.2f}" if times else "-")
-    if section == "streaming":
+    if section.endswith("streaming"):
         cells.append(amount(row["figures"][OURS]["p99_9"]) if OURS in row["figures"] else "-")
     return cells
 
@@ -147,7 +154,7 @@ def picture(document: dict[str, Any], path: Path) -> Path | None:
     rows = [row for row in document["rows"] if ratio(row)]
     labels: dict[str, list[str]] = {}  # of each section
     for row in rows:
-        names = labels.setdefault(row["case"]["section"], [])
+        names = labels.setdefault(section_of(row), [])
         if row["name"] not in names:
             names.append(row["name"])
     if not labels:
@@ -162,7 +169,7 @@ def picture(document: dict[str, Any], path: Path) -> Path | None:
         layout="constrained",
     )
     for panel, section in zip(panels[:, 0], labels, strict=True):
-        _panel(panel, [row for row in rows if row["case"]["section"] == section], labels[section])
+        _panel(panel, [row for row in rows if section_of(row) == section], labels[section])
         panel.set_title(f"{section} (batch, time, inputs, units)", fontsize=9, loc="left")
     panels[0, 0].legend(fontsize=8)
     panels[-1, 0].set_xlabel("times as fast as the fastest other library, whose name stands behind the bar")

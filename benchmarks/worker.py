@@ -21,7 +21,7 @@ from peers import PEERS, environment, peer_class
 from peers.base import NotOffered, Peer, Timed
 
 # Results compared: those of the first calls; of a stream or a training one alone would show little.
-CHECKED_CALLS = {"inference": 1, "model": 1, "streaming": 5, "training": 5}
+CHECKED_CALLS = {"inference": 1, "model": 1, "streaming": 5, "training": 5, "predict": 1, "fit": 3}
 WARM_UP_SECONDS = 0.02
 MOST_CALLS = 20_000
 
@@ -63,6 +63,8 @@ def turn(timed: Timed, seconds: float) -> dict[str, Any]:
 
 def prepared(peer: Peer, case: Case, results: str) -> dict[str, Timed]:
     """The peer's ways to do the case; the first results of each are written to the file `results`."""
+    if case.family not in peer.families:
+        raise NotOffered(f"{case.family} is not built for it here")
     forms: dict[str, Timed] = getattr(peer, case.section)(case)
     calls = CHECKED_CALLS[case.section]
     arrays: dict[str, Any] = {name: checked_results(form, calls) for name, form in forms.items()}

@@ -36,6 +36,8 @@ class Peer(ABC):
 
     packages: tuple[str, ...]
     """Packages whose versions belong in the results."""
+    families: tuple[str, ...] = ("lstm",)
+    """Of recurrent layers, keys of `GATES`."""
 
     @abstractmethod
     def __init__(self, threads: int) -> None: ...
@@ -55,3 +57,11 @@ class Peer(ABC):
     def model(self, case: Case) -> dict[str, Timed]:
         """Probabilities (batch, 1)."""
         raise NotOffered("whole models are not built for it here")
+
+    def predict(self, case: Case) -> dict[str, Timed]:
+        """Probabilities (sequences, 1) of sequences of different lengths."""
+        raise NotOffered("sequences of different lengths are not built for it here")
+
+    def fit(self, case: Case) -> dict[str, Timed]:
+        """One epoch more of the same training at every call: the mean loss of its batches."""
+        raise NotOffered("sequences of different lengths are not built for it here")

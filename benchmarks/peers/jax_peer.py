@@ -26,7 +26,7 @@ class Jax(Peer):
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[-threads:])
 
     def inference(self, case: Case) -> dict[str, Timed]:
-        weights, x = _on_device(case.lstm_weights()[0]), jnp.asarray(case.data().transpose(1, 0, 2))
+        weights, x = _on_device(case.layer_weights()[0]), jnp.asarray(case.data().transpose(1, 0, 2))
 
         def form(unroll: int) -> Timed:
             run = jax.jit(partial(_lstm, unroll=unroll))
@@ -37,7 +37,7 @@ class Jax(Peer):
         return {name: form(unroll) for name, unroll in UNROLL.items()}
 
     def streaming(self, case: Case) -> dict[str, Timed]:
-        weights, x = _on_device(case.lstm_weights()[0]), case.data()[:, 0]
+        weights, x = _on_device(case.layer_weights()[0]), case.data()[:, 0]
         state = (jnp.zeros((case.batch, case.units)),) * 2
 
         @partial(jax.jit, donate_argnums=1)
@@ -103,7 +103,7 @@ def _on_device(weights: list[Array]) -> list[Any]:
 def _parameters(case: Case) -> dict[str, Any]:
     return {
         "table": jnp.asarray(case.table()),
-        "lstm": [_on_device(layer) for layer in case.lstm_weights()],
+        "lstm": [_on_device(layer) for layer in case.layer_weights()],
         "dense": _on_device(case.dense_weights()),
     }
 

@@ -7,22 +7,24 @@ from typing import Any
 import keras
 import numpy as np
 import tensorflow as tf
-from cases import EPSILON, LEARNING_RATE, VOCABULARY, Case
+from cases import EPSILON, GATES, LEARNING_RATE, VOCABULARY, Case
 
 from peers.base import Peer, Timed
 
 JIT = {"graph": False, "graph, XLA": True}
+LAYERS = {"lstm": keras.layers.LSTM, "gru": keras.layers.GRU, "simple_rnn": keras.layers.SimpleRNN}
 
 
 class Keras(Peer):
     packages = ("keras", "tensorflow", "tensorflow-cpu", "numpy")
+    families = tuple(GATES)
 
     def __init__(self, threads: int) -> None:
         tf.config.threading.set_intra_op_parallelism_threads(threads)
         tf.config.threading.set_inter_op_parallelism_threads(1)
 
     def inference(self, case: Case) -> dict[str, Timed]:
-        layer, x = _lstm(case, return_sequences=True), tf.constant(case.data())
+        layer, x = _alone(case, return_sequences=True), tf.constant(case.data())
 
         def form(jit: bool) -> Timed:
             run = tf.function(lambda x: layer(x), jit_compile=jit)
@@ -31,11 +33,12 @@ class Keras(Peer):
         return {name: form(jit) for name, jit in JIT.items()}
 
     def streaming(self, case: Case) -> dict[str, Timed]:
-        layer, x = _lstm(case, return_state=True), case.data()
+        layer, x = _alone(case, return_state=True), case.data()
+        states = 2 if case.family == "lstm" else 1
 
         def form(jit: bool) -> Timed:
-            run = tf.function(lambda x, h, c: layer(x, initial_state=[h, c])[1:], jit_compile=jit)
-            state = [tf.zeros((case.batch, case.units))] * 2
+            run = tf.function(lambda x, *state: layer(x, initial_state=list(state))[1:], jit_compile=jit)
+            state = [tf.zeros((case.batch, case.units))] * states
 
             def call() -> Any:
                 nonlocal state
@@ -84,19 +87,21 @@ class SummingAdam(keras.optimizers.Adam):
         return super().apply([tf.convert_to_tensor(gradient) for gradient in grads], trainable_variables)
 
 
-def _lstm(case: Case, **options: bool) -> keras.layers.LSTM:
-    layer = keras.layers.LSTM(case.units, **options)
+def _alone(case: Case, **options: bool) -> Any:
+    layer = LAYERS[case.family](case.units, **options)
     layer.build((case.batch, case.time, case.inputs))
-    layer.set_weights(case.lstm_weights()[0])
+    layer.set_weights(case.layer_weights()[0])
     return layer
 
 
 def _classifier(case: Case) -> keras.Sequential:
     model = keras.Sequential([keras.layers.Embedding(VOCABULARY, case.inputs)])
     for number in range(case.layers):
-        model.add(keras.layers.LSTM(case.units, return_sequences=number + 1 < case.layers))
+        sequences = number + 1 < case.layers
+        options = {"return_sequences": sequences, "recurrent_dropout": case.recurrent_dropout}
+        model.add(LAYERS[case.family](case.units, **options))
     model.add(keras.layers.Dense(1, activation="sigmoid"))
     model.build((case.batch, case.time))
-    lstms = [weight for layer in case.lstm_weights() for weight in layer]
-    model.set_weights([case.table(), *lstms, *case.dense_weights()])
+    recurrent = [weight for layer in case.layer_weights() for weight in layer]
+    model.set_weights([case.table(), *recurrent, *case.dense_weights()])
     return model

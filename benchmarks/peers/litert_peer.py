@@ -83,7 +83,7 @@ class _Builder:
 def _model(case: Case) -> bytes:
     """One UNIDIRECTIONAL_SEQUENCE_LSTM, x (T, B, I) -> y (T, B, U); weights in rows, gates i f c o."""
     builder = _Builder()
-    kernel, recurrent_kernel, bias = case.lstm_weights()[0]
+    kernel, recurrent_kernel, bias = case.layer_weights()[0]
     inputs = [-1] * INPUTS
     inputs[0] = builder.tensor("x", (case.time, case.batch, case.inputs))
     for place, columns in ((1, kernel), (5, recurrent_kernel), (12, bias)):

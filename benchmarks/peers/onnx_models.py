@@ -70,7 +70,7 @@ class _Graph:
         y_h: str = "",
         y_c: str = "",
     ) -> None:
-        kernel, recurrent_kernel, bias = case.lstm_weights()[number]
+        kernel, recurrent_kernel, bias = case.layer_weights()[number]
         both_biases = np.concatenate([_gates(bias), np.zeros_like(bias)])
         inputs = [
             x,
