@@ -107,7 +107,7 @@ def test_an_optimizer_is_made_again_with_its_schedule() -> None:
         (lambda: schedules.CosineDecayRestarts(0.1, 5, t_mul=0.5), "CosineDecayRestarts: t_mul is 0.5"),
         (
             lambda: schedules.deserialize({"class_name": "CosineDecai"}),
-            "unknown learning rate schedule 'CosineDecai': did you mean 'CosineDecay'",
+            "unknown class 'CosineDecai': did you mean 'CosineDecay'",
         ),
     ],
 )

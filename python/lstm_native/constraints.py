@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from lstm_native.configurable import Configurable
 from lstm_native.errors import check_number, unknown_name
 from lstm_native.naming import name_and_config
 
@@ -16,24 +17,15 @@ Array = npt.NDArray[Any]
 _EPSILON = np.float32(1e-7)
 
 
-class Constraint:
+class Constraint(Configurable):
     """Base class: an object that is called with weights and gives those that take their place.
 
-    Subclasses define `__call__(w)` and, to be saved, `get_config`.
+    Subclasses define `__call__(w)`.
     """
 
     def __call__(self, w: Any) -> Any:
         """The weights for `w`, in the same shape."""
         return w
-
-    def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments."""
-        return {}
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any]) -> Constraint:
-        """A constraint from `get_config()`."""
-        return cls(**config)
 
 
 class NonNeg(Constraint):
@@ -72,15 +64,6 @@ class MinMaxNorm(Constraint):
         wanted = np.float32(self.rate) * near + np.float32(1 - self.rate) * norms
         return np.asarray(weights * (wanted / (_EPSILON + norms)))
 
-    def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments."""
-        return {
-            "min_value": self.min_value,
-            "max_value": self.max_value,
-            "rate": self.rate,
-            "axis": self.axis,
-        }
-
 
 class MaxNorm(MinMaxNorm):
     """Weights whose norm is too large are scaled down to it.
@@ -92,10 +75,6 @@ class MaxNorm(MinMaxNorm):
 
     def __init__(self, max_value: float = 2, axis: int | Sequence[int] = 0) -> None:
         super().__init__(0.0, max_value, 1.0, axis)
-
-    def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments."""
-        return {"max_value": self.max_value, "axis": self.axis}
 
 
 class UnitNorm(Constraint):
@@ -111,10 +90,6 @@ class UnitNorm(Constraint):
     def __call__(self, w: Any) -> Array:
         weights, norms = _norms(w, self.axis)
         return np.asarray(weights / (_EPSILON + norms))
-
-    def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments."""
-        return {"axis": self.axis}
 
 
 def _floats(w: Any) -> Array:

@@ -19,13 +19,19 @@ def unknown_name(kind: str, name: object, known: Iterable[str]) -> ValueError:
         An exception to raise.
     """
     names = sorted(set(known))
+    near = nearest(name, names)
+    hint = f"did you mean {near!r}? " if near else ""
+    return ValueError(f"unknown {kind} {name!r}: {hint}known names are {', '.join(names)}")
+
+
+def nearest(name: object, known: Iterable[str]) -> str:
+    """The name among `known` that `name` may be a slip of; "" when none is near."""
     # A rare path, so difflib is not part of the cost of importing the package.
     import difflib
 
-    lowered = {candidate.lower(): candidate for candidate in names}
+    lowered = {candidate.lower(): candidate for candidate in known}
     near = difflib.get_close_matches(str(name).lower(), list(lowered), n=1, cutoff=0.6)
-    hint = f"did you mean {lowered[near[0]]!r}? " if near else ""
-    return ValueError(f"unknown {kind} {name!r}: {hint}known names are {', '.join(names)}")
+    return lowered[near[0]] if near else ""
 
 
 def check_number(

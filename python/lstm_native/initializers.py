@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
 from lstm_native import _core, random_state
+from lstm_native.configurable import Configurable
 from lstm_native.errors import check_number, unknown_name
 from lstm_native.naming import name_and_config
 
@@ -20,24 +21,15 @@ _TRUNCATED_STDDEV = 0.87962566103423978
 Array = npt.NDArray[Any]
 
 
-class Initializer:
+class Initializer(Configurable):
     """Base class: an object that is called with a shape and gives the values.
 
-    Subclasses define `__call__(shape, dtype=None)` and, to be saved, `get_config`.
+    Subclasses define `__call__(shape, dtype=None)`.
     """
 
     def __call__(self, shape: Sequence[int], dtype: Any = None) -> Array:
         """Values of `shape` as a NumPy array of `dtype` (float32 when None)."""
         raise NotImplementedError(f"{type(self).__name__} does not define __call__(shape, dtype=None)")
-
-    def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments."""
-        return {}
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any]) -> Initializer:
-        """An initializer from `get_config()`."""
-        return cls(**config)
 
     def clone(self) -> Initializer:
         """A new initializer with the same arguments."""
@@ -81,10 +73,6 @@ class Constant(Initializer):
         """
         return np.full(_check_shape(self, shape), self.value, _dtype(dtype))
 
-    def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments."""
-        return {"value": self.value}
-
 
 class Identity(Initializer):
     """The identity matrix times `gain`; the shape must have two axes.
@@ -108,10 +96,6 @@ class Identity(Initializer):
         values = np.eye(dims[0], dims[1]) * self.gain
         return values.astype(_dtype(dtype))
 
-    def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments."""
-        return {"gain": self.gain}
-
 
 class RandomInitializer(Initializer):
     """Base of the random ones: one object gives the same values at each call of equal shape.
@@ -123,16 +107,15 @@ class RandomInitializer(Initializer):
         ValueError: `seed` is neither an integer nor None.
     """
 
+    # A fresh seed is not written down.
+    config_attributes: ClassVar[dict[str, str | None]] = {"seed": "_given_seed"}
+
     def __init__(self, seed: int | None = None) -> None:
         self._given_seed = seed
         if seed is None:
             self.seed = random_state.next_seed()
         else:
             self.seed = random_state.check_seed(type(self).__name__, seed)
-
-    def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments; a fresh seed is not written down."""
-        return {"seed": self._given_seed}
 
 
 class RandomUniform(RandomInitializer):
@@ -154,10 +137,6 @@ class RandomUniform(RandomInitializer):
         dims = _check_shape(self, shape)
         return _cast(_core.random_uniform(dims, self.minval, self.maxval, self.seed, 0), dtype)
 
-    def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments."""
-        return {"minval": self.minval, "maxval": self.maxval, **super().get_config()}
-
 
 class RandomNormal(RandomInitializer):
     """Normal distribution.
@@ -178,10 +157,6 @@ class RandomNormal(RandomInitializer):
         """Random values of `shape`."""
         dims = _check_shape(self, shape)
         return _cast(_core.random_normal(dims, self.mean, self.stddev, self.seed, 0), dtype)
-
-    def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments."""
-        return {"mean": self.mean, "stddev": self.stddev, **super().get_config()}
 
 
 class TruncatedNormal(RandomNormal):
@@ -255,11 +230,6 @@ class VarianceScaling(RandomInitializer):
         stddev /= _TRUNCATED_STDDEV
         return _cast(_core.random_truncated_normal(dims, 0.0, stddev, self.seed, 0), dtype)
 
-    def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments."""
-        config = {"scale": self.scale, "mode": self.mode, "distribution": self.distribution}
-        return {**config, **super().get_config()}
-
 
 class _NamedScaling(VarianceScaling):
     """A `VarianceScaling` with fixed arguments: its configuration is the seed alone."""
@@ -270,10 +240,6 @@ class _NamedScaling(VarianceScaling):
 
     def __init__(self, seed: int | None = None) -> None:
         super().__init__(self._scale, self._mode, self._distribution, seed)
-
-    def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments."""
-        return {"seed": self._given_seed}
 
 
 class GlorotUniform(_NamedScaling):
@@ -364,10 +330,6 @@ class Orthogonal(RandomInitializer):
         q = q.T if rows >= columns else q
         return np.ascontiguousarray((self.gain * q).reshape(dims), dtype=_dtype(dtype))
 
-    def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments."""
-        return {"gain": self.gain, **super().get_config()}
-
 
 def _check_shape(owner: Initializer, shape: Sequence[int]) -> tuple[int, ...]:
     try:
@@ -450,14 +412,14 @@ def get(identifier: Any) -> Callable[..., Array] | None:
     if isinstance(identifier, type) and issubclass(identifier, Initializer):
         return identifier()
     if isinstance(identifier, (np.ndarray, np.generic, _core.Tensor)):
-        return _Given(np.array(identifier))
+        return GivenValues(np.array(identifier))
     if callable(identifier):
         function: Callable[..., Array] = identifier
         return function
     raise ValueError(f"initializer: cannot interpret {identifier!r}, expected a name, an object or an array")
 
 
-class _Given(Initializer):
+class GivenValues(Initializer):
     """Values that the caller brought as an array."""
 
     def __init__(self, values: Array) -> None:

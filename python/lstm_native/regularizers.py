@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lstm_native import _core
+from lstm_native.configurable import Configurable
 from lstm_native.errors import check_number, unknown_name
 from lstm_native.naming import name_and_config
 
@@ -18,10 +19,10 @@ Array = npt.NDArray[Any]
 _SHORTEST = 1e-7
 
 
-class Regularizer:
+class Regularizer(Configurable):
     """Base class: an object that is called with values and gives the penalty, a number.
 
-    Subclasses define `__call__(x)` and, to be trained with, `gradient(x)`; to be saved, `get_config`.
+    Subclasses define `__call__(x)` and, to be trained with, `gradient(x)`.
     """
 
     def __call__(self, x: Any) -> Any:
@@ -37,15 +38,6 @@ class Regularizer:
         raise ValueError(
             f"{type(self).__name__}: defines no gradient(x), so it works forward only; training needs one"
         )
-
-    def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments."""
-        raise NotImplementedError(f"{type(self).__name__} does not define get_config()")
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any]) -> Regularizer:
-        """A regularizer from `get_config()`."""
-        return cls(**config)
 
 
 class _Norms(Regularizer):
@@ -78,10 +70,6 @@ class L1(_Norms):
     def factors(self) -> tuple[float, float]:
         return self.l1, 0.0
 
-    def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments."""
-        return {"l1": self.l1}
-
 
 class L2(_Norms):
     """`l2 * sum(x ** 2)`.
@@ -95,10 +83,6 @@ class L2(_Norms):
 
     def factors(self) -> tuple[float, float]:
         return 0.0, self.l2
-
-    def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments."""
-        return {"l2": self.l2}
 
 
 class L1L2(_Norms):
@@ -115,10 +99,6 @@ class L1L2(_Norms):
 
     def factors(self) -> tuple[float, float]:
         return self.l1, self.l2
-
-    def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments."""
-        return {"l1": self.l1, "l2": self.l2}
 
 
 class OrthogonalRegularizer(Regularizer):
@@ -177,10 +157,6 @@ class OrthogonalRegularizer(Regularizer):
     def _factor_of_a_pair(self, directions: Array) -> float:
         rows = len(directions)
         return self.factor / max(rows * (rows - 1), 1)
-
-    def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments."""
-        return {"factor": self.factor, "mode": self.mode}
 
 
 def _factor(owner: str, argument: str, value: Any) -> float:

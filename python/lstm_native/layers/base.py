@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from lstm_native import _core, activations, constraints, initializers, regularizers
 from lstm_native.arrays import Shape, to_float32, to_numpy, to_shape, to_step_flags
+from lstm_native.configurable import Configurable
 from lstm_native.layers import custom, symbolic
 from lstm_native.layers.building import build_lock as build_lock
 from lstm_native.layers.building import building
@@ -34,7 +35,7 @@ def _automatic_name(layer: object) -> str:
     return f"{base}_{count}" if count else base
 
 
-class Layer(symbolic.Callee):
+class Layer(symbolic.Callee, Configurable):
     """Base of all layers.
 
     A subclass makes its variables in `create_weights`, and computes in `forward` and `backward`. It holds
@@ -68,7 +69,9 @@ class Layer(symbolic.Callee):
     builds_in_its_own_way: ClassVar[bool] = False
     # Attributes that copies and pickles leave out; `make_uncopied` makes them anew.
     uncopied: ClassVar[tuple[str, ...]] = ()
-    # What the constructor was called with, for `clone_layer`.
+    # The shape of the inputs is the affair of the model.
+    config_attributes: ClassVar[dict[str, str | None]] = {"input_shape": None, "input_dim": None}
+    # What the constructor was called with.
     _arguments: tuple[tuple[Any, ...], dict[str, Any]]
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -427,6 +430,16 @@ class Layer(symbolic.Callee):
         return [self] if self._activity_regularizer is None else [self, ActivityPenalty(self)]
 
     # --- copies -----------------------------------------------------------------------------------
+
+    def argument(self, name: str, attribute: str) -> Any:
+        """See `Configurable`. A class of the caller may leave a value to what the constructor was given."""
+        if hasattr(self, attribute):
+            return getattr(self, attribute)
+        args, kwargs = self._arguments
+        parameters = type(self).constructor_parameters()
+        given = dict(zip([p.name for p in parameters], args, strict=False)) | kwargs
+        defaults = {p.name: p.default for p in parameters if p.default is not p.empty}
+        return (defaults | given)[name]
 
     def __getstate__(self) -> dict[str, Any]:
         # The calls on placeholders stay behind: they hold whole models.

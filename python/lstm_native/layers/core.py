@@ -28,6 +28,7 @@ class InputLayer(Layer):
     """
 
     supports_masking = True
+    config_attributes: ClassVar[dict[str, str | None]] = {"shape": None, "batch_size": None}  # in batch_shape
 
     def __init__(
         self,
@@ -135,6 +136,7 @@ class Embedding(Layer):
         "lora_alpha": None,
         "quantization_config": None,
     }
+    config_attributes: ClassVar[dict[str, str | None]] = {"weights": None}
 
     def __init__(
         self,

@@ -52,6 +52,7 @@ class RecurrentLayer(SequenceLayer):
     """
 
     uncopied: ClassVar[tuple[str, ...]] = ("_packed",)
+    config_attributes: ClassVar[dict[str, str | None]] = {"use_cudnn": None, "implementation": None}
     supports_masking = True
     # What a subclass says of its cell.
     gates: ClassVar[int]

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
 from lstm_native import _core
 from lstm_native.arrays import to_float32
+from lstm_native.configurable import Configurable
 from lstm_native.errors import unknown_name
 from lstm_native.naming import snake_case
 
@@ -24,7 +25,7 @@ Shape = Sequence[int | None]
 _REDUCTIONS = ("sum_over_batch_size", "mean", "sum", "mean_with_sample_weight", "none", None)
 
 
-class Loss:
+class Loss(Configurable):
     """Base class of losses.
 
     Subclasses define `call(y_true, y_pred)`, which gives one value per row, and, to be trained with,
@@ -46,6 +47,7 @@ class Loss:
     """
 
     logits_activation: str | None = None
+    config_attributes: ClassVar[dict[str, str | None]] = {"dtype": None}
 
     def __init__(
         self, name: str | None = None, reduction: str | None = "sum_over_batch_size", dtype: Any = None
@@ -199,15 +201,6 @@ class Loss:
         # float64, so that the reported loss does not depend on how NumPy splits a sum.
         total = rows.item() if rows.size == 1 else float(rows.sum(dtype=np.float64))
         return total * scale, gradient
-
-    def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments."""
-        return {"name": self.name, "reduction": self.reduction}
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any]) -> Loss:
-        """A loss from `get_config()`."""
-        return cls(**config)
 
     def _rows_and_gradient(
         self,

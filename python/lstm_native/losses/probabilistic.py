@@ -63,16 +63,6 @@ class _Crossentropy(NativeLoss):
         self._check_axis(len(tuple(y_pred_shape)))
         return super().prepare(y_true, y_pred_shape)
 
-    def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments."""
-        config = super().get_config()
-        return {
-            **config,
-            "from_logits": self.from_logits,
-            "label_smoothing": self.label_smoothing,
-            "axis": self.axis,
-        }
-
     def _check_axis(self, rank: int) -> None:
         if self.axis not in (-1, rank - 1):
             raise ValueError(
@@ -198,12 +188,6 @@ class SparseCategoricalCrossentropy(_Crossentropy):
                 f"so whole numbers in [0, {classes}) are expected"
             )
         return np.asarray(given, dtype=np.int32, order="C")
-
-    def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments."""
-        config = super().get_config()
-        del config["label_smoothing"]
-        return {**config, "ignore_class": self.ignore_class}
 
     def _rows_and_gradient(
         self,

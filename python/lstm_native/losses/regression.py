@@ -68,10 +68,6 @@ class Huber(NativeLoss):
         )
         self.parameter = self.delta
 
-    def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments."""
-        return {**super().get_config(), "delta": self.delta}
-
 
 class LogCosh(NativeLoss):
     """Logarithm of the hyperbolic cosine of the difference; the mean over the last axis.

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from lstm_native import initializers
 from lstm_native.arrays import to_numpy
+from lstm_native.configurable import Configurable
 from lstm_native.naming import snake_case
 
 Array = npt.NDArray[Any]
@@ -102,7 +103,7 @@ class MetricVariable(np.lib.mixins.NDArrayOperatorsMixin):
         return f"<MetricVariable {self.name}, shape={self.shape}, value={self._value}>"
 
 
-class Metric:
+class Metric(Configurable):
     """Base class of metrics: define `update_state` and `result`, and keep numbers with `add_variable`.
 
     Args:
@@ -187,15 +188,6 @@ class Metric:
         """`update_state` with these arguments, then `result`."""
         self.update_state(*args, **kwargs)
         return self.result()
-
-    def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments."""
-        return {"name": self.name, "dtype": self.dtype}
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any]) -> Metric:
-        """A metric from `get_config()`."""
-        return cls(**config)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} name={self.name}>"

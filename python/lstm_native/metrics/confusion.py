@@ -6,7 +6,7 @@ A prediction above a threshold is a positive. All thresholds are counted in one 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
@@ -112,6 +112,7 @@ class ConfusionMetric(Metric):
 class _Count(ConfusionMetric):
     """A count itself, named by `_counted`."""
 
+    config_attributes: ClassVar[dict[str, str | None]] = {"thresholds": "init_thresholds"}
     _counted = ""
 
     def __init__(self, thresholds: Any = None, name: str | None = None, dtype: Any = None) -> None:
@@ -123,10 +124,6 @@ class _Count(ConfusionMetric):
     def result(self) -> Any:
         """The weighted number since `reset_state`; an array (thresholds,) for several thresholds."""
         return self._by_threshold(self.accumulator.value)
-
-    def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments."""
-        return {**super().get_config(), "thresholds": self.init_thresholds}
 
 
 class TruePositives(_Count):
@@ -176,6 +173,7 @@ class FalseNegatives(_Count):
 class _ShareOfTrue(ConfusionMetric):
     """True positives over these and another count."""
 
+    config_attributes: ClassVar[dict[str, str | None]] = {"thresholds": "init_thresholds"}
     _direction = "up"
 
     def __init__(
@@ -190,11 +188,6 @@ class _ShareOfTrue(ConfusionMetric):
     def _share(self, others: MetricVariable) -> Any:
         true = self.true_positives.value
         return self._by_threshold(ratio(true, true + others))
-
-    def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments."""
-        own = {"thresholds": self.init_thresholds, "top_k": self.top_k, "class_id": self.class_id}
-        return {**super().get_config(), **own}
 
 
 class Precision(_ShareOfTrue):

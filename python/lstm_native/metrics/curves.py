@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -69,6 +69,12 @@ class AUC(CurveMetric):
             `num_labels` without `multi_label`.
     """
 
+    config_attributes: ClassVar[dict[str, str | None]] = {
+        "thresholds": "_inner",
+        "label_weights": "_given_label_weights",
+        "from_logits": "_from_logits",
+    }
+
     def __init__(
         self,
         num_thresholds: int = 200,
@@ -105,6 +111,7 @@ class AUC(CurveMetric):
         self.multi_label = bool(multi_label)
         self.num_labels = num_labels
         self.label_weights = None if label_weights is None else np.asarray(label_weights, np.float64)
+        self._given_label_weights = None if self.label_weights is None else self.label_weights.tolist()
         self._from_logits = bool(from_logits)
         self._built = not self.multi_label or num_labels is not None
         if self._built:
@@ -147,20 +154,6 @@ class AUC(CurveMetric):
             return float(by_label)
         weights = self.label_weights
         return float(by_label.mean() if weights is None else ratio(by_label @ weights, weights.sum()))
-
-    def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments."""
-        config = {
-            **super().get_config(),
-            "num_thresholds": self.num_thresholds,
-            "curve": self.curve,
-            "summation_method": self.summation_method,
-            "multi_label": self.multi_label,
-            "num_labels": self.num_labels,
-            "label_weights": None if self.label_weights is None else self.label_weights.tolist(),
-            "from_logits": self._from_logits,
-        }
-        return config if self._inner is None else {**config, "thresholds": self._inner}
 
     def _points(self) -> tuple[Array, Array]:
         """The curve's points from the lowest to the highest threshold."""
@@ -208,13 +201,7 @@ class _BestRate(CurveMetric):
         thresholds = [0.5] if num_thresholds == 1 else even_thresholds(num_thresholds, label)
         super().__init__(thresholds, class_id=class_id, name=name, dtype=dtype)
         self.num_thresholds = num_thresholds
-        self._argument = argument
         self._build()
-
-    def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments."""
-        own = {"num_thresholds": self.num_thresholds, "class_id": self.class_id}
-        return {**super().get_config(), **own, self._argument: self._required}
 
     def _best(self, rate: Array, other: Array) -> float:
         return float(np.max(rate[other >= self._required], initial=0.0))

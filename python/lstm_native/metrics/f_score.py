@@ -101,11 +101,6 @@ class FBetaScore(Metric):
             scores = np.asarray(scores.mean())
         return self._numbers(scores)
 
-    def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments."""
-        own = {"average": self.average, "beta": self.beta, "threshold": self.threshold}
-        return {**super().get_config(), **own}
-
     def _build(self, classes: int) -> None:
         shape = () if self.average == "micro" else (classes,)
 
@@ -136,9 +131,3 @@ class F1Score(FBetaScore):
         dtype: Any = None,
     ) -> None:
         super().__init__(average, 1.0, threshold, name, dtype)
-
-    def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments."""
-        config = super().get_config()
-        del config["beta"]
-        return config

@@ -41,12 +41,6 @@ class BinaryCrossentropy(MeanMetricWrapper):
         self.from_logits = loss.from_logits
         self.label_smoothing = loss.label_smoothing
 
-    def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments."""
-        config = super().get_config()
-        del config["axis"]
-        return config
-
 
 class CategoricalCrossentropy(MeanMetricWrapper):
     """Mean cross-entropy of labels that are distributions; see `losses.CategoricalCrossentropy`.

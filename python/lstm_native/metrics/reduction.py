@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -89,6 +89,8 @@ class MeanMetricWrapper(Mean):
         **kwargs: More arguments of `fn`.
     """
 
+    config_attributes: ClassVar[dict[str, str | None]] = {"fn": "_fn"}
+
     def __init__(
         self, fn: Callable[..., Any], name: str | None = None, dtype: Any = None, **kwargs: Any
     ) -> None:
@@ -111,15 +113,10 @@ class MeanMetricWrapper(Mean):
         """
         self._add(np.asarray(self._fn(y_true, y_pred, **self._kwargs)), sample_weight)
 
-    def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments."""
-        config = super().get_config()
-        if type(self) is MeanMetricWrapper:
-            return {**config, "fn": self._fn, **self._kwargs}
-        if isinstance(self._fn, losses.Loss):
-            arguments = {k: v for k, v in self._fn.get_config().items() if k not in ("name", "reduction")}
-            return {**config, **arguments}
-        return {**config, **self._kwargs}
+    def arguments(self, taken: Any = None) -> dict[str, Any]:
+        """See `Configurable`; with those of `fn`."""
+        own = self._kwargs if type(self) is MeanMetricWrapper else {}
+        return super().arguments(taken) | own
 
 
 def _weighted(values: Array, weights: Array) -> Array:

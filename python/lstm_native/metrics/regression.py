@@ -154,14 +154,6 @@ class R2Score(Metric):
                 scores = np.asarray((total * scores).sum() / total.sum())
         return self._numbers(self._adjusted(scores))
 
-    def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments."""
-        return {
-            **super().get_config(),
-            "class_aggregation": self.class_aggregation,
-            "num_regressors": self.num_regressors,
-        }
-
     def _build(self, shape: tuple[int, ...]) -> None:
         self.squared_sum = self.add_variable(shape, name="squared_sum")
         self.sum = self.add_variable(shape, name="sum")

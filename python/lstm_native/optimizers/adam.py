@@ -23,14 +23,10 @@ class Adam(Optimizer):
         beta_2: Decay of the mean of squares, in [0, 1) (default 0.999).
         epsilon: Keeps the divisor from zero (default 1e-7).
         amsgrad: Divides by the largest mean of squares so far (default False).
-        weight_decay, clipnorm, clipvalue, global_clipnorm: See `Optimizer` (default None).
-        use_ema, ema_momentum, ema_overwrite_frequency, loss_scale_factor, gradient_accumulation_steps: See
-            `Optimizer` (default False, 0.99, None, None, None).
-        name: Default "adam".
-
-    Raises:
-        ValueError: A value outside its range.
+        common, options: The arguments of every optimizer, from `weight_decay` on: see `Optimizer`.
     """
+
+    default_name = "adam"
 
     def __init__(
         self,
@@ -39,30 +35,10 @@ class Adam(Optimizer):
         beta_2: float = 0.999,
         epsilon: float = 1e-7,
         amsgrad: bool = False,
-        weight_decay: float | None = None,
-        clipnorm: float | None = None,
-        clipvalue: float | None = None,
-        global_clipnorm: float | None = None,
-        use_ema: bool = False,
-        ema_momentum: float = 0.99,
-        ema_overwrite_frequency: int | None = None,
-        loss_scale_factor: float | None = None,
-        gradient_accumulation_steps: int | None = None,
-        name: str | None = "adam",
+        *common: Any,
+        **options: Any,
     ) -> None:
-        super().__init__(
-            learning_rate,
-            weight_decay,
-            clipnorm,
-            clipvalue,
-            global_clipnorm,
-            use_ema,
-            ema_momentum,
-            ema_overwrite_frequency,
-            loss_scale_factor,
-            gradient_accumulation_steps,
-            name,
-        )
+        super().__init__(learning_rate, *common, **options)
         for argument, value in (("beta_1", beta_1), ("beta_2", beta_2)):
             check_number(self.name, argument, value, "a number in [0, 1)", lambda v: 0 <= v < 1)
         check_number(self.name, "epsilon", epsilon, "a number that is not negative", lambda v: v >= 0)
@@ -70,16 +46,6 @@ class Adam(Optimizer):
         self.beta_2 = beta_2
         self.epsilon = epsilon
         self.amsgrad = bool(amsgrad)
-
-    def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments."""
-        return {
-            **super().get_config(),
-            "beta_1": self.beta_1,
-            "beta_2": self.beta_2,
-            "epsilon": self.epsilon,
-            "amsgrad": self.amsgrad,
-        }
 
     def _slot_groups(self) -> tuple[tuple[str, ...], ...]:
         moments = ("momentum", "velocity")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from lstm_native.optimizers.adam import Adam
 from lstm_native.optimizers.base import LearningRate
 
@@ -14,14 +16,10 @@ class AdamW(Adam):
         weight_decay: Before each step weights shrink by `weight_decay * learning_rate * weight`
             (default 0.004).
         beta_1, beta_2, epsilon, amsgrad: See `Adam` (default 0.9, 0.999, 1e-7, False).
-        clipnorm, clipvalue, global_clipnorm: See `Optimizer` (default None).
-        use_ema, ema_momentum, ema_overwrite_frequency, loss_scale_factor, gradient_accumulation_steps: See
-            `Optimizer` (default False, 0.99, None, None, None).
-        name: Default "adamw".
-
-    Raises:
-        ValueError: A value outside its range.
+        common, options: The arguments of every optimizer, from `clipnorm` on: see `Optimizer`.
     """
+
+    default_name = "adamw"
 
     def __init__(
         self,
@@ -31,34 +29,11 @@ class AdamW(Adam):
         beta_2: float = 0.999,
         epsilon: float = 1e-7,
         amsgrad: bool = False,
-        clipnorm: float | None = None,
-        clipvalue: float | None = None,
-        global_clipnorm: float | None = None,
-        use_ema: bool = False,
-        ema_momentum: float = 0.99,
-        ema_overwrite_frequency: int | None = None,
-        loss_scale_factor: float | None = None,
-        gradient_accumulation_steps: int | None = None,
-        name: str | None = "adamw",
+        *common: Any,
+        **options: Any,
     ) -> None:
+        super().__init__(learning_rate, beta_1, beta_2, epsilon, amsgrad, weight_decay, *common, **options)
         if weight_decay is None:
             raise ValueError(
-                f"{name}: Argument `weight_decay` must be a float. Received: weight_decay={weight_decay}"
+                f"{self.name}: Argument `weight_decay` must be a float. Received: weight_decay={weight_decay}"
             )
-        super().__init__(
-            learning_rate,
-            beta_1,
-            beta_2,
-            epsilon,
-            amsgrad,
-            weight_decay,
-            clipnorm,
-            clipvalue,
-            global_clipnorm,
-            use_ema,
-            ema_momentum,
-            ema_overwrite_frequency,
-            loss_scale_factor,
-            gradient_accumulation_steps,
-            name,
-        )

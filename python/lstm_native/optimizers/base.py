@@ -5,15 +5,15 @@ from __future__ import annotations
 import re
 import warnings
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from lstm_native import _core
 from lstm_native.arrays import optional_int
-from lstm_native.errors import check_number
+from lstm_native.configurable import Configurable
+from lstm_native.errors import check_number, unknown_name
 from lstm_native.naming import snake_case
-from lstm_native.optimizers import schedules
 from lstm_native.optimizers.gradients import accumulate, clip_global_norm, clip_norms, clip_values
 from lstm_native.optimizers.scalar import Scalar
 from lstm_native.optimizers.schedules import LearningRateSchedule
@@ -22,8 +22,8 @@ from lstm_native.variable import Variable
 LearningRate = float | LearningRateSchedule | Callable[[], float]
 
 
-class Optimizer:
-    """Base class of optimizers.
+class Optimizer(Configurable):
+    """Base class of optimizers; these are the arguments of all of them, behind those of their own.
 
     After each step, variables with a `constraint` become what it makes of them.
 
@@ -40,11 +40,14 @@ class Optimizer:
             it. `fit` computes in float32 and does not scale.
         gradient_accumulation_steps: Changes the weights at every so many steps only, by the mean of the
             gradients since the last change; None does at every step.
-        name: Name; the class's name in snake case when None.
+        name: Name; `default_name`, or the class's name in snake case, when None.
 
     Raises:
         ValueError: More than one of the three clips, or an argument outside its range.
+        TypeError: An argument that the class does not have.
     """
+
+    default_name: ClassVar[str | None] = None
 
     def __init__(
         self,
@@ -59,8 +62,12 @@ class Optimizer:
         loss_scale_factor: float | None = None,
         gradient_accumulation_steps: int | None = None,
         name: str | None = None,
+        *more: Any,
+        **unknown: Any,
     ) -> None:
-        self.name = name or snake_case(type(self).__name__)
+        if more or unknown:
+            raise self._unexpected(more, unknown)
+        self.name = name or self.default_name or snake_case(type(self).__name__)
         clips = {"clipnorm": clipnorm, "clipvalue": clipvalue, "global_clipnorm": global_clipnorm}
         given = [f"{key}={value}" for key, value in clips.items() if value is not None]
         if len(given) > 1:
@@ -336,34 +343,18 @@ class Optimizer:
         self._excluded_names = re.compile("|".join(names)) if names else None
         self._excluded = list(var_list or ())
 
-    def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments."""
-        rate: Any = self._rate
-        if isinstance(rate, Scalar):
-            rate = float(rate)
-        elif isinstance(rate, LearningRateSchedule):
-            rate = schedules.serialize(rate)
-        return {
-            "name": self.name,
-            "learning_rate": rate,
-            "weight_decay": self.weight_decay,
-            "clipnorm": self.clipnorm,
-            "clipvalue": self.clipvalue,
-            "global_clipnorm": self.global_clipnorm,
-            "use_ema": self.use_ema,
-            "ema_momentum": self.ema_momentum,
-            "ema_overwrite_frequency": self.ema_overwrite_frequency,
-            "loss_scale_factor": self.loss_scale_factor,
-            "gradient_accumulation_steps": self.gradient_accumulation_steps,
-        }
+    def argument(self, name: str, attribute: str) -> Any:
+        """See `Configurable`."""
+        if name == "learning_rate":
+            return float(self._rate) if isinstance(self._rate, Scalar) else self._rate
+        return super().argument(name, attribute)
 
-    @classmethod
-    def from_config(cls, config: dict[str, Any]) -> Optimizer:
-        """An optimizer from `get_config()`; it starts at step 0."""
-        rate = config.get("learning_rate")
-        if isinstance(rate, dict):
-            config = {**config, "learning_rate": schedules.deserialize(rate)}
-        return cls(**config)
+    def _unexpected(self, more: tuple[Any, ...], unknown: dict[str, Any]) -> TypeError:
+        kind = type(self)
+        taken = [parameter.name for parameter in kind.constructor_parameters()]
+        if more:
+            return TypeError(f"{kind.__name__}: {len(more)} arguments too many, expected {', '.join(taken)}")
+        return TypeError(f"{kind.__name__}: {unknown_name('argument', next(iter(unknown)), taken)}")
 
     def _number(self, variables: Sequence[_core.Variable]) -> None:
         self._index = {id(variable): i for i, variable in enumerate(variables)}

@@ -21,14 +21,10 @@ class RMSprop(Optimizer):
         momentum: Above zero, `momentum * last step` is added to each step; in [0, 1] (default 0.0).
         epsilon: Keeps the divisor from zero (default 1e-7).
         centered: Divides by the root of the running variance instead (default False).
-        weight_decay, clipnorm, clipvalue, global_clipnorm: See `Optimizer` (default None).
-        use_ema, ema_momentum, ema_overwrite_frequency, loss_scale_factor, gradient_accumulation_steps: See
-            `Optimizer` (default False, 0.99, None, None, None).
-        name: Default "rmsprop".
-
-    Raises:
-        ValueError: A value outside its range.
+        common, options: The arguments of every optimizer, from `weight_decay` on: see `Optimizer`.
     """
+
+    default_name = "rmsprop"
 
     def __init__(
         self,
@@ -37,30 +33,10 @@ class RMSprop(Optimizer):
         momentum: float = 0.0,
         epsilon: float = 1e-7,
         centered: bool = False,
-        weight_decay: float | None = None,
-        clipnorm: float | None = None,
-        clipvalue: float | None = None,
-        global_clipnorm: float | None = None,
-        use_ema: bool = False,
-        ema_momentum: float = 0.99,
-        ema_overwrite_frequency: int | None = None,
-        loss_scale_factor: float | None = None,
-        gradient_accumulation_steps: int | None = None,
-        name: str | None = "rmsprop",
+        *common: Any,
+        **options: Any,
     ) -> None:
-        super().__init__(
-            learning_rate,
-            weight_decay,
-            clipnorm,
-            clipvalue,
-            global_clipnorm,
-            use_ema,
-            ema_momentum,
-            ema_overwrite_frequency,
-            loss_scale_factor,
-            gradient_accumulation_steps,
-            name,
-        )
+        super().__init__(learning_rate, *common, **options)
         check_number(self.name, "rho", rho, "a number in [0, 1)", lambda v: 0 <= v < 1)
         check_momentum(self.name, momentum)
         check_number(self.name, "epsilon", epsilon, "a number that is not negative", lambda v: v >= 0)
@@ -68,16 +44,6 @@ class RMSprop(Optimizer):
         self.momentum = momentum
         self.epsilon = epsilon
         self.centered = bool(centered)
-
-    def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments."""
-        return {
-            **super().get_config(),
-            "rho": self.rho,
-            "momentum": self.momentum,
-            "epsilon": self.epsilon,
-            "centered": self.centered,
-        }
 
     def _slot_groups(self) -> tuple[tuple[str, ...], ...]:
         groups = [("velocity",)]

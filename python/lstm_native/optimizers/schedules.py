@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from lstm_native.errors import check_number, unknown_name
-from lstm_native.naming import name_and_config
+from lstm_native import serialization
+from lstm_native.configurable import Configurable, short
+from lstm_native.errors import check_number
 
 
-class LearningRateSchedule:
+class LearningRateSchedule(Configurable):
     """Base class: define `__call__(step)`, which gives the learning rate of that step.
 
     An object of it is what an optimizer takes as `learning_rate`. `step` counts batches from 0.
@@ -19,15 +20,6 @@ class LearningRateSchedule:
     def __call__(self, step: Any) -> float:
         """The learning rate of `step`."""
         raise NotImplementedError(f"{type(self).__name__} does not define __call__(step)")
-
-    def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments."""
-        raise NotImplementedError(f"{type(self).__name__} does not define get_config()")
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any]) -> LearningRateSchedule:
-        """A schedule from `get_config()`."""
-        return cls(**config)
 
 
 class _Decay(LearningRateSchedule):
@@ -38,29 +30,19 @@ class _Decay(LearningRateSchedule):
         initial_learning_rate: float,
         decay_steps: float,
         decay_rate: float,
-        staircase: bool,
-        name: str,
+        staircase: bool = False,
+        name: str | None = None,
     ) -> None:
         self.initial_learning_rate = _number(self, "initial_learning_rate", initial_learning_rate)
         self.decay_steps = _positive(self, "decay_steps", decay_steps)
         self.decay_rate = _not_negative(self, "decay_rate", decay_rate)
         self.staircase = bool(staircase)
-        self.name = name
+        self.name = type(self).__name__ if name is None else name
 
     def _periods(self, step: Any) -> float:
         """How many times `decay_steps` steps have passed; a whole number in a staircase."""
         periods = float(step) / self.decay_steps
         return math.floor(periods) if self.staircase else periods
-
-    def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments."""
-        return {
-            "initial_learning_rate": self.initial_learning_rate,
-            "decay_steps": self.decay_steps,
-            "decay_rate": self.decay_rate,
-            "staircase": self.staircase,
-            "name": self.name,
-        }
 
 
 class ExponentialDecay(_Decay):
@@ -73,16 +55,6 @@ class ExponentialDecay(_Decay):
         staircase: Falls at once after every `decay_steps` steps (default False).
         name: Default "ExponentialDecay".
     """
-
-    def __init__(
-        self,
-        initial_learning_rate: float,
-        decay_steps: float,
-        decay_rate: float,
-        staircase: bool = False,
-        name: str = "ExponentialDecay",
-    ) -> None:
-        super().__init__(initial_learning_rate, decay_steps, decay_rate, staircase, name)
 
     def __call__(self, step: Any) -> float:
         """The learning rate of `step`."""
@@ -99,16 +71,6 @@ class InverseTimeDecay(_Decay):
         staircase: Falls at once after every `decay_steps` steps (default False).
         name: Default "InverseTimeDecay".
     """
-
-    def __init__(
-        self,
-        initial_learning_rate: float,
-        decay_steps: float,
-        decay_rate: float,
-        staircase: bool = False,
-        name: str = "InverseTimeDecay",
-    ) -> None:
-        super().__init__(initial_learning_rate, decay_steps, decay_rate, staircase, name)
 
     def __call__(self, step: Any) -> float:
         """The learning rate of `step`."""
@@ -142,10 +104,6 @@ class PiecewiseConstantDecay(LearningRateSchedule):
     def __call__(self, step: Any) -> float:
         """The learning rate of `step`."""
         return self.values[sum(float(step) > boundary for boundary in self.boundaries)]
-
-    def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments."""
-        return {"boundaries": self.boundaries, "values": self.values, "name": self.name}
 
 
 class PolynomialDecay(LearningRateSchedule):
@@ -187,17 +145,6 @@ class PolynomialDecay(LearningRateSchedule):
         above = (self.initial_learning_rate - self.end_learning_rate) * math.pow(left, self.power)
         return above + self.end_learning_rate
 
-    def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments."""
-        return {
-            "initial_learning_rate": self.initial_learning_rate,
-            "decay_steps": self.decay_steps,
-            "end_learning_rate": self.end_learning_rate,
-            "power": self.power,
-            "cycle": self.cycle,
-            "name": self.name,
-        }
-
 
 class CosineDecay(LearningRateSchedule):
     """Half a cosine wave from the learning rate down to `alpha` times it, after a straight warm-up if wanted.
@@ -236,17 +183,6 @@ class CosineDecay(LearningRateSchedule):
                 return top + (self.warmup_target - top) * position / self.warmup_steps
             position, top = position - self.warmup_steps, self.warmup_target
         return top * _cosine(min(position, self.decay_steps) / self.decay_steps, 1.0, self.alpha)
-
-    def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments."""
-        return {
-            "initial_learning_rate": self.initial_learning_rate,
-            "decay_steps": self.decay_steps,
-            "alpha": self.alpha,
-            "name": self.name,
-            "warmup_target": self.warmup_target,
-            "warmup_steps": self.warmup_steps,
-        }
 
 
 class CosineDecayRestarts(LearningRateSchedule):
@@ -293,17 +229,6 @@ class CosineDecayRestarts(LearningRateSchedule):
                 wave += 1
         return self.initial_learning_rate * _cosine(rest / length, math.pow(self.m_mul, wave), self.alpha)
 
-    def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments."""
-        return {
-            "initial_learning_rate": self.initial_learning_rate,
-            "first_decay_steps": self.first_decay_steps,
-            "t_mul": self.t_mul,
-            "m_mul": self.m_mul,
-            "alpha": self.alpha,
-            "name": self.name,
-        }
-
 
 def _cosine(fraction: float, height: float, floor: float) -> float:
     return (1 - floor) * height * 0.5 * (1 + math.cos(math.pi * fraction)) + floor
@@ -324,34 +249,25 @@ def _not_negative(owner: LearningRateSchedule, argument: str, value: Any) -> flo
     return check_number(type(owner).__name__, argument, value, expected, lambda v: v >= 0)
 
 
-_CLASSES: dict[str, type[LearningRateSchedule]] = {
-    cls.__name__: cls
-    for cls in (
-        CosineDecay,
-        CosineDecayRestarts,
-        ExponentialDecay,
-        InverseTimeDecay,
-        PiecewiseConstantDecay,
-        PolynomialDecay,
-    )
-}
-
-
 def serialize(learning_rate_schedule: LearningRateSchedule) -> dict[str, Any]:
-    """The configuration of a schedule, `{"class_name": ..., "config": {...}}`."""
-    return {
-        "class_name": type(learning_rate_schedule).__name__,
-        "config": learning_rate_schedule.get_config(),
-    }
+    """The configuration of a schedule, as `serialization.serialize` makes it."""
+    config: dict[str, Any] = serialization.serialize(learning_rate_schedule)
+    return config
 
 
-def deserialize(config: dict[str, Any]) -> LearningRateSchedule:
+def deserialize(
+    config: dict[str, Any], custom_objects: Mapping[str, Any] | None = None
+) -> LearningRateSchedule:
     """The schedule of a configuration.
 
+    Args:
+        config: what `serialize` gave.
+        custom_objects: classes of the caller by name.
+
     Raises:
-        ValueError: Unknown name.
+        ValueError: Unknown name, or something that is no schedule.
     """
-    name, arguments = name_and_config("learning rate schedule", config)
-    if name not in _CLASSES:
-        raise unknown_name("learning rate schedule", name, _CLASSES)
-    return _CLASSES[name].from_config(arguments)
+    schedule = serialization.deserialize(config, custom_objects)
+    if not isinstance(schedule, LearningRateSchedule):
+        raise ValueError(f"learning rate schedule: configuration {short(config)} is that of something else")
+    return schedule

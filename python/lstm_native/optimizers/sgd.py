@@ -19,51 +19,23 @@ class SGD(Optimizer):
         learning_rate: Number, schedule or function (default 0.01).
         momentum: In [0, 1] (default 0.0).
         nesterov: Whether to look ahead along the velocity (default False).
-        weight_decay, clipnorm, clipvalue, global_clipnorm: See `Optimizer` (default None).
-        use_ema, ema_momentum, ema_overwrite_frequency, loss_scale_factor, gradient_accumulation_steps: See
-            `Optimizer` (default False, 0.99, None, None, None).
-        name: Default "SGD".
-
-    Raises:
-        ValueError: A value outside its range.
+        common, options: The arguments of every optimizer, from `weight_decay` on: see `Optimizer`.
     """
+
+    default_name = "SGD"
 
     def __init__(
         self,
         learning_rate: LearningRate = 0.01,
         momentum: float = 0.0,
         nesterov: bool = False,
-        weight_decay: float | None = None,
-        clipnorm: float | None = None,
-        clipvalue: float | None = None,
-        global_clipnorm: float | None = None,
-        use_ema: bool = False,
-        ema_momentum: float = 0.99,
-        ema_overwrite_frequency: int | None = None,
-        loss_scale_factor: float | None = None,
-        gradient_accumulation_steps: int | None = None,
-        name: str | None = "SGD",
+        *common: Any,
+        **options: Any,
     ) -> None:
-        super().__init__(
-            learning_rate,
-            weight_decay,
-            clipnorm,
-            clipvalue,
-            global_clipnorm,
-            use_ema,
-            ema_momentum,
-            ema_overwrite_frequency,
-            loss_scale_factor,
-            gradient_accumulation_steps,
-            name,
-        )
+        super().__init__(learning_rate, *common, **options)
         check_momentum(self.name, momentum)
         self.momentum = momentum
         self.nesterov = bool(nesterov)
-
-    def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments."""
-        return {**super().get_config(), "momentum": self.momentum, "nesterov": self.nesterov}
 
     def _slot_groups(self) -> tuple[tuple[str, ...], ...]:
         return (("momentum",),) if self.momentum else ()

@@ -2,9 +2,21 @@
 
 from __future__ import annotations
 
+from lstm_native.registration import custom_object_scope, register_serializable
 from lstm_native.utils.numerical import to_categorical
 from lstm_native.utils.seeds import set_random_seed
 from lstm_native.utils.sequences import pad_sequences
 from lstm_native.utils.timeseries import timeseries_dataset_from_array
 
-__all__ = ["pad_sequences", "set_random_seed", "timeseries_dataset_from_array", "to_categorical"]
+# Keras' name of it.
+register_keras_serializable = register_serializable
+
+__all__ = [
+    "custom_object_scope",
+    "pad_sequences",
+    "register_keras_serializable",
+    "register_serializable",
+    "set_random_seed",
+    "timeseries_dataset_from_array",
+    "to_categorical",
+]
