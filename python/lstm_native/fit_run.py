@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from lstm_native import _core, random_state
+from lstm_native import random_state
 from lstm_native.data import Batch, Epochs
+from lstm_native.model_state import model_state, restore_model_state
 
 
 class FitRun:
@@ -85,10 +86,7 @@ class FitRun:
             "stop_training": model.stop_training,
             "data": self.data.state(),
             "validation": None if self.validation is None else self.validation.state(),
-            "weights": {name: variable.numpy() for name, variable in model.named_variables().items()},
-            "optimizer": [np.array(variable.numpy()) for variable in model.optimizer.variables],
-            "states": [layer.states for layer in _layers_with_states(model)],
-            "streams": [_stream(layer) for layer in _all_layers(model)],
+            **model_state(model),
             "random": list(random_state.state()),
             "python_random": [version, list(numbers), gauss],
             # The legacy global generator is what callbacks and data of scripts draw from.
@@ -116,17 +114,7 @@ class FitRun:
         import random
 
         model = self.model
-        for name, variable in model.named_variables().items():
-            variable.assign(state["weights"][name])
-        for variable, value in zip(model.optimizer.variables, state["optimizer"], strict=True):
-            variable.assign(value)
-        for layer, states in zip(_layers_with_states(model), state["states"], strict=True):
-            if states is None:
-                layer.reset_state()
-            else:
-                layer.set_states(tuple(_core.as_tensor(s, "float32") for s in states))
-        for layer, stream in zip(_all_layers(model), state["streams"], strict=True):
-            vars(layer).update(stream)
+        restore_model_state(model, state)
         random_state.restore(*state["random"])
         version, numbers, gauss = state["python_random"]
         random.setstate((version, tuple(numbers), gauss))
@@ -167,22 +155,6 @@ class FitRun:
     def _running_values(self) -> list[Any]:
         values = self.model._train_values
         return [] if values is None else [values, *values.metrics]
-
-
-def _all_layers(model: Any) -> Iterator[Any]:
-    for layer in model.held_layers():
-        yield layer
-        yield from _all_layers(layer)
-
-
-def _layers_with_states(model: Any) -> Iterator[Any]:
-    """The layers that hold states themselves: those in a wrapper, not the wrapper."""
-    return (layer for layer in _all_layers(model) if hasattr(layer, "_states"))
-
-
-def _stream(layer: Any) -> dict[str, int]:
-    """Where the random numbers of a layer that draws some stand."""
-    return {name: value for name, value in vars(layer).items() if name in ("_stream", "_drawn")}
 
 
 def _numbers(part: Any) -> dict[str, Any]:
