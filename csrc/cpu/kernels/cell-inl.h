@@ -76,15 +76,13 @@ inline void store_padded(Vec v, float* p, std::int64_t valid) {
     }
 }
 
-// Unit blocks that one pass of products and cells takes: whole groups of column blocks, and as many pairs as the
-// micro-kernel takes side by side.
+// Unit blocks that one pass of products and cells takes: whole groups of column blocks, as many as the micro-kernel
+// takes side by side.
 template <class Cell>
 inline std::int64_t blocks_at_once(std::int64_t rows) {
     const int pairs = rows <= kTileRows ? kTiles[rows - 1].pairs : 1;
     constexpr int kGroup = Cell::kGates + Cell::kCandidates;  // pairs
-    if (kGroup % pairs == 0) return 2;
-    if (pairs % kGroup == 0) return 2 * pairs / kGroup;
-    return 2 * pairs;
+    return pairs <= kGroup ? 2 : 2 * (pairs / kGroup);
 }
 
 // Pairs of column blocks before unit block `block`, or up to it where it is an end.

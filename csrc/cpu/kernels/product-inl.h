@@ -11,10 +11,11 @@ namespace {
 constexpr int kL = Vec::kLanes;
 constexpr int kTileRows = Vec::kRegisters >= 32 ? 12 : 6;  // 12 x 2 or 6 x 2 accumulators, two weights, one broadcast
 
-// Pairs that a tile of `rows` rows takes side by side: enough independent chains to hide the latency of the
+// Pairs that a tile of `rows` rows takes side by side, at most: enough independent chains to hide the latency of the
 // multiply-add, few enough to stay in registers.
+constexpr int kMostPairs = 4;
 constexpr int pairs_at_once(int rows) {
-    if (Vec::kRegisters >= 32) return rows <= 2 ? 4 : rows <= 6 ? 2 : 1;
+    if (Vec::kRegisters >= 32) return rows <= 2 ? 4 : rows <= 4 ? 3 : rows <= 6 ? 2 : 1;
     return rows <= 1 ? 4 : rows <= 3 ? 2 : 1;
 }
 
@@ -47,10 +48,10 @@ void tile(const Product& p, const float* a, const float* w, float* c, const floa
         const std::int64_t here = p.k - k0 < kL ? p.k - k0 : kL;
         for (const float* const end = broadcast + here; broadcast != end; ++broadcast, w += 2 * kL) {
             Vec weight[2 * Pairs];
-#pragma GCC unroll 4
-            for (int q = 0; q < Pairs; ++q) {
-                weight[2 * q] = Vec::load(w + q * p.w_stride);
-                weight[2 * q + 1] = Vec::load(w + q * p.w_stride + kL);
+#pragma GCC unroll 8
+            for (int j = 0; j < 2 * Pairs; ++j) {
+                const float* const from = w + j / 2 * p.w_stride + j % 2 * kL;
+                weight[j] = Rows == 1 ? Vec::load(from) : Vec::load_once(from);
             }
 #pragma GCC unroll 16
             for (int r = 0; r < Rows; ++r) {
@@ -68,14 +69,20 @@ void tile(const Product& p, const float* a, const float* w, float* c, const floa
 
 using TileFunction = void (*)(const Product&, const float*, const float*, float*, const float*, const std::int32_t*);
 
-// One pair, and pairs_at_once pairs, for each number of rows.
+// For each number of rows: tiles of 1, 2, ... pairs_at_once pairs.
 struct TileFunctions {
-    TileFunction one, many;
+    TileFunction of_pairs[kMostPairs];
     int pairs;
 };
+template <int Rows, int Pairs>
+constexpr TileFunction tile_function() {
+    if constexpr (Pairs <= pairs_at_once(Rows)) return tile<Rows, Pairs>;
+    return nullptr;
+}
 template <int Rows>
 constexpr TileFunctions tile_functions() {
-    return {tile<Rows, 1>, tile<Rows, pairs_at_once(Rows)>, pairs_at_once(Rows)};
+    return {{tile<Rows, 1>, tile_function<Rows, 2>(), tile_function<Rows, 3>(), tile_function<Rows, 4>()},
+            pairs_at_once(Rows)};
 }
 constexpr TileFunctions kTiles[] = {
     tile_functions<1>(),  tile_functions<2>(),  tile_functions<3>(),
@@ -88,7 +95,7 @@ constexpr TileFunctions kTiles[] = {
 static_assert(sizeof(kTiles) / sizeof(kTiles[0]) == kTileRows, "one entry for each number of rows");
 
 // `count` pairs from `pair` on, for all rows in groups of nearly equal size.
-inline void product_pairs(const Product& p, std::int64_t pair, bool many) {
+inline void product_pairs(const Product& p, std::int64_t pair, std::int64_t count) {
     const std::int64_t groups = (p.rows + kTileRows - 1) / kTileRows;
     const std::int64_t size = p.rows / groups;
     const std::int64_t larger = p.rows % groups;  // so many groups have one row more
@@ -107,8 +114,7 @@ inline void product_pairs(const Product& p, std::int64_t pair, bool many) {
     std::int64_t row = 0;
     for (std::int64_t g = 0; g < groups; ++g) {
         const std::int64_t rows = size + (g < larger ? 1 : 0);
-        const TileFunctions& f = kTiles[rows - 1];
-        (many ? f.many : f.one)(p, p.a + row * kL, w, c + row * kL, start, index);
+        kTiles[rows - 1].of_pairs[count - 1](p, p.a + row * kL, w, c + row * kL, start, index);
         row += rows;
         index += rows * index_stride;
     }
@@ -118,17 +124,16 @@ void product(const Product& p) {
     if (p.rows == 0) return;
     // Row groups differ by one row; take side by side what the larger allows.
     const std::int64_t groups = (p.rows + kTileRows - 1) / kTileRows;
-    const std::int64_t largest = (p.rows + groups - 1) / groups;
-    const std::int64_t smallest = p.rows / groups;
-    const int many = kTiles[largest - 1].pairs == kTiles[smallest - 1].pairs ? kTiles[largest - 1].pairs : 1;
+    const std::int64_t many = kTiles[(p.rows + groups - 1) / groups - 1].pairs;
     const std::int64_t pairs = p.pair_end - p.pair_begin;
-    const std::int64_t whole = pairs / many;
+    const std::int64_t rest = pairs % many;
+    const std::int64_t whole_end = p.pair_end - rest;
     if (!p.descending) {
-        for (std::int64_t i = 0; i < whole; ++i) product_pairs(p, p.pair_begin + i * many, many > 1);
-        for (std::int64_t i = p.pair_begin + whole * many; i < p.pair_end; ++i) product_pairs(p, i, false);
+        for (std::int64_t pair = p.pair_begin; pair < whole_end; pair += many) product_pairs(p, pair, many);
+        if (rest > 0) product_pairs(p, whole_end, rest);
     } else {
-        for (std::int64_t i = p.pair_end; i-- > p.pair_begin + whole * many;) product_pairs(p, i, false);
-        for (std::int64_t i = whole; i-- > 0;) product_pairs(p, p.pair_begin + i * many, many > 1);
+        if (rest > 0) product_pairs(p, whole_end, rest);
+        for (std::int64_t pair = whole_end; pair > p.pair_begin; pair -= many) product_pairs(p, pair - many, many);
     }
 }
 

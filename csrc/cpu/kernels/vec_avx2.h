@@ -16,6 +16,12 @@ struct Vec {
     static Vec zero() { return {_mm256_setzero_ps()}; }
     static Vec set(float x) { return {_mm256_set1_ps(x)}; }
     static Vec load(const float* p) { return {_mm256_loadu_ps(p)}; }
+    // For a value that several instructions use: GCC would fold the load into each of two or three.
+    static Vec load_once(const float* p) {
+        Vec r = load(p);
+        asm("" : "+x"(r.v));
+        return r;
+    }
     void store(float* p) const { _mm256_storeu_ps(p, v); }
     // The first n lanes (0 <= n <= kLanes); the others are zero / left alone.
     static Vec load_first(const float* p, std::int64_t n) { return {_mm256_maskload_ps(p, first(n))}; }

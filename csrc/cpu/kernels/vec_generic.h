@@ -24,6 +24,7 @@ struct Vec {
         std::memcpy(&r.v, p, sizeof r.v);
         return r;
     }
+    static Vec load_once(const float* p) { return load(p); }  // vec_avx2.h says what for
     void store(float* p) const { std::memcpy(p, &v, sizeof v); }
     // The first n lanes (0 <= n <= kLanes); the others are zero / left alone.
     static Vec load_first(const float* p, std::int64_t n) {
