@@ -58,11 +58,10 @@ class Variable(_core.Variable, np.lib.mixins.NDArrayOperatorsMixin):
         name = name or "variable"
         path = path or name
         values = initializer(shape) if callable(initializer) else initializer
-        # A copy: the storage must not be an array that somebody else can write to.
         tensor = _core.as_tensor(to_numpy(values, path, "value"), dtype or "float32")
         if shape is not None and tensor.shape != tuple(shape):
             raise ValueError(f"{path}: value has shape {tensor.shape}, expected {shape}")
-        super().__init__(tensor.copy())
+        super().__init__(tensor)  # which copies
         self.name = name
         self.path = path
         self.trainable = trainable

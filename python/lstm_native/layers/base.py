@@ -20,6 +20,7 @@ from lstm_native.layers.building import restored_on_error as restored_on_error
 from lstm_native.layers.building import structure_changed as structure_changed
 from lstm_native.layers.building import structure_version as structure_version
 from lstm_native.layers.context import Context as Context
+from lstm_native.layers.later import initial_values
 from lstm_native.naming import snake_case
 from lstm_native.variable import Variable
 
@@ -228,7 +229,7 @@ class Layer(symbolic.Callee, Configurable):
             raise self.error(f"weight {name} of shape {shape} is larger than the address space")
         start = get_initializer(initializer, "glorot_uniform")
         try:
-            values = to_numpy(start(shape), self.label(), f"initial value of {name}")
+            values = to_numpy(initial_values(start, shape), self.label(), f"initial value of {name}")
         except MemoryError:
             raise MemoryError(
                 f"{self.label()}: weight {name} of shape {shape} takes {math.prod(shape) * 4} bytes, "

@@ -1,0 +1,51 @@
+"""Weights whose values come later: building layers for a file that holds the values. Floor 4."""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+
+class _Room(threading.local):
+    """How many numbers the weights that are made in this thread may still have; None for the usual way."""
+
+    left: int | None = None
+
+
+_room = _Room()
+
+
+@contextmanager
+def values_come_later(count: int) -> Iterator[None]:
+    """Inside a `with` statement, new weights of this thread are zero and their initializers do not run.
+
+    Args:
+        count: numbers that all these weights together may have. One more raises ValueError before any memory
+            is taken.
+    """
+    before = _room.left
+    _room.left = count
+    try:
+        yield
+    finally:
+        _room.left = before
+
+
+def initial_values(initializer: Callable[..., Any], shape: tuple[int, ...]) -> Any:
+    """What `initializer` gives for a new weight of `shape`; zeros where the values come later.
+
+    Raises:
+        ValueError: values that come later are more than there is room for.
+    """
+    if _room.left is None:
+        return initializer(shape)
+    size = math.prod(shape)
+    if size > _room.left:
+        raise ValueError(f"a weight of shape {shape} has {size} numbers, there are {_room.left} left")
+    _room.left -= size
+    return np.zeros(shape, np.float32)
