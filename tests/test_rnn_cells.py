@@ -25,7 +25,8 @@ from lstm_native.layers import (
     SimpleRNNCell,
     StackedRNNCells,
 )
-from lstm_native.layers.base import Context, clone_layer
+from lstm_native.layers.base import Context
+from lstm_native.layers.cloning import clone_layer
 from native_support import Array, assert_bits, f32, tensor
 
 UNITS = {"lstm": 4, "gru": 3, "gru_before": 5, "simple_rnn": 2}

@@ -24,7 +24,7 @@ from lstm_native.layers import (
     SimpleRNN,
     TimeDistributed,
 )
-from lstm_native.layers.base import clone_layer
+from lstm_native.layers.cloning import clone_layer
 from lstm_native.layers.context import Context
 from lstm_native.models import Sequential
 from lstm_native.optimizers import Adam

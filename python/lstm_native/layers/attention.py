@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -308,6 +308,8 @@ class AdditiveAttention(Attention):
         use_scale: multiply the features by a trained vector, weight `scale` (dim,), before they are summed.
         dropout: fraction of the attention weights that is dropped in training, in [0, 1].
     """
+
+    config_attributes: ClassVar[dict[str, str | None]] = {"score_mode": None}
 
     def __init__(self, use_scale: bool = True, dropout: float = 0.0, **kwargs: Any) -> None:
         super().__init__(use_scale=use_scale, dropout=dropout, **kwargs)

@@ -1,17 +1,14 @@
-"""Layer: what all layers share (names, weights, building, calling). Floor 4."""
+"""Layer: what all layers share: names, building, calling, penalties. Floor 4."""
 
 from __future__ import annotations
 
-import math
-import sys
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, Self
 
 import numpy as np
-import numpy.typing as npt
 
-from lstm_native import _core, activations, constraints, initializers, regularizers
-from lstm_native.arrays import Shape, to_float32, to_numpy, to_shape, to_step_flags
+from lstm_native import _core, activations, regularizers
+from lstm_native.arrays import Shape, to_float32, to_shape, to_step_flags
 from lstm_native.configurable import Configurable
 from lstm_native.layers import custom, symbolic
 from lstm_native.layers.building import build_lock as build_lock
@@ -20,7 +17,7 @@ from lstm_native.layers.building import restored_on_error as restored_on_error
 from lstm_native.layers.building import structure_changed as structure_changed
 from lstm_native.layers.building import structure_version as structure_version
 from lstm_native.layers.context import Context as Context
-from lstm_native.layers.later import initial_values
+from lstm_native.layers.weights import Weighted
 from lstm_native.naming import snake_case
 from lstm_native.variable import Variable
 
@@ -36,7 +33,7 @@ def _automatic_name(layer: object) -> str:
     return f"{base}_{count}" if count else base
 
 
-class Layer(symbolic.Callee, Configurable):
+class Layer(symbolic.Callee, Weighted, Configurable):
     """Base of all layers.
 
     A subclass makes its variables in `create_weights`, and computes in `forward` and `backward`. It holds
@@ -189,80 +186,14 @@ class Layer(symbolic.Callee, Configurable):
         """The layers inside this one, for wrappers and models."""
         return custom.layers_among(self, Layer) if self.is_custom else ()
 
-    def named_variables(self) -> dict[str, Variable]:
-        """All variables, by names that depend on the structure of the layer alone, as files need them."""
-        named = {variable.name: variable for variable in self._variables}
-        for i, layer in enumerate(self.held_layers()):
-            named |= {f"layer_{i}/{name}": v for name, v in layer.named_variables().items()}
-        return named
-
     def make_uncopied(self) -> None:
         """Makes the attributes listed in `uncopied` (locks, packed weights) from the others."""
-
-    def add_weight(
-        self,
-        shape: Any = None,
-        initializer: Any = None,
-        dtype: Any = None,
-        trainable: bool = True,
-        autocast: bool = True,
-        regularizer: Any = None,
-        constraint: Any = None,
-        aggregation: str = "none",
-        name: str | None = None,
-    ) -> Variable:
-        """A new variable of this layer. The order of the arguments is that of Keras; pass them by name.
-
-        Args:
-            shape: its shape; () by default.
-            initializer: name, `Initializer` or callable `(shape) -> array`; "glorot_uniform" by default.
-            dtype: "float32" or None, the same; "int32" or "int64" for counters.
-            trainable: whether an optimizer may change it.
-            regularizer: name, `Regularizer` or callable: a penalty that training adds to the loss.
-            constraint: name, `Constraint` or callable: what follows every step of the optimizer.
-            autocast, aggregation: accepted as Keras has them; they change nothing here.
-            name: its name in the layer.
-        """
-        name = f"variable_{len(self._variables)}" if name is None else name
-        shape = () if shape is None else tuple(shape)
-        if math.prod(shape) * 4 > sys.maxsize:
-            raise self.error(f"weight {name} of shape {shape} is larger than the address space")
-        start = get_initializer(initializer, "glorot_uniform")
-        try:
-            values = to_numpy(initial_values(start, shape), self.label(), f"initial value of {name}")
-        except MemoryError:
-            raise MemoryError(
-                f"{self.label()}: weight {name} of shape {shape} takes {math.prod(shape) * 4} bytes, "
-                "more than there is memory"
-            ) from None
-        if values.shape != shape:
-            raise self.error(f"initializer of {name} made an array of shape {values.shape}, expected {shape}")
-        variable = Variable(
-            values,
-            dtype=dtype,
-            trainable=trainable,
-            name=name,
-            path=f"{self.name}/{name}",
-            regularizer=regularizers.get(regularizer),
-            constraint=constraints.get(constraint),
-        )
-        variable.trainable = trainable and self._trainable
-        self._variables.append(variable)
-        return variable
 
     def add_loss(self, loss: Any) -> None:
         """For `call` of a layer written in Python: adds a number, or a list of them, to `losses`."""
         self._activity_losses.extend(loss if isinstance(loss, list | tuple) else [loss])
 
     # --- building and calling ---------------------------------------------------------------------
-
-    def label(self) -> str:
-        """How messages call this layer."""
-        return f"{type(self).__name__} {self.name!r}"
-
-    def error(self, message: str) -> ValueError:
-        """A ValueError that names this layer."""
-        return ValueError(f"{self.label()}: {message}")
 
     def build(self, input_shape: Any = None) -> None:
         """Makes the weights for inputs of `input_shape` (batch axis included); nothing if they are made.
@@ -320,85 +251,6 @@ class Layer(symbolic.Callee, Configurable):
             ActivityPenalty(self).forward(outputs, ctx)
         ctx.commit_states()
         return numpy_outputs(outputs)
-
-    # --- weights ----------------------------------------------------------------------------------
-
-    @property
-    def trainable(self) -> bool:
-        """Whether training changes the weights."""
-        return self._trainable
-
-    @trainable.setter
-    def trainable(self, value: bool) -> None:
-        self._trainable = bool(value)
-        for variable in self._variables:
-            variable.trainable = self._trainable and not variable.fixed
-        for layer in self.held_layers():
-            layer.trainable = self._trainable
-        structure_changed()
-
-    @property
-    def variables(self) -> list[Variable]:
-        """All variables, those of the layers inside it too."""
-        held = (v for layer in self.held_layers() for v in layer.variables)
-        return list(dict.fromkeys([*self._variables, *held]))
-
-    @property
-    def weights(self) -> list[Variable]:
-        """All variables, in the order of `get_weights`."""
-        return self.variables
-
-    @property
-    def trainable_variables(self) -> list[Variable]:
-        """The variables that training changes."""
-        return [v for v in self.variables if v.trainable]
-
-    @property
-    def trainable_weights(self) -> list[Variable]:
-        """The variables that training changes."""
-        return self.trainable_variables
-
-    @property
-    def non_trainable_variables(self) -> list[Variable]:
-        """The variables that training leaves alone."""
-        return [v for v in self.variables if not v.trainable]
-
-    @property
-    def non_trainable_weights(self) -> list[Variable]:
-        """The variables that training leaves alone."""
-        return self.non_trainable_variables
-
-    def get_weights(self) -> list[npt.NDArray[np.float32]]:
-        """Copies of all weights."""
-        return [v.numpy() for v in self.variables]
-
-    def set_weights(self, weights: Sequence[Any]) -> None:
-        """Sets all weights, or none when one does not fit.
-
-        Args:
-            weights: arrays in the order and of the shapes of `get_weights`.
-
-        Raises:
-            ValueError: another number of arrays, or an array of another shape.
-        """
-        variables = self.variables
-        if not hasattr(weights, "__len__"):
-            raise TypeError(f"{self.label()}: set_weights got a {type(weights).__name__}, expected a list")
-        if len(weights) != len(variables):
-            raise self.error(f"set_weights got {len(weights)} arrays, expected {len(variables)}")
-        checked = [v.check(w) for v, w in zip(variables, weights, strict=True)]
-        for variable, tensor in zip(variables, checked, strict=True):
-            variable.assign(tensor)
-
-    def count_params(self) -> int:
-        """Number of scalars in the weights.
-
-        Raises:
-            ValueError: the layer is not built.
-        """
-        if not self.built:
-            raise self.error("count_params before the layer is built: call build(input_shape) first")
-        return sum(v.size for v in self.variables)
 
     # --- penalties --------------------------------------------------------------------------------
 
@@ -497,33 +349,6 @@ class ActivityPenalty(Layer):
         pass  # penalties are a matter of training
 
 
-def clone_layer(layer: Layer, **changes: Any) -> Layer:
-    """A new layer like `layer`, with weights of its own: its constructor's arguments, but for `changes`.
-
-    Layers and initializers among the arguments are made anew too.
-
-    Raises:
-        TypeError: the constructor does not take an argument of `changes`.
-    """
-    import inspect  # not at the top: it costs, and few programs come here
-
-    args, kwargs = layer._arguments
-    names = list(inspect.signature(layer.__init__).parameters)  # type: ignore[misc]
-    given = dict(zip(names, args, strict=False)) | kwargs
-    clone: Layer = type(layer)(**{name: _made_anew(value) for name, value in given.items()} | changes)
-    return clone
-
-
-def _made_anew(value: Any) -> Any:
-    if isinstance(value, Layer):
-        return clone_layer(value)
-    if isinstance(value, initializers.Initializer):
-        return type(value)(**value.get_config())  # with another seed, where none was given
-    if isinstance(value, list | tuple):
-        return type(value)(_made_anew(item) for item in value)
-    return value
-
-
 def empty_outputs(shape: Any) -> Any:
     """Outputs of an empty batch; `shape` is one shape or a tuple of them."""
     if shape and isinstance(shape[0], tuple):
@@ -536,11 +361,6 @@ def numpy_outputs(outputs: Any) -> Any:
     if isinstance(outputs, tuple):
         return tuple(t.numpy() for t in outputs)
     return outputs.numpy()
-
-
-def get_initializer(identifier: Any, default: str) -> Callable[..., Any]:
-    """The initializer `identifier`, or the one called `default` for None."""
-    return initializers.get(default if identifier is None else identifier)  # type: ignore[return-value]
 
 
 def require_backward(layer: Layer, argument: str, activation: activations.Activation) -> None:

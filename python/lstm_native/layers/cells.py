@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable, Sequence
-from typing import Any, Concatenate, ParamSpec
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -16,23 +15,27 @@ from lstm_native.layers.lstm import LSTM
 from lstm_native.layers.recurrent import RecurrentLayer
 from lstm_native.layers.simple_rnn import SimpleRNN
 
+if TYPE_CHECKING:
+    from inspect import Parameter
+
 Array = npt.NDArray[np.float32]
-P = ParamSpec("P")
 # Arguments of the layers that say what to do with a sequence: RNN takes them, cells do not.
 _OF_SEQUENCES = (
     "activity_regularizer", "go_backwards", "input_dim", "input_shape", "return_sequences", "return_state",
     "stateful", "unroll", "use_cudnn", "zero_output_for_mask",
 )  # fmt: skip
+# Those that the cell itself has.
+_OF_CELLS = ("dtype", "name", "trainable")
 
 
 class NativeCell(Layer):
     """A cell that holds the layer which runs it over whole sequences, and calls it with one time step.
 
     Args:
-        kind: class of the layer.
-        args, kwargs: arguments of the layer.
+        args, kwargs: arguments of the layer, but for those that `RNN` takes.
 
     Attributes:
+        kind: class of the layer.
         units: number of units.
         state_size: columns of the state, or a list with those of every state.
         output_size: columns of the output, `units`.
@@ -40,19 +43,32 @@ class NativeCell(Layer):
         kernel, recurrent_kernel, bias: the weights, once the cell is built.
     """
 
-    def __init__(
-        self, kind: type[RecurrentLayer], *args: Any, name: str | None = None, **kwargs: Any
-    ) -> None:
+    kind: ClassVar[type[RecurrentLayer]]
+
+    def __init__(self, *args: Any, name: str | None = None, **kwargs: Any) -> None:
         for argument in kwargs:
             if argument in _OF_SEQUENCES:
                 raise TypeError(
                     f"{type(self).__name__}: takes no {argument}, which is an argument of RNN(cell, ...)"
                 )
         super().__init__(name=name, trainable=kwargs.get("trainable", True))
-        self.layer = kind(*args, name=self.name, **kwargs)
+        self.layer = self.kind(*args, name=self.name, **kwargs)
         self.units = self.output_size = self.layer.units
         states = len(self.layer.state_names)
         self.state_size: int | list[int] = self.units if states == 1 else [self.units] * states
+
+    @classmethod
+    def constructor_parameters(cls, kinds: Sequence[type] | None = None) -> list[Parameter]:
+        """See `Configurable`: those of the layer, but for those that `RNN` takes."""
+        if next(kind for kind in kinds or cls.__mro__ if "__init__" in vars(kind)) is not NativeCell:
+            return super().constructor_parameters(kinds)  # a subclass with a constructor of its own
+        return [p for p in cls.kind.constructor_parameters() if p.name not in _OF_SEQUENCES]
+
+    def argument(self, name: str, attribute: str) -> Any:
+        """See `Configurable`."""
+        return (
+            super().argument(name, attribute) if name in _OF_CELLS else self.layer.argument(name, attribute)
+        )
 
     def create_weights(self, input_shape: Shape) -> None:
         batch, features = input_shape
@@ -105,16 +121,6 @@ class NativeCell(Layer):
         return output.numpy(), [state.numpy() for state in new]
 
 
-def _arguments_of(kind: Callable[P, RecurrentLayer]) -> Callable[Concatenate[Any, P], None]:
-    """The constructor of a cell: it has the arguments of the layer class `kind`."""
-
-    def constructor(self: Any, /, *args: P.args, **kwargs: P.kwargs) -> None:
-        NativeCell.__init__(self, kind, *args, **kwargs)  # type: ignore[arg-type]
-
-    functools.update_wrapper(constructor, kind.__init__)
-    return constructor
-
-
 class LSTMCell(NativeCell):
     """One time step of `LSTM`, with its arguments, but for those that `RNN` takes.
 
@@ -122,7 +128,7 @@ class LSTMCell(NativeCell):
     whole sequences, as fast as the layer.
     """
 
-    __init__ = _arguments_of(LSTM)
+    kind = LSTM
 
 
 class GRUCell(NativeCell):
@@ -132,7 +138,7 @@ class GRUCell(NativeCell):
     sequences, as fast as the layer.
     """
 
-    __init__ = _arguments_of(GRU)
+    kind = GRU
 
 
 class SimpleRNNCell(NativeCell):
@@ -142,7 +148,7 @@ class SimpleRNNCell(NativeCell):
     sequences, as fast as the layer.
     """
 
-    __init__ = _arguments_of(SimpleRNN)
+    kind = SimpleRNN
 
 
 class StackedRNNCells(Layer):

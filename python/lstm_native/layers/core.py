@@ -12,8 +12,9 @@ import numpy.typing as npt
 from lstm_native import _core, activations, constraints, regularizers
 from lstm_native.arrays import Shape, positive_int, to_numpy, to_shape
 from lstm_native.errors import check_number
-from lstm_native.layers.base import Context, Layer, Tensor, get_initializer, require_backward
+from lstm_native.layers.base import Context, Layer, Tensor, require_backward
 from lstm_native.layers.symbolic import Node, Placeholder
+from lstm_native.layers.weights import get_initializer
 
 
 class InputLayer(Layer):

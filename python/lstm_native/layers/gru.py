@@ -24,13 +24,8 @@ class GRU(RecurrentLayer):
         units: number of units.
         activation: a, of the candidate. A name, None (linear) or a callable.
         recurrent_activation: s, of the two gates.
-        use_bias: whether there is a bias.
-        kernel_initializer: start values of the kernel.
-        recurrent_initializer: start values of the recurrent kernel.
-        bias_initializer: start values of the bias.
+        common, options: the arguments of every recurrent layer, from `use_bias` on: see `RecurrentLayer`.
         reset_after: whether the reset gate acts after the recurrent product, or before.
-        kwargs: the arguments of every recurrent layer, `return_sequences` and `stateful` among them: see
-            `RecurrentLayer`.
     """
 
     gates: ClassVar[int] = 3
@@ -40,24 +35,11 @@ class GRU(RecurrentLayer):
         units: int,
         activation: Any = "tanh",
         recurrent_activation: Any = "sigmoid",
-        use_bias: bool = True,
-        kernel_initializer: Any = "glorot_uniform",
-        recurrent_initializer: Any = "orthogonal",
-        bias_initializer: Any = "zeros",
-        *,
+        *common: Any,
         reset_after: bool = True,
-        **kwargs: Any,
+        **options: Any,
     ) -> None:
-        super().__init__(
-            units,
-            activation,
-            recurrent_activation,
-            use_bias,
-            kernel_initializer,
-            recurrent_initializer,
-            bias_initializer,
-            **kwargs,
-        )
+        super().__init__(units, activation, *common, recurrent_activation=recurrent_activation, **options)
         self.reset_after = bool(reset_after)
 
     def cell_name(self) -> str:

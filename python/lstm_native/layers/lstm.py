@@ -26,7 +26,7 @@ class LSTM(RecurrentLayer):
         recurrent_initializer: start values of the recurrent kernel.
         bias_initializer: start values of the bias, except where `unit_forget_bias` sets ones.
         unit_forget_bias: the forget gate's bias starts at one.
-        kwargs: the arguments of every recurrent layer, `return_sequences` and `stateful` among them: see
+        common, options: the arguments of every recurrent layer, from `kernel_regularizer` on: see
             `RecurrentLayer`.
     """
 
@@ -43,17 +43,19 @@ class LSTM(RecurrentLayer):
         recurrent_initializer: Any = "orthogonal",
         bias_initializer: Any = "zeros",
         unit_forget_bias: bool = True,
-        **kwargs: Any,
+        *common: Any,
+        **options: Any,
     ) -> None:
         super().__init__(
             units,
             activation,
-            recurrent_activation,
             use_bias,
             kernel_initializer,
             recurrent_initializer,
             bias_initializer,
-            **kwargs,
+            *common,
+            recurrent_activation=recurrent_activation,
+            **options,
         )
         self.unit_forget_bias = bool(unit_forget_bias)
 

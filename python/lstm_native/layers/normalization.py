@@ -12,8 +12,9 @@ import numpy as np
 from lstm_native import _core, constraints, regularizers
 from lstm_native.arrays import Shape
 from lstm_native.errors import check_number
-from lstm_native.layers.base import Layer, Tensor, get_initializer
+from lstm_native.layers.base import Layer, Tensor
 from lstm_native.layers.context import Context
+from lstm_native.layers.weights import get_initializer
 
 
 class LayerNormalization(Layer):

@@ -11,10 +11,11 @@ import numpy.typing as npt
 from lstm_native import _core, activations, constraints, regularizers
 from lstm_native.arrays import Shape, positive_int
 from lstm_native.errors import check_number
-from lstm_native.layers.base import Context, Layer, Tensor, get_initializer, require_backward
+from lstm_native.layers.base import Context, Layer, Tensor, require_backward
 from lstm_native.layers.core import IndexedRows
 from lstm_native.layers.dropout import Dropout
 from lstm_native.layers.sequence import SequenceLayer, run_steps
+from lstm_native.layers.weights import get_initializer
 
 Array = npt.NDArray[np.float32]
 
@@ -25,11 +26,13 @@ class RecurrentLayer(SequenceLayer):
     Args:
         units: number of units.
         activation: of the candidate, and of the cell's output. A name, None (linear) or a callable.
+        recurrent_activation: of the gates, for cells that have some. The same.
         use_bias: whether there is a bias.
         kernel_initializer: start values of the kernel.
         recurrent_initializer: start values of the recurrent kernel.
         bias_initializer: start values of the bias.
         kernel_regularizer, recurrent_regularizer, bias_regularizer: penalties that training adds to the loss.
+        activity_regularizer: penalty on the outputs, divided by the number of rows.
         kernel_constraint, recurrent_constraint, bias_constraint: what follows every step of the optimizer.
         dropout: fraction of the features that training drops, in [0, 1]; the same at all steps of a sequence.
         recurrent_dropout: fraction of h that training keeps from the recurrent product, in [0, 1]; the same
@@ -61,16 +64,15 @@ class RecurrentLayer(SequenceLayer):
     def __init__(
         self,
         units: int,
-        activation: Any,
-        recurrent_activation: Any,
-        use_bias: bool,
-        kernel_initializer: Any,
-        recurrent_initializer: Any,
-        bias_initializer: Any,
-        *,
+        activation: Any = "tanh",
+        use_bias: bool = True,
+        kernel_initializer: Any = "glorot_uniform",
+        recurrent_initializer: Any = "orthogonal",
+        bias_initializer: Any = "zeros",
         kernel_regularizer: Any = None,
         recurrent_regularizer: Any = None,
         bias_regularizer: Any = None,
+        activity_regularizer: Any = None,
         kernel_constraint: Any = None,
         recurrent_constraint: Any = None,
         bias_constraint: Any = None,
@@ -82,6 +84,8 @@ class RecurrentLayer(SequenceLayer):
         go_backwards: bool = False,
         stateful: bool = False,
         unroll: bool = False,
+        *,
+        recurrent_activation: Any,
         zero_output_for_mask: bool = False,
         use_cudnn: bool | str = "auto",
         implementation: int | None = None,
@@ -97,7 +101,7 @@ class RecurrentLayer(SequenceLayer):
         fractions = {"dropout": dropout, "recurrent_dropout": recurrent_dropout}
         for argument, rate in fractions.items():
             check_number(kind, argument, rate, "a number between 0 and 1", lambda r: 0 <= r <= 1)
-        super().__init__(**kwargs)
+        super().__init__(activity_regularizer=activity_regularizer, **kwargs)
         self.units = units
         self.dropout = float(dropout)
         self.recurrent_dropout = float(recurrent_dropout)

@@ -17,38 +17,15 @@ class SimpleRNN(RecurrentLayer):
 
     Args:
         units: number of units.
-        activation: a. A name, None (linear) or a callable.
-        use_bias: whether there is a bias.
-        kernel_initializer: start values of the kernel.
-        recurrent_initializer: start values of the recurrent kernel.
-        bias_initializer: start values of the bias.
-        kwargs: the arguments of every recurrent layer, `return_sequences` and `stateful` among them: see
+        common, options: the arguments of every recurrent layer, from `activation` (a) on: see
             `RecurrentLayer`.
     """
 
     gates: ClassVar[int] = 1
 
-    def __init__(
-        self,
-        units: int,
-        activation: Any = "tanh",
-        use_bias: bool = True,
-        kernel_initializer: Any = "glorot_uniform",
-        recurrent_initializer: Any = "orthogonal",
-        bias_initializer: Any = "zeros",
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(
-            units,
-            activation,
-            # The cell has no gates: sigmoid lets tanh take its fast form.
-            "sigmoid",
-            use_bias,
-            kernel_initializer,
-            recurrent_initializer,
-            bias_initializer,
-            **kwargs,
-        )
+    def __init__(self, units: int, *common: Any, **options: Any) -> None:
+        # The cell has no gates: sigmoid lets tanh take its fast form.
+        super().__init__(units, *common, recurrent_activation="sigmoid", **options)
 
     def cell_name(self) -> str:
         return "simple_rnn"

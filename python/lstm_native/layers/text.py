@@ -7,7 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from itertools import chain, islice
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -56,6 +56,12 @@ class TextVectorization(Layer):
         ValueError: an unknown name, or arguments that do not belong together.
     """
 
+    config_attributes: ClassVar[dict[str, str | None]] = {
+        "ngrams": "_given_ngrams",
+        "vocabulary": "_known_tokens",
+        "idf_weights": "_known_weights",
+    }
+
     def __init__(
         self,
         max_tokens: int | None = None,
@@ -82,6 +88,7 @@ class TextVectorization(Layer):
         self.standardize = standardize
         self.split = split
         self.ngrams = self._check_ngrams(ngrams)
+        self._given_ngrams = ngrams
         self.output_mode = output_mode
         self.output_sequence_length = optional_int(
             output_sequence_length, self.label(), "output_sequence_length"
@@ -195,6 +202,15 @@ class TextVectorization(Layer):
             include_special_tokens: with "" (only in mode "int") and "[UNK]" at the start.
         """
         return [*self._special, *self._tokens] if include_special_tokens else list(self._tokens)
+
+    @property
+    def _known_tokens(self) -> list[str] | None:
+        """The vocabulary, given or learnt, for a configuration."""
+        return self.get_vocabulary() if self._given or self._tokens else None
+
+    @property
+    def _known_weights(self) -> list[float] | None:
+        return None if self._idf is None else self._idf.tolist()
 
     def vocabulary_size(self) -> int:
         """Number of tokens, special ones included."""

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from lstm_native import _core
 from lstm_native.arrays import Shape, to_numpy, to_step_flags
-from lstm_native.layers.base import ActivityPenalty, Layer, Tensor, clone_layer
+from lstm_native.layers.base import ActivityPenalty, Layer, Tensor
+from lstm_native.layers.cloning import clone_layer
 from lstm_native.layers.context import Context
 from lstm_native.layers.core import ActivationAtEnd
 from lstm_native.trees import flat
@@ -34,6 +35,7 @@ class Bidirectional(Layer):
     """
 
     supports_masking = True
+    config_attributes: ClassVar[dict[str, str | None]] = {"layer": "forward_layer", "weights": None}
 
     def __init__(
         self,
