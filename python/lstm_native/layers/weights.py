@@ -12,8 +12,8 @@ import numpy.typing as npt
 
 from lstm_native import constraints, initializers, regularizers
 from lstm_native.arrays import to_numpy
+from lstm_native.later import initial_values
 from lstm_native.layers.building import structure_changed
-from lstm_native.layers.later import initial_values
 from lstm_native.variable import Variable
 
 

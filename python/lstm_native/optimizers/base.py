@@ -158,6 +158,11 @@ class Optimizer(Configurable):
             start += len(group)
         return [self._iterations, *rate, *self._averages, *self._accumulators, *slots]
 
+    @property
+    def trained_variables(self) -> list[_core.Variable]:
+        """The variables that the optimizer was built with, in the order of its slots."""
+        return list(self._trainable)
+
     def build(self, variables: Iterable[_core.Variable]) -> None:
         """Makes the slots (moments and the like) for `variables`; does nothing when built already."""
         if self.built:
@@ -176,7 +181,7 @@ class Optimizer(Configurable):
             ]
         self._trainable = trainable
         self._number(trainable)
-        self._decay_mask = [self._decays(variable) for variable in trainable]
+        self._decay_mask = [self.decays(variable) for variable in trainable]
         self.built = True
 
     def apply_gradients(self, grads_and_vars: Iterable[tuple[Any, _core.Variable]]) -> Scalar:
@@ -343,6 +348,13 @@ class Optimizer(Configurable):
         self._excluded_names = re.compile("|".join(names)) if names else None
         self._excluded = list(var_list or ())
 
+    def decays(self, variable: _core.Variable) -> bool:
+        """Whether weight decay touches `variable`."""
+        if any(variable is excluded for excluded in self._excluded):
+            return False
+        name = getattr(variable, "name", "")
+        return self._excluded_names is None or self._excluded_names.search(name) is None
+
     def argument(self, name: str, attribute: str) -> Any:
         """See `Configurable`."""
         if name == "learning_rate":
@@ -403,12 +415,6 @@ class Optimizer(Configurable):
                     f"{self.name}: {_name(variable)} is none of the variables that this optimizer was built "
                     "with; call compile() with a new optimizer"
                 )
-
-    def _decays(self, variable: _core.Variable) -> bool:
-        if any(variable is excluded for excluded in self._excluded):
-            return False
-        name = getattr(variable, "name", "")
-        return self._excluded_names is None or self._excluded_names.search(name) is None
 
     def _clips(self) -> bool:
         return bool(self.clipnorm or self.clipvalue or self.global_clipnorm)
