@@ -13,6 +13,7 @@ from lstm_native import (
     models,
     optimizers,
     regularizers,
+    saving,
     utils,
 )
 from lstm_native.config import get_num_threads, set_num_threads, show_config
@@ -27,7 +28,7 @@ from lstm_native.layers import (
     Layer,
     Masking,
 )
-from lstm_native.models import Model, Sequential
+from lstm_native.models import Model, Sequential, load_model
 from lstm_native.optimizers import SGD, Adam, AdamW, RMSprop
 from lstm_native.variable import Variable
 
@@ -57,11 +58,13 @@ __all__ = [
     "get_num_threads",
     "initializers",
     "layers",
+    "load_model",
     "losses",
     "metrics",
     "models",
     "optimizers",
     "regularizers",
+    "saving",
     "set_num_threads",
     "show_config",
     "utils",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple
 
 from lstm_native import objectives, optimizers
@@ -11,6 +11,7 @@ from lstm_native.fit_run import FitRun
 from lstm_native.layers.base import Context, Layer
 from lstm_native.locks import Lock
 from lstm_native.running import RunningValues
+from lstm_native.serialization import deserialize, serialize
 from lstm_native.variable import Variable
 
 
@@ -125,6 +126,41 @@ class Compilable(Layer):
             self._forget_metrics()
             self.stop_training = False
             self.compiled = True
+
+    def get_compile_config(self) -> dict[str, Any]:
+        """The arguments of `compile` as data that JSON can hold; empty before it.
+
+        Raises:
+            TypeError: a lambda, or something else that no name stands for.
+        """
+        if not self.compiled:
+            return {}
+        weights = [objective.weight for objective in self._objectives]
+        several = len(self._objectives) > 1
+
+        def of_outputs(lists: list[list[Any]]) -> list[Any] | None:
+            return (lists if several else lists[0]) if any(lists) else None
+
+        arguments = {
+            "optimizer": self.optimizer,
+            "loss": self.loss,
+            "loss_weights": None if weights.count(None) == len(weights) else weights,
+            "metrics": of_outputs([objective.metrics for objective in self._objectives]),
+            "weighted_metrics": of_outputs([objective.weighted_metrics for objective in self._objectives]),
+        }
+        return {name: serialize(value) for name, value in arguments.items()}
+
+    def compile_from_config(
+        self, config: dict[str, Any], custom_objects: Mapping[str, Any] | None = None
+    ) -> None:
+        """Compiles with what `get_compile_config` gave; the optimizer begins at its first step.
+
+        Args:
+            config: the arguments of `compile`; nothing happens when there are none.
+            custom_objects: classes and functions of the caller by name.
+        """
+        if config:
+            self.compile(**deserialize(config, custom_objects))
 
     def _forget_metrics(self) -> None:
         self._train_values = None

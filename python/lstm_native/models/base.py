@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, Self
 
-from lstm_native import _core, saving
+from lstm_native import saving
 from lstm_native.arrays import positive_int, to_step_flags
 from lstm_native.layers.base import Context, Layer, structure_version
 from lstm_native.models.graph import Graph, Steps
@@ -313,7 +313,7 @@ class Model(Trainer):
         saving.write_safetensors(filepath, tensors, {"format": "lstm_native.weights"})
 
     def load_weights(self, filepath: str | os.PathLike[str]) -> None:
-        """Reads the weights that `save_weights` wrote; sets all of them or none.
+        """Reads the weights that `save_weights` or `save` wrote; sets all of them or none.
 
         Args:
             filepath: the file.
@@ -322,21 +322,25 @@ class Model(Trainer):
             ValueError: the file is damaged, or its weights are not those of this model.
         """
         variables = self.named_variables()
-        tensors, _ = saving.read_safetensors(filepath)
-        missing = sorted(variables.keys() - tensors.keys())
-        extra = sorted(tensors.keys() - variables.keys())
-        if missing or extra:
-            raise self.error(f"load_weights: the file lacks {missing}, and has {extra} that the model lacks")
-        checked: list[tuple[Variable, _core.Tensor]] = []
+        with saving.SafetensorsFile(filepath) as file:
+            saving.check_weights(file, variables, self.label())
+            tensors = {name: variable.check(file.read(name)) for name, variable in variables.items()}
         for name, variable in variables.items():
-            if tensors[name].shape != variable.shape:
-                seen = tensors[name].shape
-                raise self.error(
-                    f"load_weights: {name} has shape {seen} in the file, expected {variable.shape}"
-                )
-            checked.append((variable, variable.check(tensors[name])))
-        for variable, tensor in checked:
-            variable.assign(tensor)
+            variable.assign(tensors[name])
+
+    def save(
+        self,
+        filepath: str | os.PathLike[str],
+        overwrite: bool = True,
+        include_optimizer: bool = True,
+        include_state: bool = False,
+        include_history: bool = False,
+    ) -> None:
+        """Writes the whole model to one file, from which `load_model` makes it again.
+
+        Arguments and errors are those of `models.save_model`.
+        """
+        saving.save_model(self, filepath, overwrite, include_optimizer, include_state, include_history)
 
 
 def holds(layer: Layer, sought: Layer) -> bool:

@@ -2,6 +2,16 @@
 
 from __future__ import annotations
 
+from lstm_native.saving.models import can_save_as, load_model, save_model
 from lstm_native.saving.safetensors import SafetensorsFile, read_safetensors, write_safetensors
+from lstm_native.saving.weights import check_weights
 
-__all__ = ["SafetensorsFile", "read_safetensors", "write_safetensors"]
+__all__ = [
+    "SafetensorsFile",
+    "can_save_as",
+    "check_weights",
+    "load_model",
+    "read_safetensors",
+    "save_model",
+    "write_safetensors",
+]

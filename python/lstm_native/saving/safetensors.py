@@ -168,7 +168,7 @@ class SafetensorsFile:
 
     def __init__(self, path: Path) -> None:
         self.where = os.fsdecode(path)
-        self._file = _open_regular(path, self.where)
+        self._file = open_regular(path)
         try:
             self.size = os.fstat(self._file.fileno()).st_size
             self.entries, self.metadata, self._start = _read_header(self._file, self.size, self.where)
@@ -202,8 +202,14 @@ class SafetensorsFile:
         return raw.view(dtype).reshape(shape).astype(dtype.newbyteorder("="), copy=False)
 
 
-def _open_regular(path: Path, where: str) -> BufferedReader:
-    """`path` opened for reading; devices and pipes, which may have no end, are refused."""
+def open_regular(path: Path) -> BufferedReader:
+    """`path` opened for reading; devices and pipes, which may have no end, are refused.
+
+    Raises:
+        ValueError: it is no regular file.
+        OSError: it cannot be opened.
+    """
+    where = os.fsdecode(path)
     # Opening a pipe would wait for a writer. An integer would be the number of an open file.
     flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
     descriptor = os.open(os.fspath(path), flags)

@@ -1,0 +1,124 @@
+"""save_model and load_model: models in files of all kinds that are known."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+from lstm_native.saving import model_file
+from lstm_native.saving.safetensors import Path, open_regular
+
+
+class Format(NamedTuple):
+    """A kind of file.
+
+    Attributes:
+        suffixes: what names of such files end in.
+        magic: what such files begin with; empty for the kind that is taken where no other fits.
+        save: `(model, path, **options)`, with the options of `save_model`.
+        load: `(path, custom_objects, compile)`, returns the model.
+    """
+
+    suffixes: tuple[str, ...]
+    magic: bytes
+    save: Callable[..., None]
+    load: Callable[..., Any]
+
+
+_formats = [Format((".safetensors",), b"", model_file.save, model_file.load)]
+
+
+def add_format(new: Format) -> None:
+    """Makes `save_model` and `load_model` know a kind of file."""
+    _formats.insert(0, new)
+
+
+def can_save_as(filepath: Path) -> bool:
+    """Whether the name of a file ends in a suffix that `save_model` knows."""
+    return os.fsdecode(filepath).lower().endswith(_suffixes())
+
+
+def _suffixes() -> tuple[str, ...]:
+    return tuple(suffix for known in _formats for suffix in known.suffixes)
+
+
+def _format_to_save(filepath: Path) -> Format:
+    name = os.fsdecode(filepath).lower()
+    for known in _formats:
+        if name.endswith(known.suffixes):
+            return known
+    raise ValueError(
+        f"save: the name {os.fsdecode(filepath)!r} ends in no suffix that is known, expected "
+        f"{' or '.join(_suffixes())}"
+    )
+
+
+def _format_to_load(filepath: Path) -> Format:
+    """The kind of a file by what it begins with, whatever it is called."""
+    with open_regular(filepath) as file:
+        start = file.read(8)
+    return next(known for known in _formats if start.startswith(known.magic))
+
+
+def save_model(
+    model: Any,
+    filepath: Path,
+    overwrite: bool = True,
+    include_optimizer: bool = True,
+    include_state: bool = False,
+    include_history: bool = False,
+) -> None:
+    """Writes a model to one file, from which `load_model` makes it again.
+
+    The file appears whole or not at all: a kill or a full disk leaves what was there before. It is a
+    safetensors file, with the weights under names like "lstm/kernel" and the configuration as JSON in its
+    metadata. Where the random numbers of dropout stand is always part of it.
+
+    Args:
+        model: a built model.
+        filepath: the file; its name ends in ".safetensors".
+        overwrite: False raises FileExistsError when the file is there.
+        include_optimizer: with what `compile` was given and the state of the optimizer, so that training goes
+            on as if it had not been interrupted.
+        include_state: with the states of stateful layers.
+        include_history: with `model.history`, the values of the epochs of the last `fit`.
+
+    Raises:
+        ValueError: another suffix, or a model that is not built.
+        TypeError: something in the model or in what `compile` was given that no name stands for, such as a
+            lambda.
+        OSError: the file cannot be written.
+    """
+    kind = _format_to_save(filepath)
+    if not overwrite and os.path.exists(filepath):
+        raise FileExistsError(f"{model.label()}: save found {os.fsdecode(filepath)!r}, overwrite=False")
+    kind.save(
+        model,
+        filepath,
+        include_optimizer=include_optimizer,
+        include_state=include_state,
+        include_history=include_history,
+    )
+
+
+def load_model(filepath: Path, custom_objects: Mapping[str, Any] | None = None, compile: bool = True) -> Any:
+    """The model in a file that `save_model` wrote.
+
+    Nothing in a file is run or imported: it can only name classes of this package, and those that the caller
+    has registered or passes here. A damaged or hostile file is a ValueError.
+
+    Args:
+        filepath: the file.
+        custom_objects: classes and functions of the caller by name, beside those that
+            `utils.register_serializable` knows.
+        compile: with what `compile` was given and the state of the optimizer, where the file has them.
+
+    Returns:
+        The model.
+
+    Raises:
+        ValueError: the file is damaged, is none of a model, or names what is not known.
+        OSError: the file cannot be read.
+    """
+    return _format_to_load(filepath).load(filepath, custom_objects, compile)
