@@ -165,6 +165,13 @@ class Parameters:
     def d_gate(self, x: Array, d_y: Array) -> Array:
         return activation_gradient(self.recurrent_activation, x, d_y)
 
+    def cell_units(self) -> int:
+        """Columns of c."""
+        return self.recurrent.shape[0]
+
+    def zero_sums(self) -> Sums:
+        return Sums(np.zeros_like(self.kernel), np.zeros_like(self.recurrent), np.zeros_like(self.bias))
+
 
 @dataclass
 class Sums:
@@ -242,15 +249,47 @@ def recurrent_forward(
     mask and reset are in input order. recurrent_mask (B, U) scales h in the recurrent product. Cells without
     a cell state carry c0 through.
     """
-    x, kernel, recurrent = f64(x), f64(kernel), f64(recurrent)
-    batch, time, _ = x.shape
-    units = recurrent.shape[0]
+    kernel, recurrent = f64(kernel), f64(recurrent)
+    batch, units = x.shape[0], recurrent.shape[0]
     kind = CELLS[cell]
     b = np.zeros(kind.bias_shape(units)) if bias is None else f64(bias)
     recurrent_ones = np.ones((batch, units)) if recurrent_mask is None else f64(recurrent_mask)
     p = Parameters(kernel, recurrent, b, recurrent_ones, activation_name, recurrent_activation)
+    return run_forward(
+        x,
+        kind,
+        p,
+        has_bias=bias is not None,
+        mask=mask,
+        reset=reset,
+        h0=h0,
+        c0=c0,
+        return_sequences=return_sequences,
+        go_backwards=go_backwards,
+        zero_output_for_mask=zero_output_for_mask,
+    )
+
+
+def run_forward(
+    x: Array,
+    kind: Any,
+    p: Parameters,
+    *,
+    has_bias: bool,
+    mask: Array | None,
+    reset: Array | None,
+    h0: Array | None,
+    c0: Array | None,
+    return_sequences: bool,
+    go_backwards: bool,
+    zero_output_for_mask: bool,
+) -> RecurrentTrace:
+    """The loop of `recurrent_forward`, for any cell."""
+    x = f64(x)
+    batch, time, _ = x.shape
+    units = p.recurrent.shape[0]
     first_h = np.zeros((batch, units)) if h0 is None else f64(h0)
-    first_c = np.zeros((batch, units)) if c0 is None else f64(c0)
+    first_c = np.zeros((batch, p.cell_units())) if c0 is None else f64(c0)
     all_valid = np.ones((batch, time), bool) if mask is None else np.asarray(mask, bool)
     all_reset = np.zeros((batch, time), bool) if reset is None else np.asarray(reset, bool)
 
@@ -267,7 +306,7 @@ def recurrent_forward(
         outputs.append(last)
     output = np.stack(outputs, axis=1) if return_sequences else last
     return RecurrentTrace(
-        output, h, c, steps, kind, p, bias is not None, x.shape, return_sequences, zero_output_for_mask
+        output, h, c, steps, kind, p, has_bias, x.shape, return_sequences, zero_output_for_mask
     )
 
 
@@ -275,6 +314,13 @@ def recurrent_backward(
     trace: RecurrentTrace, d_output: Array | None = None, d_h: Array | None = None, d_c: Array | None = None
 ) -> RecurrentGradients:
     """Gradients, given those of the output (all steps or the last), of the last h and of the last c."""
+    return run_backward(trace, d_output, d_h, d_c)[0]
+
+
+def run_backward(
+    trace: RecurrentTrace, d_output: Array | None, d_h: Array | None, d_c: Array | None
+) -> tuple[RecurrentGradients, Sums]:
+    """`recurrent_backward`, and the sums of the cell."""
     batch, time, _ = trace.input_shape
     p = trace.parameters
     units = p.recurrent.shape[0]
@@ -284,11 +330,11 @@ def recurrent_backward(
     elif d_output is not None:
         d_steps[:, -1] += f64(d_output)
     dh = np.zeros((batch, units)) if d_h is None else f64(d_h)
-    dc = np.zeros((batch, units)) if d_c is None else f64(d_c)
+    dc = np.zeros((batch, p.cell_units())) if d_c is None else f64(d_c)
 
     d_x = np.zeros(trace.input_shape)
-    d = Sums(np.zeros_like(p.kernel), np.zeros_like(p.recurrent), np.zeros_like(p.bias))
-    d_h0, d_c0 = np.zeros((batch, units)), np.zeros((batch, units))
+    d = p.zero_sums()
+    d_h0, d_c0 = np.zeros_like(dh), np.zeros_like(dc)
     d_last = np.zeros((batch, units))
     for s in reversed(range(time)):
         step = trace.steps[s]
@@ -304,4 +350,4 @@ def recurrent_backward(
         d_c0 += np.where(step.reset, dc, 0.0)
         dh, dc, d_last = (np.where(step.reset, 0.0, gradient) for gradient in (dh, dc, d_last))
     bias_gradient = d.bias if trace.has_bias else None
-    return RecurrentGradients(d_x, d.kernel, d.recurrent, bias_gradient, d_h0 + dh, d_c0 + dc)
+    return RecurrentGradients(d_x, d.kernel, d.recurrent, bias_gradient, d_h0 + dh, d_c0 + dc), d

@@ -98,6 +98,34 @@ typedef struct LnRecurrentBackward {
     float* d_start_c;                  /* (B, H) */
 } LnRecurrentBackward;
 
+/* An elementwise function with its parameters: a number of core/activation.h, or of core/parametric.h. */
+typedef struct LnFunction {
+    int32_t kind;
+    float alpha, beta; /* of those of core/parametric.h */
+} LnFunction;
+
+/* Cells with what other libraries' models ask for beyond LnRecurrentConfig, on a path of their own. States h and
+ * outputs have P columns, c has H; P = H without a projection. Gates as in LnCell, of the LSTM without f where
+ * `coupled`. */
+typedef struct LnGeneralConfig {
+    int32_t cell;
+    int32_t coupled; /* LSTM: f = 1 - i; gates i, c, o, G = 3 */
+    int64_t I, H, P;
+    float clip; /* what goes into gates and candidate is held within [-clip, clip]; infinity: it is not */
+    LnFunction recurrent_activation; /* gates */
+    LnFunction activation;           /* candidate */
+    LnFunction output_activation;    /* LSTM: of c, in the output */
+} LnGeneralConfig;
+
+typedef struct LnGeneralWeights {
+    const float* kernel;           /* (I, G*H) */
+    const float* recurrent_kernel; /* (P, G*H) */
+    const float* bias;             /* as LnRecurrentConfig's, or NULL */
+    const float* peepholes;        /* LSTM: (3*H) of i, f, o, or (2*H) of i, o where coupled; NULL: none. i and f see c
+                                      before the step, o sees c after it */
+    const float* projection;       /* LSTM: (H, P), h = (o a(c)) projection; NULL: none */
+} LnGeneralWeights;
+
 typedef enum LnLoss {
     LN_BINARY_CROSSENTROPY = 0,
     LN_CATEGORICAL_CROSSENTROPY = 1,
@@ -259,6 +287,18 @@ typedef struct LnBackend {
     /* d_query (B, Q, D), d_key (B, S, D), d_scale (D) or NULL */
     LnStatus (*additive_scores_backward)(LnContext*, const LnAdditiveScoresArgs*, const float* d_scores, float* d_query,
                                          float* d_key, float* d_scale);
+
+    /* What recurrent_* do, for LnGeneralConfig; h, outputs, recurrent_mask and their gradients have P columns. No
+     * `index`. */
+    LnStatus (*general_prepare)(LnContext*, const LnGeneralConfig*, const LnGeneralWeights*, void** pack);
+    void (*general_release)(void* pack);
+    size_t (*general_saved_bytes)(const void* pack, int64_t B, int64_t steps, int32_t masked);
+    LnStatus (*general_forward)(LnContext*, const void* pack, const LnRecurrentForward*);
+    size_t (*general_step_bytes)(const void* pack, int64_t B);
+    LnStatus (*general_step)(LnContext*, const void* pack, const LnRecurrentForward*, void* workspace);
+    /* d_peepholes, d_projection: the shapes of the weights, or NULL; `accumulate` holds for them too. */
+    LnStatus (*general_backward)(LnContext*, const void* pack, const LnRecurrentBackward*, float* d_peepholes,
+                                 float* d_projection);
 } LnBackend;
 
 #ifdef __cplusplus

@@ -1,6 +1,10 @@
 // Recurrent layers, dense, embedding and activations in Python (floor 3).
+#include <pybind11/stl.h>
+
 #include <memory>
+#include <optional>
 #include <string>
+#include <tuple>
 
 #include "bindings/bindings.h"
 #include "core/activation.h"
@@ -47,16 +51,56 @@ py::tuple recurrent_forward(ops::RecurrentWeights& weights, const Tensor& inputs
                           std::move(result.saved));
 }
 
-py::tuple recurrent_backward(ops::RecurrentWeights& weights, ops::RecurrentSaved& saved, OptionalTensor d_output,
-                             OptionalTensor d_h, OptionalTensor d_c, bool need_d_inputs, bool need_d_initial) {
+ops::RecurrentGradients run_backward(ops::RecurrentWeights& weights, ops::RecurrentSaved& saved,
+                                     const OptionalTensor& d_output, const OptionalTensor& d_h,
+                                     const OptionalTensor& d_c, bool need_d_inputs, bool need_d_initial) {
     const double steps = static_cast<double>(saved.forward.B) * static_cast<double>(saved.forward.T);
-    ops::RecurrentGradients result = run(2.0 * recurrent_work(weights, steps), [&] {
+    return run(2.0 * recurrent_work(weights, steps), [&] {
         return ops::recurrent_backward(weights, saved, d_output.get(), d_h.get(), d_c.get(), need_d_inputs,
                                        need_d_initial);
     });
+}
+
+py::tuple recurrent_backward(ops::RecurrentWeights& weights, ops::RecurrentSaved& saved, OptionalTensor d_output,
+                             OptionalTensor d_h, OptionalTensor d_c, bool need_d_inputs, bool need_d_initial) {
+    ops::RecurrentGradients result = run_backward(weights, saved, d_output, d_h, d_c, need_d_inputs, need_d_initial);
     return py::make_tuple(or_none(std::move(result.d_inputs)), or_none(std::move(result.d_kernel)),
                           or_none(std::move(result.d_recurrent_kernel)), or_none(std::move(result.d_bias)),
                           or_none(std::move(result.d_initial_h)), or_none(std::move(result.d_initial_c)));
+}
+
+py::tuple general_backward(ops::RecurrentWeights& weights, ops::RecurrentSaved& saved, OptionalTensor d_output,
+                           OptionalTensor d_h, OptionalTensor d_c, bool need_d_inputs, bool need_d_initial) {
+    ops::RecurrentGradients result = run_backward(weights, saved, d_output, d_h, d_c, need_d_inputs, need_d_initial);
+    return py::make_tuple(or_none(std::move(result.d_inputs)), or_none(std::move(result.d_kernel)),
+                          or_none(std::move(result.d_recurrent_kernel)), or_none(std::move(result.d_bias)),
+                          or_none(std::move(result.d_initial_h)), or_none(std::move(result.d_initial_c)),
+                          or_none(std::move(result.d_peepholes)), or_none(std::move(result.d_projection)));
+}
+
+// A name, or (name, alpha, beta).
+ops::NamedFunction named_function(const py::object& f) {
+    if (py::isinstance<py::str>(f)) return {f.cast<std::string>()};
+    const auto [name, alpha, beta] = f.cast<std::tuple<std::string, float, float>>();
+    return {name, true, alpha, beta};
+}
+
+using VariablePointer = std::shared_ptr<Variable>;
+
+std::shared_ptr<ops::RecurrentWeights> general_weights(
+    const std::string& cell, VariablePointer kernel, VariablePointer recurrent_kernel, VariablePointer bias,
+    const py::object& activation, const py::object& recurrent_activation, const py::object& output_activation,
+    VariablePointer peepholes, VariablePointer projection, bool coupled, std::optional<float> clip) {
+    ops::GeneralOptions options;
+    options.activation = named_function(activation);
+    options.recurrent_activation = named_function(recurrent_activation);
+    options.output_activation = named_function(output_activation);
+    options.peepholes = std::move(peepholes);
+    options.projection = std::move(projection);
+    options.coupled = coupled;
+    if (clip.has_value()) options.clip = *clip;
+    return std::make_shared<ops::RecurrentWeights>(cell, std::move(kernel), std::move(recurrent_kernel),
+                                                   std::move(bias), options);
 }
 
 double dense_work(const ops::DenseWeights& weights, const Tensor& x) {
@@ -121,19 +165,22 @@ core::Activation activation_from_name(const char* name) {
 }
 
 void bind_layers(py::module_& module) {
-    using VariablePointer = std::shared_ptr<Variable>;
     const py::arg present = py::arg().none(false);  // a smart pointer takes None as null otherwise
 
     py::class_<ops::RecurrentWeights, std::shared_ptr<ops::RecurrentWeights>>(module, "RecurrentWeights")
         .def(py::init<const std::string&, VariablePointer, VariablePointer, VariablePointer, const std::string&,
                       const std::string&>(),
-             py::arg(), present, present, py::arg(), py::arg(), py::arg());
+             py::arg(), present, present, py::arg(), py::arg(), py::arg())
+        .def_static("general", &general_weights, py::arg(), present, present, py::arg(), py::arg(), py::arg(),
+                    py::arg(), py::kw_only(), py::arg("peepholes") = py::none(), py::arg("projection") = py::none(),
+                    py::arg("coupled") = false, py::arg("clip") = py::none());
     py::class_<ops::RecurrentSaved, std::shared_ptr<ops::RecurrentSaved>>(module, "RecurrentSaved");
     const py::arg any;
     module
         .def("recurrent_forward", &recurrent_forward, any, any, any, any, any, any, any, any, any, any,
              py::arg("index") = py::none(), py::arg("checkpoint_steps") = 0, py::arg("recurrent_mask") = py::none())
-        .def("recurrent_backward", &recurrent_backward);
+        .def("recurrent_backward", &recurrent_backward)
+        .def("general_backward", &general_backward);
 
     py::class_<ops::DenseWeights, std::shared_ptr<ops::DenseWeights>>(module, "DenseWeights")
         .def(py::init<VariablePointer, VariablePointer>(), present, py::arg());

@@ -3,6 +3,7 @@
 #include "cpu/attention.h"
 #include "cpu/dense.h"
 #include "cpu/elementwise.h"
+#include "cpu/general_recurrent.h"
 #include "cpu/kernels/isa.h"
 #include "cpu/merge.h"
 #include "cpu/normalization.h"
@@ -48,6 +49,13 @@ constexpr LnBackend kBackend = {
     layer_norm_backward,
     additive_scores_forward,
     additive_scores_backward,
+    general_prepare,
+    general_release,
+    general_saved_bytes,
+    general_forward,
+    general_step_bytes,
+    general_step,
+    general_backward,
 };
 
 }  // namespace

@@ -2,10 +2,8 @@
 
 #include <algorithm>
 
-#include "core/activation.h"
 #include "core/error.h"
 #include "core/size.h"
-#include "ops/context.h"
 
 namespace lstm_native::ops {
 
@@ -15,32 +13,6 @@ using core::Shape;
 using core::Tensor;
 
 namespace {
-
-struct Cell {
-    const char* name;
-    const char* label;
-    LnCell cell;
-    std::int64_t gates;
-};
-constexpr Cell kCells[] = {{"lstm", "LSTM", LN_CELL_LSTM, 4},
-                           {"simple_rnn", "SimpleRNN", LN_CELL_SIMPLE_RNN, 1},
-                           {"gru", "GRU", LN_CELL_GRU, 3},
-                           {"gru_before", "GRU", LN_CELL_GRU_BEFORE, 3}};
-
-const Cell& find_cell(const std::string& name) {
-    for (const Cell& cell : kCells)
-        if (name == cell.name) return cell;
-    core::fail("RecurrentWeights: cell '", name,
-               "' is not known; expected 'lstm', 'simple_rnn', 'gru' or 'gru_before'");
-}
-
-std::int32_t activation_number(const char* label, const char* argument, const std::string& name) {
-    core::Activation activation{};
-    check(core::find_activation(name.c_str(), &activation), label, ": ", argument, " '", name, "' is not known");
-    check(core::is_elementwise(activation), label, ": ", argument, " '", name,
-          "' mixes the units of a step; expected an elementwise activation");
-    return static_cast<std::int32_t>(activation);
-}
 
 void check_optional(const char* label, const char* argument, const Tensor& x, const Shape& shape, DType dtype) {
     check(!x.defined() || (x.shape() == shape && x.dtype() == dtype), label, ": ", argument, " has shape ", x.shape(),
@@ -75,9 +47,11 @@ LnRecurrentForward segment_of(const RecurrentSaved& saved, std::int64_t n) {
     segment.first = n * saved.segment_steps;
     segment.steps = std::min(saved.segment_steps, segment.T - segment.first);
     if (n > 0) {
-        const std::int64_t state = (n - 1) * saved.segment_h.shape()[1] * saved.segment_h.shape()[2];
-        segment.start_h = floats(saved.segment_h) + state;
-        if (saved.segment_c.defined()) segment.start_c = floats(saved.segment_c) + state;
+        const auto start = [n](const Tensor& states) {
+            return floats(states) + (n - 1) * states.shape()[1] * states.shape()[2];
+        };
+        segment.start_h = start(saved.segment_h);
+        if (saved.segment_c.defined()) segment.start_c = start(saved.segment_c);
     }
     return segment;
 }
@@ -85,43 +59,44 @@ LnRecurrentForward segment_of(const RecurrentSaved& saved, std::int64_t n) {
 std::int64_t segments_of(const RecurrentSaved& saved) { return core::ceil_div(saved.forward.T, saved.segment_steps); }
 
 // A training call that keeps the states between segments only.
-void forward_in_segments(const LnBackend& backend, RecurrentSaved& saved, const RecurrentWeights& weights) {
+void forward_in_segments(RecurrentSaved& saved, const RecurrentWeights& weights) {
+    const std::int64_t P = weights.outputs();
     const std::int64_t H = weights.units();
     const std::int64_t segments = segments_of(saved);
     const std::int64_t B = saved.forward.B;
-    saved.segment_h = Tensor::empty({segments - 1, B, H}, DType::float32, saved.inputs.device());
+    saved.segment_h = Tensor::empty({segments - 1, B, P}, DType::float32, saved.inputs.device());
     if (weights.has_cell_state())
         saved.segment_c = Tensor::empty({segments - 1, B, H}, DType::float32, saved.inputs.device());
     for (std::int64_t n = 0; n < segments; ++n) {
         LnRecurrentForward segment = segment_of(saved, n);
         if (n + 1 < segments) {
-            segment.last_h = saved.segment_h.data<float>() + n * B * H;
+            segment.last_h = saved.segment_h.data<float>() + n * B * P;
             if (weights.has_cell_state()) segment.last_c = saved.segment_c.data<float>() + n * B * H;
         }
-        call(backend.recurrent_forward, saved.pack.get(), static_cast<const LnRecurrentForward*>(&segment));
+        weights.forward(saved.pack.get(), segment);
     }
 }
 
 // From the last segment to the first: forward once more, now keeping all, and backward. The gradients of a segment's
 // start go to the end of the one before.
-void backward_in_segments(const LnBackend& backend, const RecurrentSaved& saved, const LnRecurrentBackward& whole,
-                          std::int64_t H) {
+void backward_in_segments(const RecurrentWeights& weights, const RecurrentSaved& saved,
+                          const LnRecurrentBackward& whole, const RecurrentGradients& gradients) {
     const core::Device device = saved.inputs.device();
     const std::int64_t B = saved.forward.B;
     const std::size_t bytes =
-        backend.recurrent_saved_bytes(saved.pack.get(), B, saved.segment_steps, saved.recurrent_mask.defined() ? 1 : 0);
+        weights.saved_bytes(saved.pack.get(), B, saved.segment_steps, saved.recurrent_mask.defined());
     const Tensor memory = Tensor::empty({static_cast<std::int64_t>(bytes)}, DType::uint8, device);
     Tensor d_h[2], d_c[2];
     for (int side = 0; side < 2; ++side) {
-        d_h[side] = Tensor::empty({B, H}, DType::float32, device);
-        d_c[side] = Tensor::empty({B, H}, DType::float32, device);
+        d_h[side] = Tensor::empty({B, weights.outputs()}, DType::float32, device);
+        d_c[side] = Tensor::empty({B, weights.units()}, DType::float32, device);
     }
     const std::int64_t last = segments_of(saved) - 1;
     for (std::int64_t n = last; n >= 0; --n) {
         LnRecurrentForward segment = segment_of(saved, n);
         segment.outputs = segment.last_output = segment.last_h = segment.last_c = nullptr;
         segment.saved = memory.raw();
-        call(backend.recurrent_forward, saved.pack.get(), static_cast<const LnRecurrentForward*>(&segment));
+        weights.forward(saved.pack.get(), segment);
         LnRecurrentBackward backward = whole;
         backward.forward = &segment;
         backward.saved = memory.raw();
@@ -134,7 +109,8 @@ void backward_in_segments(const LnBackend& backend, const RecurrentSaved& saved,
             backward.d_start_h = d_h[n % 2].data<float>();
             backward.d_start_c = d_c[n % 2].data<float>();
         }
-        call(backend.recurrent_backward, saved.pack.get(), static_cast<const LnRecurrentBackward*>(&backward));
+        weights.backward(saved.pack.get(), backward, gradients.d_peepholes.data<float>(),
+                         gradients.d_projection.data<float>());
     }
 }
 
@@ -160,45 +136,6 @@ Tensor control_bytes(std::int64_t B, std::int64_t T, const Tensor& mask, const T
 
 }  // namespace
 
-RecurrentWeights::RecurrentWeights(const std::string& cell, std::shared_ptr<Variable> kernel,
-                                   std::shared_ptr<Variable> recurrent_kernel, std::shared_ptr<Variable> bias,
-                                   const std::string& activation, const std::string& recurrent_activation)
-    : config_{},
-      label_(nullptr),
-      kernel_(std::move(kernel)),
-      recurrent_kernel_(std::move(recurrent_kernel)),
-      bias_(std::move(bias)),
-      cache_({kernel_, recurrent_kernel_, bias_}) {
-    const Cell& found = find_cell(cell);
-    label_ = found.label;
-    const auto named = [this](const char* weight) { return std::string(label_) + ": " + weight; };
-    check_float32(named("kernel").c_str(), kernel_);
-    check_float32(named("recurrent_kernel").c_str(), recurrent_kernel_);
-    check_float32(named("bias").c_str(), bias_);
-    const std::int64_t G = found.gates;
-    const Shape& recurrent = recurrent_kernel_->tensor().shape();
-    check(recurrent.rank() == 2 && recurrent[1] == G * recurrent[0] && recurrent[0] > 0, label_,
-          ": recurrent_kernel has shape ", recurrent, ", expected (units, ", G, " * units)");
-    const Shape& input = kernel_->tensor().shape();
-    check(input.rank() == 2 && input[1] == recurrent[1], label_, ": kernel has shape ", input, ", expected (features, ",
-          G, " * units = ", recurrent[1], ")");
-    const Shape biases = found.cell == LN_CELL_GRU ? Shape{2, recurrent[1]} : Shape{recurrent[1]};
-    check(bias_ == nullptr || bias_->tensor().shape() == biases, label_, ": bias has shape ",
-          bias_ == nullptr ? Shape{} : bias_->tensor().shape(), ", expected ", biases);
-    config_ = {found.cell, activation_number(label_, "activation", activation),
-               activation_number(label_, "recurrent_activation", recurrent_activation), input[0], recurrent[0]};
-}
-
-std::shared_ptr<const void> RecurrentWeights::pack() {
-    const LnBackend& backend = backend_of(device());
-    return cache_.get(backend.pack_epoch(), backend.recurrent_release, [&] {
-        void* made = nullptr;
-        call(backend.recurrent_prepare, static_cast<const LnRecurrentConfig*>(&config_), floats(kernel_->tensor()),
-             floats(recurrent_kernel_->tensor()), bias_ == nullptr ? nullptr : floats(bias_->tensor()), &made);
-        return made;
-    });
-}
-
 RecurrentResult recurrent_forward(RecurrentWeights& weights, const Tensor& inputs, const Tensor& index,
                                   const Tensor& mask, const Tensor& reset, const Tensor& initial_h,
                                   const Tensor& initial_c, const Tensor& recurrent_mask,
@@ -209,23 +146,25 @@ RecurrentResult recurrent_forward(RecurrentWeights& weights, const Tensor& input
     const std::int64_t B = steps[0];
     const std::int64_t T = steps[1];
     const std::int64_t H = weights.units();
+    const std::int64_t P = weights.outputs();
     check(T > 0, weights.label(), ": input has shape ", steps, ", expected at least one time step");
     check(options.checkpoint_steps >= 0, weights.label(), ": checkpoint_steps is ", options.checkpoint_steps,
           ", expected at least 0");
     check(options.checkpoint_steps == 0 || !index.defined(), weights.label(), ": checkpoint_steps with indexed inputs");
+    check(!weights.is_general() || !index.defined(), weights.label(), ": indexed inputs with general weights");
     check_optional(weights.label(), "mask", mask, {B, T}, DType::boolean);
     check_optional(weights.label(), "reset", reset, {B, T}, DType::boolean);
-    check_optional(weights.label(), "initial_state h", initial_h, {B, H}, DType::float32);
+    check_optional(weights.label(), "initial_state h", initial_h, {B, P}, DType::float32);
     check_optional(weights.label(), "initial_state c", initial_c, {B, H}, DType::float32);
-    check_optional(weights.label(), "recurrent_mask", recurrent_mask, {B, H}, DType::float32);
+    check_optional(weights.label(), "recurrent_mask", recurrent_mask, {B, P}, DType::float32);
 
     check(!initial_c.defined() || weights.has_cell_state(), weights.label(),
           ": initial_state has a c, which this cell has not");
 
     const core::Device device = weights.device();
     RecurrentResult result;
-    result.output = Tensor::empty(options.return_sequences ? Shape{B, T, H} : Shape{B, H}, DType::float32, device);
-    result.h = Tensor::empty({B, H}, DType::float32, device);
+    result.output = Tensor::empty(options.return_sequences ? Shape{B, T, P} : Shape{B, P}, DType::float32, device);
+    result.h = Tensor::empty({B, P}, DType::float32, device);
     if (weights.has_cell_state()) result.c = Tensor::empty({B, H}, DType::float32, device);
     const Tensor control = control_bytes(B, T, mask, reset, options);
 
@@ -244,7 +183,6 @@ RecurrentResult recurrent_forward(RecurrentWeights& weights, const Tensor& input
     forward.last_h = result.h.data<float>();
     forward.last_c = result.c.data<float>();
 
-    const LnBackend& backend = backend_of(device);
     const std::shared_ptr<const void> pack = B > 0 ? weights.pack() : nullptr;
     if (options.training) {
         result.saved = std::make_shared<RecurrentSaved>();
@@ -260,17 +198,17 @@ RecurrentResult recurrent_forward(RecurrentWeights& weights, const Tensor& input
         saved.segment_steps = options.checkpoint_steps > 0 ? std::min(options.checkpoint_steps, T) : T;
         const bool in_segments = saved.segment_steps < T;
         if (B > 0 && !in_segments) {
-            const std::size_t bytes = backend.recurrent_saved_bytes(pack.get(), B, T, recurrent_mask.defined() ? 1 : 0);
+            const std::size_t bytes = weights.saved_bytes(pack.get(), B, T, recurrent_mask.defined());
             saved.memory = Tensor::empty({static_cast<std::int64_t>(bytes)}, DType::uint8, device);
             forward.saved = saved.memory.raw();
         }
         saved.forward = forward;
         if (B > 0 && in_segments) {
-            forward_in_segments(backend, saved, weights);
+            forward_in_segments(saved, weights);
             return result;
         }
     }
-    if (B > 0) call(backend.recurrent_forward, pack.get(), static_cast<const LnRecurrentForward*>(&forward));
+    if (B > 0) weights.forward(pack.get(), forward);
     return result;
 }
 
@@ -279,9 +217,10 @@ RecurrentGradients recurrent_backward(RecurrentWeights& weights, RecurrentSaved&
     const std::int64_t B = saved.forward.B;
     const std::int64_t T = saved.forward.T;
     const std::int64_t H = weights.units();
+    const std::int64_t P = weights.outputs();
     check_optional(weights.label(), "gradient of the output", d_output,
-                   saved.return_sequences ? Shape{B, T, H} : Shape{B, H}, DType::float32);
-    check_optional(weights.label(), "gradient of h", d_h, {B, H}, DType::float32);
+                   saved.return_sequences ? Shape{B, T, P} : Shape{B, P}, DType::float32);
+    check_optional(weights.label(), "gradient of h", d_h, {B, P}, DType::float32);
     check_optional(weights.label(), "gradient of c", d_c, {B, H}, DType::float32);
     if (saved.used.exchange(true))
         throw std::runtime_error(
@@ -292,10 +231,15 @@ RecurrentGradients recurrent_backward(RecurrentWeights& weights, RecurrentSaved&
     RecurrentGradients gradients;
     if (need_d_inputs) gradients.d_inputs = make(saved.inputs.shape(), DType::float32, device);
     gradients.d_kernel = make({weights.inputs(), weights.gate_columns()}, DType::float32, device);
-    gradients.d_recurrent_kernel = make({H, weights.gate_columns()}, DType::float32, device);
-    if (weights.bias() != nullptr) gradients.d_bias = make(weights.bias()->tensor().shape(), DType::float32, device);
+    gradients.d_recurrent_kernel = make({P, weights.gate_columns()}, DType::float32, device);
+    const auto like = [&](const std::shared_ptr<Variable>& variable) {
+        return variable == nullptr ? Tensor() : make(variable->tensor().shape(), DType::float32, device);
+    };
+    gradients.d_bias = like(weights.bias());
+    gradients.d_peepholes = like(weights.peepholes());
+    gradients.d_projection = like(weights.projection());
     if (need_d_initial) {
-        gradients.d_initial_h = make({B, H}, DType::float32, device);
+        gradients.d_initial_h = make({B, P}, DType::float32, device);
         if (weights.has_cell_state()) gradients.d_initial_c = make({B, H}, DType::float32, device);
     }
     if (B == 0) return gradients;
@@ -312,12 +256,12 @@ RecurrentGradients recurrent_backward(RecurrentWeights& weights, RecurrentSaved&
     backward.d_bias = gradients.d_bias.data<float>();
     backward.d_initial_h = gradients.d_initial_h.data<float>();
     backward.d_initial_c = gradients.d_initial_c.data<float>();
-    const LnBackend& backend = backend_of(device);
     if (saved.segment_steps < T) {
-        backward_in_segments(backend, saved, backward, H);
+        backward_in_segments(weights, saved, backward, gradients);
         return gradients;
     }
-    call(backend.recurrent_backward, saved.pack.get(), static_cast<const LnRecurrentBackward*>(&backward));
+    weights.backward(saved.pack.get(), backward, gradients.d_peepholes.data<float>(),
+                     gradients.d_projection.data<float>());
     saved.memory = {};
     return gradients;
 }

@@ -8,34 +8,9 @@
 
 #include "backend/backend.h"
 #include "core/tensor.h"
-#include "ops/variable.h"
+#include "ops/recurrent_weights.h"
 
 namespace lstm_native::ops {
-
-// The variables of one layer with their packed form, kept until one of them changes.
-class RecurrentWeights {
-public:
-    // kernel (I, G H), recurrent_kernel (H, G H), bias (G H) or null, for the cells "lstm" (G = 4), "simple_rnn" (1),
-    // "gru" (3, bias (2, 3 H): the reset gate comes after the recurrent product) and "gru_before" (3: it comes before).
-    RecurrentWeights(const std::string& cell, std::shared_ptr<Variable> kernel,
-                     std::shared_ptr<Variable> recurrent_kernel, std::shared_ptr<Variable> bias,
-                     const std::string& activation, const std::string& recurrent_activation);
-
-    std::int64_t inputs() const { return config_.I; }
-    std::int64_t units() const { return config_.H; }
-    std::int64_t gate_columns() const { return kernel_->tensor().shape()[1]; }
-    const std::shared_ptr<Variable>& bias() const { return bias_; }
-    const char* label() const { return label_; }  // for messages: "LSTM"
-    bool has_cell_state() const { return config_.cell == LN_CELL_LSTM; }
-    core::Device device() const { return kernel_->tensor().device(); }
-    std::shared_ptr<const void> pack();
-
-private:
-    LnRecurrentConfig config_;
-    const char* label_;
-    std::shared_ptr<Variable> kernel_, recurrent_kernel_, bias_;
-    PackCache cache_;
-};
 
 // What backward needs of one forward call. Holds its inputs and the weights' pack of that moment.
 class RecurrentSaved {
@@ -61,20 +36,21 @@ struct RecurrentOptions {
 };
 
 struct RecurrentResult {
-    core::Tensor output;                    // (B, T, H) or (B, H)
-    core::Tensor h, c;                      // (B, H); c undefined where the cell has none
+    core::Tensor output;                    // (B, T, P) or (B, P), P = H without a projection
+    core::Tensor h, c;                      // (B, P), (B, H); c undefined where the cell has none
     std::shared_ptr<RecurrentSaved> saved;  // null unless training
 };
 
 struct RecurrentGradients {
     core::Tensor d_inputs, d_kernel, d_recurrent_kernel, d_bias, d_initial_h,
-        d_initial_c;  // undefined where not asked for
+        d_initial_c;                         // undefined where not asked for
+    core::Tensor d_peepholes, d_projection;  // undefined without such weights
 };
 
-// inputs (B, T, I), T >= 1, or rows (R, I) with `index`, int32 (B, T) in [0, R): the row that stands at a step; mask,
-// reset bool (B, T); all in input order. Initial states (B, H). recurrent_mask (B, H): the recurrent
-// product takes h times it at every step (recurrent dropout, Gal and Ghahramani 2016). Tensors that are not defined
-// stand for None.
+// inputs (B, T, I), T >= 1, or rows (R, I) with `index`, int32 (B, T) in [0, R): the row that stands at a step (not for
+// general weights); mask, reset bool (B, T); all in input order. Initial states (B, P), (B, H). recurrent_mask (B, P):
+// the recurrent product takes h times it at every step (recurrent dropout, Gal and Ghahramani 2016). Tensors that are
+// not defined stand for None.
 RecurrentResult recurrent_forward(RecurrentWeights& weights, const core::Tensor& inputs, const core::Tensor& index,
                                   const core::Tensor& mask, const core::Tensor& reset, const core::Tensor& initial_h,
                                   const core::Tensor& initial_c, const core::Tensor& recurrent_mask,

@@ -92,16 +92,15 @@ public:
         core::check(width == weights_->inputs(), weights_->label(), ": a step has ", width, " features, expected ",
                     weights_->inputs());
         rows_ = rows;
-        const std::int64_t H = weights_->units();
         for (StreamState& state : states_) {
-            state.h = Tensor::zeros({rows, H}, DType::float32);
-            if (weights_->has_cell_state()) state.c = Tensor::zeros({rows, H}, DType::float32);
+            state.h = Tensor::zeros({rows, weights_->outputs()}, DType::float32);
+            if (weights_->has_cell_state()) state.c = Tensor::zeros({rows, weights_->units()}, DType::float32);
         }
-        outputs_ = float_rows(rows, H);
+        outputs_ = float_rows(rows, weights_->outputs());
         control_ = Tensor::empty({rows}, DType::uint8);
         prepare();
         pack_.reset();
-        return H;
+        return weights_->outputs();
     }
 
     double work() const override {
@@ -111,7 +110,7 @@ public:
     void prepare() override {
         pack_ = weights_->pack();
         if (!sized_for_.owner_before(pack_) && !pack_.owner_before(sized_for_)) return;
-        const std::size_t bytes = backend_of(weights_->device()).recurrent_step_bytes(pack_.get(), rows_);
+        const std::size_t bytes = weights_->step_bytes(pack_.get(), rows_);
         if (!workspace_.defined() || workspace_.bytes() < bytes)
             workspace_ = Tensor::empty({static_cast<std::int64_t>(bytes)}, DType::uint8);
         sized_for_ = pack_;
@@ -138,8 +137,7 @@ public:
             forward.last_output = outputs_.data<float>();
             step.values = forward.last_output;
         }
-        call(backend_of(weights_->device()).recurrent_step, static_cast<const void*>(pack_.get()),
-             static_cast<const LnRecurrentForward*>(&forward), workspace_.raw());
+        weights_->step(pack_.get(), forward, workspace_.raw());
     }
 
     void finish() noexcept override {

@@ -86,6 +86,27 @@ class RecurrentWeights:
         recurrent_activation: str,
         /,
     ) -> None: ...
+    @staticmethod
+    def general(
+        cell: str,
+        kernel: Variable,
+        recurrent_kernel: Variable,
+        bias: Variable | None,
+        activation: str | tuple[str, float, float],
+        recurrent_activation: str | tuple[str, float, float],
+        output_activation: str | tuple[str, float, float],
+        /,
+        *,
+        peepholes: Variable | None = None,
+        projection: Variable | None = None,
+        coupled: bool = False,
+        clip: float | None = None,
+    ) -> RecurrentWeights:
+        """Weights for the general path: activations also as (name, alpha, beta).
+
+        LSTM: `peepholes` (3 U,) of i, f, o; `projection` (U, P), with recurrent_kernel (P, G U) and outputs
+        and h of P columns; `coupled` has no columns of f (G = 3, peepholes (2 U,) of i, o).
+        """
 
 class RecurrentSaved:
     """What `recurrent_backward` needs of one forward call. Good for one backward call."""
@@ -125,6 +146,27 @@ def recurrent_backward(
     /,
 ) -> tuple[Tensor | None, Tensor, Tensor, Tensor | None, Tensor | None, Tensor | None]:
     """Gradients: inputs, kernel, recurrent_kernel, bias, initial_h, initial_c (None where not needed)."""
+
+def general_backward(
+    weights: RecurrentWeights,
+    saved: RecurrentSaved,
+    d_output: Tensor | None,
+    d_h: Tensor | None,
+    d_c: Tensor | None,
+    need_d_inputs: bool,
+    need_d_initial: bool,
+    /,
+) -> tuple[
+    Tensor | None,
+    Tensor,
+    Tensor,
+    Tensor | None,
+    Tensor | None,
+    Tensor | None,
+    Tensor | None,
+    Tensor | None,
+]:
+    """As `recurrent_backward`, and then the gradients of peepholes and projection."""
 
 # --- dense, embedding, activations --------------------------------------------------------------
 

@@ -129,6 +129,50 @@ struct SumByRow {
 enum class CellKind { lstm, simple_rnn, gru, gru_before };
 constexpr int kCellKinds = 4;
 
+// One time step of a cell of LnGeneralConfig for one tile of rows, after the products: all units.
+//   gates[0]  blocked rows: pre-activations of all gates, or of the GRU's z and r
+//   gates[1]  GRU: of the candidate; with the reset gate after the product, without that product
+//   apart     GRU: the product h R_h + b, or r h where the reset gate comes before it
+// Forward leaves what backward needs: pre-activations as they go into the clip. Rows that are not updated are the
+// driver's.
+struct GeneralStep {
+    const LnGeneralConfig* config;
+    const float* peepholes;  // [3][unit blocks][L]: i, f, o; or null
+    std::int64_t rows;
+    float* gates[2];
+    float* apart;
+    std::int64_t gates_stride;
+    const float* h_before;  // blocked rows: the state that the step started from
+    const float* h_masked;  // what the recurrent product took
+    const float* c_before;
+    std::int64_t state_stride;
+    float* output;  // o a(c), before a projection; else the new h
+    std::int64_t output_stride;
+    float* c_after;  // stride: state_stride
+};
+
+// The way back: gates become gradients of the pre-activations, apart its gradient (zero where not updated).
+//   d_output  in: gradient of `output`; out: what passes straight to h before the step (the products add the rest).
+//             As dc, left alone where the row was not updated.
+struct GeneralStepBackward : GeneralStep {
+    float* d_output;
+    float* dc;
+    const float* d_reset;  // GRU with the reset gate before the product: gradient of r h
+    float* d_masked;       // and of h_masked, added to
+    float* d_peepholes;    // as peepholes, added to
+    std::int64_t d_stride;
+    const std::uint8_t* control;
+    std::int64_t control_stride;
+};
+
+struct GeneralKernels {
+    void (*step)(const GeneralStep&);
+    void (*step_backward)(const GeneralStepBackward&);
+    // GRU with the reset gate before the product: r h into `apart`; and what follows from its gradient.
+    void (*reset)(const GeneralStep&);
+    void (*reset_backward)(const GeneralStepBackward&);
+};
+
 struct KernelTable {
     const char* name;
     std::int64_t lanes;      // L
@@ -151,6 +195,7 @@ struct KernelTable {
     void (*transpose_tile)(std::int64_t rows, const float* in, std::int64_t in_stride, float* out,
                            std::int64_t out_stride);
     ElementwiseKernels elementwise;
+    GeneralKernels general;
 };
 
 const KernelTable* kernels_generic();

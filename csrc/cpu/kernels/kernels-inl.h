@@ -2,6 +2,7 @@
 // kernels_<isa>.cpp. Everything has internal linkage: a function compiled for one instruction set must never be
 // the copy that the linker keeps for another.
 #include "cpu/kernels/elementwise-inl.h"
+#include "cpu/kernels/general-inl.h"
 #include "cpu/kernels/gru-inl.h"
 #include "cpu/kernels/kernel_table.h"
 #include "cpu/kernels/lstm-inl.h"
@@ -29,6 +30,7 @@ constexpr KernelTable kTable = {
     unblock_rows,
     transpose_tile,
     kElementwise,
+    kGeneral,
 };
 
 }  // namespace
