@@ -262,6 +262,12 @@ def _float(config: Any) -> float:
     return float(config)
 
 
+def _tuple(config: Any) -> tuple[Any, ...]:
+    if not isinstance(config, list | tuple):
+        raise ValueError(f"deserialize: a tuple is {short(config)}, expected a list of its items")
+    return tuple(_made(item) for item in config)
+
+
 def _policy(config: Any) -> Any:
     if not isinstance(config, dict) or not isinstance(config.get("name"), str):
         raise ValueError(f"deserialize: a dtype policy is {short(config)}, expected its name")
@@ -272,6 +278,6 @@ def _policy(config: Any) -> Any:
 _PLAIN: dict[str, Callable[[Any], Any]] = {
     "__numpy__": _array,
     "__float__": _float,
-    "__tuple__": _made,
+    "__tuple__": _tuple,
     "DTypePolicy": _policy,
 }

@@ -67,8 +67,6 @@ class Layer(symbolic.Callee, Weighted, Configurable):
     builds_in_its_own_way: ClassVar[bool] = False
     # Attributes that copies and pickles leave out; `make_uncopied` makes them anew.
     uncopied: ClassVar[tuple[str, ...]] = ()
-    # The shape of the inputs is the affair of the model.
-    config_attributes: ClassVar[dict[str, str | None]] = {"input_shape": None, "input_dim": None}
     # What the constructor was called with.
     _arguments: tuple[tuple[Any, ...], dict[str, Any]]
 
@@ -95,11 +93,11 @@ class Layer(symbolic.Callee, Weighted, Configurable):
         trainable: bool = True,
         dtype: str | None = None,
         name: str | None = None,
-        input_shape: Sequence[int | None] | None = None,
-        input_dim: int | None = None,
         **kwargs: Any,
     ) -> None:
         kind = type(self).__name__
+        # The shape of the inputs is the affair of the model: no part of the configuration.
+        input_shape, input_dim = kwargs.pop("input_shape", None), kwargs.pop("input_dim", None)
         neutral = {"autocast": True} | self.neutral_arguments
         for argument, value in kwargs.items():
             if argument not in neutral:

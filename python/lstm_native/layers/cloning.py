@@ -16,6 +16,8 @@ def clone_layer(layer: Layer, **changes: Any) -> Layer:
     Raises:
         TypeError: the constructor does not take an argument of `changes`.
     """
+    if type(layer).from_config.__func__ is not Layer.from_config.__func__:  # type: ignore[attr-defined]
+        return type(layer).from_config(layer.get_config() | changes)
     given = {name: _made_anew(value) for name, value in layer.arguments().items()}
     clone: Layer = type(layer)(**given | changes)
     return clone

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, Self
@@ -12,6 +13,7 @@ from lstm_native.layers.base import Context, Layer, structure_version
 from lstm_native.models.graph import Graph, Steps
 from lstm_native.models.plan import Chain, unique
 from lstm_native.naming import snake_case
+from lstm_native.serialization import serialize
 from lstm_native.streaming import Stream
 from lstm_native.summary import print_summary
 from lstm_native.training import Trainer
@@ -295,6 +297,14 @@ class Model(Trainer):
             for name, variable in layer.named_variables().items():
                 named[f"{kind}_{count}/{name}" if count else f"{kind}/{name}"] = variable
         return named
+
+    def to_json(self, **kwargs: Any) -> str:
+        """The layers and how they are connected, without weights, as JSON; see `models.model_from_json`.
+
+        Args:
+            kwargs: arguments of `json.dumps`.
+        """
+        return json.dumps(serialize(self), **kwargs)
 
     def save_weights(self, filepath: str | os.PathLike[str], overwrite: bool = True) -> None:
         """Writes all weights to a safetensors file, which appears whole or not at all.

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, ClassVar, Self
 
 from lstm_native.arrays import to_float32
 from lstm_native.feeding import rows_of, shape_of
 from lstm_native.layers.base import Context, Layer, empty_outputs, numpy_outputs, structure_changed
+from lstm_native.layers.cloning import clone_layer
 from lstm_native.layers.core import Embedding, InputLayer
 from lstm_native.layers.symbolic import Node, Placeholder, output_shapes
 from lstm_native.models.base import Model
+from lstm_native.models.configuration import call_again, graph_config, graph_from_config, tree_config
 from lstm_native.models.graph import Step, Steps
 from lstm_native.models.plan import Chain, unique
 from lstm_native.models.structure import Structure
+from lstm_native.registration import custom_object_scope
+from lstm_native.serialization import deserialize
 from lstm_native.trees import flat, is_shape
 
 
@@ -47,6 +51,9 @@ class Functional(Model):
         input_names: names of the inputs.
         output_names: names of the layers that the outputs come from, or the keys of a dict of outputs.
     """
+
+    # In configurations of Keras' form calls of functional models are counted from 1.
+    calls_before_first: ClassVar[int] = 1
 
     def __init__(
         self, inputs: Any, outputs: Any, *, name: str | None = None, trainable: bool = True, **kwargs: Any
@@ -181,22 +188,58 @@ class Functional(Model):
 
     def make_placeholders(self) -> tuple[Any, Any]:
         """The calls recorded anew, for a model that is a copy."""
-        values: dict[int, Placeholder] = {i: layer.output for i, layer in enumerate(self._input_layers)}
+        return self.calls_again(lambda layer: layer, [layer.output for layer in self._input_layers])
+
+    def calls_again(
+        self, layer_for: Callable[[Layer], Layer], given: Sequence[Any] | None
+    ) -> tuple[Any, Any]:
+        """The calls recorded once more, of other layers: placeholders of inputs and outputs.
+
+        Args:
+            layer_for: gives the layer that takes the place of one of the model's.
+            given: placeholders of the inputs; those of new `InputLayer`s by default.
+
+        Raises:
+            ValueError: another number of placeholders.
+        """
+        starts = [clone_layer(layer).output for layer in self._input_layers] if given is None else list(given)
+        if len(starts) != len(self._input_layers):
+            raise self.error(f"got {len(starts)} input_tensors, expected {len(self._input_layers)}")
+        values: dict[int, Any] = dict(enumerate(starts))
         for step in self._steps:
-            node = Node(
-                step.layer,
-                tuple(values[slot] for slot in step.inputs),
-                step.several,
-                tuple(values[slot] for slot in step.states),
-                {name: values[slot] for name, slot in step.flags.items()},
-                step.arguments,
-                step.training,
-            )
-            given = tuple(values[slot].shape for slot in step.inputs)
-            node.give(output_shapes(step.layer, given if step.several else given[0], step.arguments))
-            values |= zip(step.outputs, node.outputs, strict=True)
-        starts = [values[slot] for slot in range(len(self._input_layers))]
+            call_again(step, layer_for(step.layer), values)
         return self._in.pack(starts), self._out.pack([values[slot] for slot in self._ends])
+
+    def get_config(self) -> dict[str, Any]:
+        """Name, layers and how they are connected, as data that JSON can hold."""
+        shapes = self._all_shapes([layer.batch_shape for layer in self._input_layers])
+        layers, history = graph_config(self._layers, self._input_layers, self._steps, shapes)
+        inputs = [history(slot) for slot in range(len(self._input_layers))]
+        outputs = [history(slot) for slot in self._ends]
+        return {
+            "name": self.name,
+            "trainable": self.trainable,
+            "layers": layers,
+            "input_layers": tree_config(self._in.pack(inputs)),
+            "output_layers": tree_config(self._out.pack(outputs)),
+        }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any], custom_objects: Mapping[str, Any] | None = None) -> Self:
+        """A model from `get_config()`, with new weights.
+
+        Args:
+            config: the data.
+            custom_objects: classes and functions of the caller by name.
+
+        Raises:
+            ValueError: data that describe no such model.
+        """
+        with custom_object_scope(custom_objects):
+            inputs, outputs = graph_from_config(config, cls.__name__)
+            graph = ("layers", "input_layers", "output_layers")
+            given = {name: deserialize(value) for name, value in config.items() if name not in graph}
+            return cls(inputs, outputs, **given)
 
     def flat_placeholders(self, inputs: Any) -> tuple[list[Any], bool]:
         return self.flat_inputs(inputs), len(self._input_layers) > 1

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, ClassVar, Self
 
 from lstm_native.arrays import Shape, to_shape
+from lstm_native.configurable import check_names
 from lstm_native.layers.base import Layer, Tensor, build_lock, restored_on_error, structure_changed
 from lstm_native.layers.core import InputLayer
 from lstm_native.layers.symbolic import Placeholder
 from lstm_native.models.base import Model, holds
 from lstm_native.models.graph import Steps
+from lstm_native.serialization import deserialize, serialize
 
 
 class Sequential(Model):
@@ -26,6 +28,8 @@ class Sequential(Model):
         trainable: False freezes all layers.
         name: name of the model; numbered automatically by default.
     """
+
+    config_attributes: ClassVar[dict[str, str | None]] = {"layers": "_layers"}
 
     def __init__(
         self, layers: Iterable[Layer] | None = None, trainable: bool = True, name: str | None = None
@@ -115,6 +119,38 @@ class Sequential(Model):
             self._forget_metrics()
             structure_changed()
             return layer
+
+    # --- configuration ----------------------------------------------------------------------------
+
+    def first_and_layers(self) -> tuple[InputLayer | None, list[Layer]]:
+        """The `Input`, where there is one, and the layers behind it."""
+        first = self._layers[0] if self._layers else None
+        return first if isinstance(first, InputLayer) else None, self.layers
+
+    def get_config(self) -> dict[str, Any]:
+        """Name, layers, and the shape of the inputs where no `Input` tells it, as data that JSON can hold."""
+        config: dict[str, Any] = serialize(self.arguments())
+        if self.built and self._build_shape is not None:
+            config["build_input_shape"] = list(self._build_shape)
+        return config
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any], custom_objects: Mapping[str, Any] | None = None) -> Self:
+        """A model from `get_config()`, with new weights.
+
+        Args:
+            config: the data.
+            custom_objects: classes and functions of the caller by name.
+
+        Raises:
+            ValueError: data that describe no such model.
+        """
+        given = {name: value for name, value in config.items() if name != "build_input_shape"}
+        check_names(cls, given)
+        model = cls(**deserialize(given, custom_objects))
+        if config.get("build_input_shape") is not None and model.layers:
+            model.build(deserialize(config["build_input_shape"]))
+        return model
 
     # --- shapes and building ----------------------------------------------------------------------
 
