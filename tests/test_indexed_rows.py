@@ -10,7 +10,7 @@ import pytest
 import lstm_native as ln
 from lstm_native.layers import LSTM, Activation, Dense, Embedding
 from lstm_native.layers.base import Context
-from lstm_native.layers.core import IndexedRows
+from lstm_native.layers.embedding import IndexedRows
 from native_support import Array, assert_bits
 
 

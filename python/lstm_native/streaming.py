@@ -11,7 +11,8 @@ import numpy.typing as npt
 from lstm_native import _core
 from lstm_native.arrays import Shape, to_float32, to_numpy
 from lstm_native.layers.base import Layer
-from lstm_native.layers.core import Embedding, InputLayer
+from lstm_native.layers.embedding import Embedding
+from lstm_native.layers.inputs import InputLayer
 
 Array = npt.NDArray[np.float32]
 # What decides a layer's inference: whoever redefines one of these must redefine add_to_stream as well.

@@ -5,10 +5,13 @@ from __future__ import annotations
 from lstm_native.layers.attention import AdditiveAttention, Attention
 from lstm_native.layers.base import Layer
 from lstm_native.layers.cells import GRUCell, LSTMCell, SimpleRNNCell, StackedRNNCells
-from lstm_native.layers.core import Activation, Dense, Embedding, Input, InputLayer, Masking
+from lstm_native.layers.dense import Activation, Dense
 from lstm_native.layers.dropout import Dropout
+from lstm_native.layers.embedding import Embedding
 from lstm_native.layers.gru import GRU
+from lstm_native.layers.inputs import Input, InputLayer
 from lstm_native.layers.lstm import LSTM
+from lstm_native.layers.masking import Masking
 from lstm_native.layers.normalization import LayerNormalization
 from lstm_native.layers.pooling import (
     GlobalAveragePooling1D,

@@ -12,8 +12,8 @@ from lstm_native import _core, activations, constraints, regularizers
 from lstm_native.arrays import Shape, positive_int
 from lstm_native.errors import check_number
 from lstm_native.layers.base import Context, Layer, Tensor, require_backward
-from lstm_native.layers.core import IndexedRows
 from lstm_native.layers.dropout import Dropout
+from lstm_native.layers.embedding import IndexedRows
 from lstm_native.layers.sequence import SequenceLayer, run_steps
 from lstm_native.layers.weights import get_initializer
 

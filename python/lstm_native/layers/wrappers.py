@@ -12,7 +12,7 @@ from lstm_native.arrays import Shape, to_numpy, to_step_flags
 from lstm_native.layers.base import ActivityPenalty, Layer, Tensor
 from lstm_native.layers.cloning import clone_layer
 from lstm_native.layers.context import Context
-from lstm_native.layers.core import ActivationAtEnd
+from lstm_native.layers.dense import ActivationAtEnd
 from lstm_native.trees import flat
 
 _MERGE_MODES = ("sum", "mul", "ave", "concat", None)

@@ -9,7 +9,8 @@ from lstm_native.arrays import to_float32
 from lstm_native.feeding import rows_of, shape_of
 from lstm_native.layers.base import Context, Layer, empty_outputs, numpy_outputs, structure_changed
 from lstm_native.layers.cloning import clone_layer
-from lstm_native.layers.core import Embedding, InputLayer
+from lstm_native.layers.embedding import Embedding
+from lstm_native.layers.inputs import InputLayer
 from lstm_native.layers.symbolic import Node, Placeholder, output_shapes
 from lstm_native.models.base import Model
 from lstm_native.models.configuration import call_again, graph_config, graph_from_config, tree_config

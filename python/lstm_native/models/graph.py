@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from lstm_native import _core
 from lstm_native.arrays import to_step_flags
 from lstm_native.layers.base import ActivityPenalty, Context, Layer, Tensor
-from lstm_native.layers.core import ActivationAtEnd
+from lstm_native.layers.dense import ActivationAtEnd
 from lstm_native.models.plan import Plan, forward_into
 
 

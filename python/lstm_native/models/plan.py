@@ -10,7 +10,9 @@ from itertools import zip_longest
 from typing import Any, TypeVar
 
 from lstm_native.layers.base import Context, Layer, Tensor
-from lstm_native.layers.core import ActivationAtEnd, Embedding, InputLayer
+from lstm_native.layers.dense import ActivationAtEnd
+from lstm_native.layers.embedding import Embedding
+from lstm_native.layers.inputs import InputLayer
 
 _T = TypeVar("_T")
 # A layer and its `forward`, or another method that takes its place.

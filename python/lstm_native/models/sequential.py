@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Self
 from lstm_native.arrays import Shape, to_shape
 from lstm_native.configurable import check_names
 from lstm_native.layers.base import Layer, Tensor, build_lock, restored_on_error, structure_changed
-from lstm_native.layers.core import InputLayer
+from lstm_native.layers.inputs import InputLayer
 from lstm_native.layers.symbolic import Placeholder
 from lstm_native.models.base import Model, holds
 from lstm_native.models.graph import Steps
