@@ -54,8 +54,10 @@ class Sequences:
                     f"{where}: {argument}[{i}] has shape {array.shape}, expected (time, "
                     f"{', '.join(map(str, axes[0]))}) as those before"
                 )
-        full = [array for array in arrays if len(array)]
-        self.flat: Array = np.concatenate(full) if full else arrays[0]
+        full = [array for array in arrays if len(array)] or arrays[:1]
+        # One step of zeros behind the last: padding reads it.
+        self._steps: Array = np.concatenate([*full, np.zeros((1, *full[0].shape[1:]), full[0].dtype)])
+        self.flat: Array = self._steps[:-1]
         self._starts = np.concatenate([[0], np.cumsum(self.lengths)[:-1]])
 
     def __len__(self) -> int:
@@ -69,13 +71,10 @@ class Sequences:
         lengths = self.lengths[rows]
         time = max(1, int(lengths.max()))
         steps = np.arange(time)
-        index = self._starts[rows][:, None] + steps
-        if lengths.min() == time:
-            return self.flat[index], None
         valid = steps < lengths[:, None]
-        padded = np.zeros((*valid.shape, *self.flat.shape[1:]), self.flat.dtype)
-        padded[valid] = self.flat[index[valid]]
-        return padded, valid
+        index = np.where(valid, self._starts[rows][:, None] + steps, len(self.flat))
+        # All are in range; "clip" says so, and spares take a copy through a buffer.
+        return self._steps.take(index, axis=0, mode="clip"), None if lengths.min() == time else valid
 
 
 class RaggedData:
