@@ -7,7 +7,8 @@ from typing import Any
 
 from lstm_native import _core
 from lstm_native.errors import check_number
-from lstm_native.optimizers.base import LearningRate, Optimizer
+from lstm_native.optimizers.base import Optimizer
+from lstm_native.optimizers.rate import LearningRate
 from lstm_native.variable import Variable
 
 

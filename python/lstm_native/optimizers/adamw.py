@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from lstm_native.optimizers.adam import Adam
-from lstm_native.optimizers.base import LearningRate
+from lstm_native.optimizers.rate import LearningRate
 
 
 class AdamW(Adam):

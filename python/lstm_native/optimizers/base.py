@@ -1,10 +1,10 @@
-"""Base class of optimizers: options, slots, learning rate and the order of a step. Floor 4."""
+"""Base class of optimizers: options, slots and the order of a step. Floor 4."""
 
 from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -15,14 +15,12 @@ from lstm_native.configurable import Configurable
 from lstm_native.errors import check_number, unknown_name
 from lstm_native.naming import snake_case
 from lstm_native.optimizers.gradients import accumulate, clip_global_norm, clip_norms, clip_values
+from lstm_native.optimizers.rate import HasLearningRate, LearningRate
 from lstm_native.optimizers.scalar import Scalar
-from lstm_native.optimizers.schedules import LearningRateSchedule
 from lstm_native.variable import Variable
 
-LearningRate = float | LearningRateSchedule | Callable[[], float]
 
-
-class Optimizer(Configurable):
+class Optimizer(HasLearningRate, Configurable):
     """Base class of optimizers; these are the arguments of all of them, behind those of their own.
 
     After each step, variables with a `constraint` become what it makes of them.
@@ -98,11 +96,7 @@ class Optimizer(Configurable):
         )
         self.built = False
         self._iterations = Scalar("iteration", "int64", 0)
-        self._rate: Scalar | LearningRateSchedule | Callable[[], float]
-        if callable(learning_rate):
-            self._rate = learning_rate
-        else:
-            self._rate = Scalar("learning_rate", "float32", self._check_rate(learning_rate))
+        self._rate = self._rate_of(learning_rate)
         self._trainable: list[_core.Variable] = []
         self._index: dict[int, int] = {}
         self._slots: list[list[Variable]] = []
@@ -118,32 +112,6 @@ class Optimizer(Configurable):
         if self.gradient_accumulation_steps is None:
             return self._iterations
         return Scalar("iteration", "int64", int(self._iterations) // self.gradient_accumulation_steps)
-
-    @property
-    def learning_rate(self) -> Any:
-        """The learning rate of the next step; may be set between steps.
-
-        Raises:
-            TypeError: Set to a number on an optimizer that was made with a schedule.
-        """
-        rate = self._rate
-        return rate if isinstance(rate, Scalar) else self._current_rate()
-
-    @learning_rate.setter
-    def learning_rate(self, value: Any) -> None:
-        if isinstance(value, Scalar):
-            value = float(value)
-        if callable(value):
-            self._rate = value
-        elif isinstance(self._rate, LearningRateSchedule):
-            raise TypeError(
-                f"{self.name}: learning_rate cannot be set. This optimizer was created with a "
-                f"`LearningRateSchedule` ({type(self._rate).__name__}), make it with a number"
-            )
-        elif isinstance(self._rate, Scalar):
-            self._rate.assign(self._check_rate(value))
-        else:
-            self._rate = Scalar("learning_rate", "float32", self._check_rate(value))
 
     @property
     def variables(self) -> list[Any]:
@@ -358,7 +326,7 @@ class Optimizer(Configurable):
     def argument(self, name: str, attribute: str) -> Any:
         """See `Configurable`."""
         if name == "learning_rate":
-            return float(self._rate) if isinstance(self._rate, Scalar) else self._rate
+            return self.given_rate()
         return super().argument(name, attribute)
 
     def _unexpected(self, more: tuple[Any, ...], unknown: dict[str, Any]) -> TypeError:
@@ -389,22 +357,6 @@ class Optimizer(Configurable):
     ) -> None:
         """The rule itself: changes `variables` and `slots`, all or nothing."""
         raise NotImplementedError(f"{type(self).__name__} does not define _update()")
-
-    def _current_rate(self) -> float:
-        rate = self._rate
-        if isinstance(rate, Scalar):
-            return rate._value
-        if isinstance(rate, LearningRateSchedule):
-            return float(rate(int(self._iterations)))
-        return float(rate())
-
-    def _check_rate(self, value: Any) -> float:
-        if isinstance(value, (bool, str)) or np.ndim(value) or not hasattr(value, "__float__"):
-            raise ValueError(
-                f"{self.name}: learning_rate is {value!r}, expected a number, a LearningRateSchedule "
-                "or a function"
-            )
-        return float(value)
 
     def _check_known(self, variables: Sequence[_core.Variable]) -> None:
         if variables == self._trainable:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from lstm_native import _core
-from lstm_native.optimizers.base import LearningRate, Optimizer, check_momentum
+from lstm_native.optimizers.base import Optimizer, check_momentum
+from lstm_native.optimizers.rate import LearningRate
 from lstm_native.variable import Variable
 
 

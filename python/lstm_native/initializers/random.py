@@ -1,100 +1,20 @@
-"""Initial values of weights, under the Keras names. Floor 4."""
+"""Random initial values of weights. Floor 4."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import numpy as np
-import numpy.typing as npt
 
 from lstm_native import _core, random_state
-from lstm_native.configurable import Configurable
-from lstm_native.errors import check_number, unknown_name
-from lstm_native.naming import name_and_config
+from lstm_native.errors import check_number
+from lstm_native.initializers.base import Array, Initializer, as_dtype, check_shape
 
 # Standard deviation of a standard normal cut at two standard deviations:
 # sqrt(1 - 4 phi(2) / (2 Phi(2) - 1)). Dividing by it gives the asked variance after the cut.
 _TRUNCATED_STDDEV = 0.87962566103423978
-
-Array = npt.NDArray[Any]
-
-
-class Initializer(Configurable):
-    """Base class: an object that is called with a shape and gives the values.
-
-    Subclasses define `__call__(shape, dtype=None)`.
-    """
-
-    def __call__(self, shape: Sequence[int], dtype: Any = None) -> Array:
-        """Values of `shape` as a NumPy array of `dtype` (float32 when None)."""
-        raise NotImplementedError(f"{type(self).__name__} does not define __call__(shape, dtype=None)")
-
-    def clone(self) -> Initializer:
-        """A new initializer with the same arguments."""
-        return type(self).from_config(self.get_config())
-
-
-class Zeros(Initializer):
-    """All zeros."""
-
-    def __call__(self, shape: Sequence[int], dtype: Any = None) -> Array:
-        """Zeros of `shape`."""
-        return np.zeros(_check_shape(self, shape), _dtype(dtype))
-
-
-class Ones(Initializer):
-    """All ones."""
-
-    def __call__(self, shape: Sequence[int], dtype: Any = None) -> Array:
-        """Ones of `shape`."""
-        return np.ones(_check_shape(self, shape), _dtype(dtype))
-
-
-class Constant(Initializer):
-    """One value everywhere.
-
-    Args:
-        value: The number (default 0.0), or an array that is broadcast to the shape.
-    """
-
-    def __init__(self, value: float | Array = 0.0) -> None:
-        if isinstance(value, np.ndarray) and value.dtype.kind in "fiub":
-            self.value: float | Array = value.copy()
-        else:
-            self.value = check_number("Constant", "value", value, "a number or an array of numbers")
-
-    def __call__(self, shape: Sequence[int], dtype: Any = None) -> Array:
-        """`value` in every element of `shape`.
-
-        Raises:
-            ValueError: It is an array that does not broadcast to `shape`.
-        """
-        return np.full(_check_shape(self, shape), self.value, _dtype(dtype))
-
-
-class Identity(Initializer):
-    """The identity matrix times `gain`; the shape must have two axes.
-
-    Args:
-        gain: Factor (default 1.0).
-    """
-
-    def __init__(self, gain: float = 1.0) -> None:
-        self.gain = check_number("Identity", "gain", gain, "a number")
-
-    def __call__(self, shape: Sequence[int], dtype: Any = None) -> Array:
-        """`gain` on the diagonal of a matrix of `shape`, zero elsewhere.
-
-        Raises:
-            ValueError: `shape` has not two axes.
-        """
-        dims = _check_shape(self, shape)
-        if len(dims) != 2:
-            raise ValueError(f"Identity: shape is {dims}, expected a matrix (two axes)")
-        values = np.eye(dims[0], dims[1]) * self.gain
-        return values.astype(_dtype(dtype))
 
 
 class RandomInitializer(Initializer):
@@ -134,7 +54,7 @@ class RandomUniform(RandomInitializer):
 
     def __call__(self, shape: Sequence[int], dtype: Any = None) -> Array:
         """Random values of `shape`."""
-        dims = _check_shape(self, shape)
+        dims = check_shape(self, shape)
         return _cast(_core.random_uniform(dims, self.minval, self.maxval, self.seed, 0), dtype)
 
 
@@ -155,7 +75,7 @@ class RandomNormal(RandomInitializer):
 
     def __call__(self, shape: Sequence[int], dtype: Any = None) -> Array:
         """Random values of `shape`."""
-        dims = _check_shape(self, shape)
+        dims = check_shape(self, shape)
         return _cast(_core.random_normal(dims, self.mean, self.stddev, self.seed, 0), dtype)
 
 
@@ -170,7 +90,7 @@ class TruncatedNormal(RandomNormal):
 
     def __call__(self, shape: Sequence[int], dtype: Any = None) -> Array:
         """Random values of `shape`."""
-        dims = _check_shape(self, shape)
+        dims = check_shape(self, shape)
         return _cast(_core.random_truncated_normal(dims, self.mean, self.stddev, self.seed, 0), dtype)
 
 
@@ -217,7 +137,7 @@ class VarianceScaling(RandomInitializer):
 
     def __call__(self, shape: Sequence[int], dtype: Any = None) -> Array:
         """Random values of `shape`."""
-        dims = _check_shape(self, shape)
+        dims = check_shape(self, shape)
         fan_in, fan_out = _fans(dims)
         fan = {"fan_in": fan_in, "fan_out": fan_out, "fan_avg": (fan_in + fan_out) / 2.0}[self.mode]
         variance = self.scale / max(1.0, fan)
@@ -322,33 +242,17 @@ class Orthogonal(RandomInitializer):
         Raises:
             ValueError: `shape` has fewer than two axes.
         """
-        dims = _check_shape(self, shape)
+        dims = check_shape(self, shape)
         if len(dims) < 2:
             raise ValueError(f"Orthogonal: shape is {dims}, expected at least two axes")
         rows, columns = math.prod(dims[:-1]), dims[-1]
         q = _core.random_orthonormal((min(rows, columns), max(rows, columns)), self.seed, 0).numpy()
         q = q.T if rows >= columns else q
-        return np.ascontiguousarray((self.gain * q).reshape(dims), dtype=_dtype(dtype))
-
-
-def _check_shape(owner: Initializer, shape: Sequence[int]) -> tuple[int, ...]:
-    try:
-        dims = tuple(int(dim) for dim in shape)
-    except (TypeError, ValueError, OverflowError):
-        dims = (-1,)
-    if any(dim < 0 for dim in dims):
-        raise ValueError(
-            f"{type(owner).__name__}: shape is {shape!r}, expected a sequence of sizes that are not negative"
-        )
-    return dims
-
-
-def _dtype(dtype: Any) -> np.dtype[Any]:
-    return np.dtype(np.float32 if dtype is None else dtype)
+        return np.ascontiguousarray((self.gain * q).reshape(dims), dtype=as_dtype(dtype))
 
 
 def _cast(values: _core.Tensor, dtype: Any) -> Array:
-    return values.numpy().astype(_dtype(dtype), copy=False)
+    return values.numpy().astype(as_dtype(dtype), copy=False)
 
 
 def _fans(shape: tuple[int, ...]) -> tuple[float, float]:
@@ -357,82 +261,3 @@ def _fans(shape: tuple[int, ...]) -> tuple[float, float]:
         return size, size
     field = math.prod(shape[:-2])
     return float(field * shape[-2]), float(field * shape[-1])
-
-
-_CLASSES: dict[str, type[Initializer]] = {
-    "zeros": Zeros,
-    "ones": Ones,
-    "constant": Constant,
-    "identity": Identity,
-    "random_uniform": RandomUniform,
-    "random_normal": RandomNormal,
-    "truncated_normal": TruncatedNormal,
-    "variance_scaling": VarianceScaling,
-    "glorot_uniform": GlorotUniform,
-    "glorot_normal": GlorotNormal,
-    "he_uniform": HeUniform,
-    "he_normal": HeNormal,
-    "lecun_uniform": LecunUniform,
-    "lecun_normal": LecunNormal,
-    "orthogonal": Orthogonal,
-}
-_NAMES: dict[str, type[Initializer]] = {
-    **_CLASSES,
-    **{cls.__name__: cls for cls in _CLASSES.values()},
-    "zero": Zeros,
-    "one": Ones,
-    "uniform": RandomUniform,
-    "normal": RandomNormal,
-    "IdentityInitializer": Identity,
-    "OrthogonalInitializer": Orthogonal,
-}
-
-
-def get(identifier: Any) -> Callable[..., Array] | None:
-    """The initializer that `identifier` stands for.
-
-    Args:
-        identifier: A name ("glorot_uniform", "GlorotUniform", "uniform", ...), an `Initializer`, its
-            class, a configuration `{"class_name": ..., "config": {...}}`, an array of values, any
-            callable `(shape, dtype=None) -> array`, or None.
-
-    Returns:
-        A callable `(shape, dtype=None) -> array`; None for None.
-
-    Raises:
-        ValueError: Unknown name, or something that is none of these.
-    """
-    if identifier is None or isinstance(identifier, Initializer):
-        return identifier
-    identifier, config = name_and_config("initializer", identifier)
-    if isinstance(identifier, str):
-        if identifier not in _NAMES:
-            raise unknown_name("initializer", identifier, _NAMES)
-        return _NAMES[identifier].from_config(config)
-    if isinstance(identifier, type) and issubclass(identifier, Initializer):
-        return identifier()
-    if isinstance(identifier, (np.ndarray, np.generic, _core.Tensor)):
-        return GivenValues(np.array(identifier))
-    if callable(identifier):
-        function: Callable[..., Array] = identifier
-        return function
-    raise ValueError(f"initializer: cannot interpret {identifier!r}, expected a name, an object or an array")
-
-
-class GivenValues(Initializer):
-    """Values that the caller brought as an array."""
-
-    def __init__(self, values: Array) -> None:
-        self.values = values
-
-    def __call__(self, shape: Sequence[int], dtype: Any = None) -> Array:
-        dims = _check_shape(self, shape)
-        if dims != self.values.shape:
-            raise ValueError(
-                f"initializer: Expected `shape` to be {self.values.shape} for an array as initializer. "
-                f"Received: shape={dims}"
-            )
-        return self.values.astype(_dtype(dtype))
-
-    def get_config(self) -> dict[str, Any]:
-        return {"values": self.values}
