@@ -7,13 +7,14 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from itertools import chain, islice
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
 
 from lstm_native import _core
 from lstm_native.arrays import Shape, optional_int
+from lstm_native.configurable import short
 from lstm_native.errors import unknown_name
 from lstm_native.layers.base import Context, Layer, Tensor
 
@@ -21,6 +22,7 @@ Array = npt.NDArray[Any]
 _OUT_OF_VOCABULARY = "[UNK]"
 _STANDARDIZE = ("lower_and_strip_punctuation", "lower", "strip_punctuation")
 _SPLIT = ("whitespace", "character")
+_MAX_NGRAM = 1000
 _OUTPUT_MODES = ("int", "multi_hot", "count", "tf_idf")
 # As in Keras: ASCII letters, ASCII punctuation and ASCII white space, whatever the language.
 _LOWER: dict[int, int | None] = {upper: upper + 32 for upper in range(ord("A"), ord("Z") + 1)}
@@ -110,9 +112,21 @@ class TextVectorization(Layer):
             raise self.error("idf_weights without a vocabulary")
         self.built = True
 
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Self:
+        """See `Configurable`. The vocabulary must be tokens: a configuration opens no files."""
+        if isinstance(config.get("vocabulary"), str):
+            raise ValueError(
+                f"{cls.__name__}: vocabulary is {short(config['vocabulary'])} in a configuration, expected a "
+                "list of tokens"
+            )
+        return super().from_config(config)
+
     def _check_ngrams(self, ngrams: Any) -> tuple[int, ...] | None:
         if ngrams is None:
             return None
+        if isinstance(ngrams, int) and ngrams > _MAX_NGRAM:
+            raise self.error(f"ngrams is {ngrams}, expected at most {_MAX_NGRAM}")
         lengths = tuple(range(1, ngrams + 1)) if isinstance(ngrams, int) else tuple(ngrams)
         if not lengths or any(not isinstance(n, int) or isinstance(n, bool) or n < 1 for n in lengths):
             raise self.error(f"ngrams is {ngrams!r}, expected a positive integer or a tuple of them")
