@@ -4,8 +4,8 @@ Weights are tensors under the names of `named_variables` ("lstm/kernel"). Tensor
 else goes on: "_optimizer/0/iteration" and so on in the order of the optimizer's variables, "_states/0/h" of
 stateful layers, "_random" (a row with seed and position for every layer that draws random numbers, in the
 order of `all_layers`), "_history/epoch" and "_history/values/loss". The metadata hold strings: "format",
-"format_version", "lstm_native_version", and as JSON "config" (the model), "input_shape", "compile" and
-"optimizer" (the weights that it changes, and those that it does not decay).
+"format_version", "lstm_native_version", and as JSON "config" (the model), "compile" and "optimizer" (the
+weights that it changes, and those that it does not decay).
 """
 
 from __future__ import annotations
@@ -51,7 +51,6 @@ def save(
         "format_version": str(_VERSION),
         "lstm_native_version": _core.build_info()["version"],
         "config": json.dumps(serialize(model)),
-        "input_shape": json.dumps({"shape": model.input_shape}),
     }
     streams = [[stream[name] for name in STREAM] for stream in state["streams"] if stream]
     if streams:
@@ -167,7 +166,7 @@ def _check_version(file: SafetensorsFile) -> None:
 
 def _model(file: SafetensorsFile, custom_objects: Any) -> Any:
     """The model that the file describes, built, with weights of zero."""
-    config, shape = _json(file, "config"), _json(file, "input_shape")
+    config = _json(file, "config")
     # Before any memory is taken: weights that the file does not hold cannot be wanted.
     count = sum(int(np.prod(entry.shape, dtype=object)) for entry in weights_in(file).values())
     with _blaming(file, "the configuration"), values_come_later(count):
@@ -175,7 +174,7 @@ def _model(file: SafetensorsFile, custom_objects: Any) -> Any:
         if not hasattr(model, "named_variables") or not hasattr(model, "compile_from_config"):
             raise ValueError(f"it describes a {type(model).__name__}, expected a model")
         if not model.built:
-            model.build(_tuples(shape.get("shape")))
+            raise ValueError("it describes a model whose input shape is not known")
     return model
 
 
@@ -192,6 +191,8 @@ def _compile(file: SafetensorsFile, model: Any, named: dict[str, Any], custom_ob
                 raise ValueError(f"{key} of the optimizer is {shortened(names)}, expected names of weights")
             chosen[key] = names
         optimizer = model.optimizer
+        if optimizer is None:
+            raise ValueError("there is no optimizer")
         if chosen["without_decay"]:
             optimizer.exclude_from_weight_decay([named[name] for name in chosen["without_decay"]])
         if chosen["weights"] is not None:
@@ -269,10 +270,6 @@ def _json(file: SafetensorsFile, key: str) -> dict[str, Any]:
     if key not in file.metadata:
         raise ValueError(f"{file.where}: metadata {key!r} is missing")
     return parse_json(file.metadata[key], file.where, f"metadata {key!r}", file.size)
-
-
-def _tuples(shape: Any) -> Any:
-    return tuple(map(_tuples, shape)) if isinstance(shape, list) else shape
 
 
 @contextmanager
