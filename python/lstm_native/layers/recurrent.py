@@ -254,15 +254,7 @@ class RecurrentLayer(SequenceLayer):
         initial_state: tuple[Tensor, ...] | None = None,
         reset: Tensor | None = None,
     ) -> Any:
-        """Outputs, or (outputs, states ...) with `return_state`.
-
-        Args:
-            inputs: (batch, time, features), a tensor or `IndexedRows`.
-            ctx: the running pass.
-            mask: bool (batch, time).
-            initial_state: states, each (batch, units).
-            reset: bool (batch, time).
-        """
+        """See `SequenceLayer`."""
         self.check_input_shape(inputs.shape)
         start = self._start(initial_state, inputs.shape[0], ctx)
         if self._dropout is not None:
@@ -301,14 +293,7 @@ class RecurrentLayer(SequenceLayer):
         return (outputs, *states) if self.return_state else outputs
 
     def backward(self, d_outputs: Any, ctx: Context, need_d_inputs: bool = True) -> Any:
-        """Gradient of the inputs; (d_inputs, d_states ...) when the forward call was given initial states.
-
-        Args:
-            d_outputs: gradient of the outputs, or (d_outputs, d_states ...) with `return_state`; each may be
-                None.
-            ctx: the running pass.
-            need_d_inputs: whether the gradient of the inputs is wanted.
-        """
+        """See `SequenceLayer`."""
         saved, initial_state_given = ctx.take(self)
         d_out, *d_states = d_outputs if self.return_state else (d_outputs,)
         d_h, d_c = (*d_states, None, None)[:2]

@@ -168,15 +168,7 @@ class RNN(SequenceLayer):
         initial_state: tuple[Tensor, ...] | None = None,
         reset: Tensor | None = None,
     ) -> Any:
-        """Outputs, or (outputs, states ...) with `return_state`, the states of all cells in one row.
-
-        Args:
-            inputs: (batch, time, features), a tensor or `IndexedRows`.
-            ctx: the running pass.
-            mask: bool (batch, time).
-            initial_state: the states of all cells, each (batch, units).
-            reset: bool (batch, time).
-        """
+        """See `SequenceLayer`."""
         self.check_input_shape(inputs.shape)
         start = self._start(initial_state, inputs.shape[0], ctx)
         starts = [None] * len(self._cells) if start is None else self._by_cell(start)
@@ -196,14 +188,7 @@ class RNN(SequenceLayer):
         return (x, *states) if self.return_state else x
 
     def backward(self, d_outputs: Any, ctx: Context, need_d_inputs: bool = True) -> Any:
-        """Gradient of the inputs; (d_inputs, d_states ...) when the forward call was given initial states.
-
-        Args:
-            d_outputs: gradient of the outputs, or (d_outputs, d_states ...) with `return_state`; each may be
-                None.
-            ctx: the running pass.
-            need_d_inputs: whether the gradient of the inputs is wanted.
-        """
+        """See `SequenceLayer`."""
         layers, initial_state_given = ctx.take(self)
         d_x, *d_states = d_outputs if self.return_state else (d_outputs,)
         d_initial: list[Tensor] = []

@@ -38,6 +38,36 @@ class SequenceLayer(Layer):
         """Name and number of columns of every state."""
         raise NotImplementedError(f"{type(self).__name__} defines no named_state_sizes")
 
+    def forward(
+        self,
+        inputs: Any,
+        ctx: Context,
+        mask: Tensor | None = None,
+        initial_state: tuple[Tensor, ...] | None = None,
+        reset: Tensor | None = None,
+    ) -> Any:
+        """Outputs, or (outputs, states ...) with `return_state`.
+
+        Args:
+            inputs: (batch, time, features), a tensor or `IndexedRows`.
+            ctx: the running pass.
+            mask: bool (batch, time).
+            initial_state: the states in one row, each (batch, units).
+            reset: bool (batch, time).
+        """
+        raise NotImplementedError(f"{type(self).__name__} defines no forward")
+
+    def backward(self, d_outputs: Any, ctx: Context, need_d_inputs: bool = True) -> Any:
+        """Gradient of the inputs; (d_inputs, d_states ...) when the forward call was given initial states.
+
+        Args:
+            d_outputs: gradient of the outputs, or (d_outputs, d_states ...) with `return_state`; each may be
+                None.
+            ctx: the running pass.
+            need_d_inputs: whether the gradient of the inputs is wanted.
+        """
+        raise NotImplementedError(f"{type(self).__name__} defines no backward")
+
     def packed_states(self, states: list[Any]) -> list[Any]:
         """States, all in one list, in the form in which calls return them."""
         return states

@@ -141,8 +141,7 @@ class FalsePositives(_Count):
     """Number of labels 0 whose prediction is above the threshold.
 
     Args:
-        thresholds: A number or numbers in [0, 1] (default 0.5).
-        name, dtype: See `Metric`.
+        thresholds, name, dtype: See `TruePositives`.
     """
 
     _counted = "false_positives"
@@ -152,8 +151,7 @@ class TrueNegatives(_Count):
     """Number of labels 0 whose prediction is not above the threshold.
 
     Args:
-        thresholds: A number or numbers in [0, 1] (default 0.5).
-        name, dtype: See `Metric`.
+        thresholds, name, dtype: See `TruePositives`.
     """
 
     _counted = "true_negatives"
@@ -163,8 +161,7 @@ class FalseNegatives(_Count):
     """Number of labels 1 whose prediction is not above the threshold.
 
     Args:
-        thresholds: A number or numbers in [0, 1] (default 0.5).
-        name, dtype: See `Metric`.
+        thresholds, name, dtype: See `TruePositives`.
     """
 
     _counted = "false_negatives"
