@@ -1,4 +1,4 @@
-"""Weights whose values come later: building layers for a file that holds the values. Floor 4."""
+"""Making models for a file that holds their weights: no start values, and no more than fits. Floor 4."""
 
 from __future__ import annotations
 
@@ -9,6 +9,10 @@ from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
+
+# Calls of layers that a model in a file may have. Models that call a model twice, which calls a model twice,
+# and so on, have more than any computer can list, though their files are small.
+_MAX_CALLS = 20_000
 
 
 class _Room(threading.local):
@@ -34,6 +38,11 @@ def values_come_later(count: int) -> Iterator[None]:
         yield
     finally:
         _room.left = before
+
+
+def max_calls() -> int | None:
+    """How many calls of layers a model that is made in this thread may have; None for any number."""
+    return None if _room.left is None else _MAX_CALLS
 
 
 def initial_values(initializer: Callable[..., Any], shape: tuple[int, ...]) -> Any:

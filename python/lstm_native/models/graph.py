@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from lstm_native import _core
 from lstm_native.arrays import to_step_flags
+from lstm_native.later import max_calls
 from lstm_native.layers.base import ActivityPenalty, Context, Layer, Tensor
 from lstm_native.layers.dense import ActivationAtEnd
 from lstm_native.models.plan import Plan, forward_into
@@ -51,6 +52,7 @@ class Steps:
     def __init__(self, inputs: int) -> None:
         self.steps: list[Step] = []
         self.slots = inputs
+        self._limit = max_calls()
 
     def add(
         self,
@@ -69,6 +71,8 @@ class Steps:
         if expand is not None:
             outputs: tuple[int, ...] = expand(self, tuple(inputs), training, count)
             return outputs
+        if self._limit is not None and len(self.steps) >= self._limit:
+            raise layer.error(f"the model around it has more than {self._limit} calls of layers")
         for part in layer.with_penalty():
             outputs = tuple(range(self.slots, self.slots + count))
             self.slots += count

@@ -8,8 +8,8 @@ import re
 from typing import Any, NoReturn
 
 # Values that a text may hold, however short the file is; and one more for every so many bytes of the file. A
-# value takes about 70 bytes of memory and one with a key three times that, so that memory stays below 8 MiB and
-# ten times the file.
+# value takes about 70 bytes of memory and one with a key three times that, so that memory stays below 8 MiB
+# and ten times the file.
 _VALUES = 100_000
 _BYTES_PER_VALUE = 8
 _MAX_DEPTH = 100

@@ -175,6 +175,7 @@ def _model(file: SafetensorsFile, custom_objects: Any) -> Any:
             raise ValueError(f"it describes a {type(model).__name__}, expected a model")
         if not model.built:
             raise ValueError("it describes a model whose input shape is not known")
+        model.named_variables()  # goes through all calls of layers, of which there may be too many
     return model
 
 
