@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from lstm_native.configurable import Configurable
-from lstm_native.errors import check_number, unknown_name
-from lstm_native.naming import name_and_config
+from lstm_native.errors import check_number
+from lstm_native.naming import callable_named
 
 Array = npt.NDArray[Any]
 # Keeps a divisor from zero (Keras' epsilon).
@@ -131,15 +131,5 @@ def get(identifier: Any) -> Callable[[Any], Any] | None:
     Raises:
         ValueError: Unknown name, or something that is none of these.
     """
-    if identifier is None:
-        return None
-    identifier, config = name_and_config("constraint", identifier)
-    if isinstance(identifier, str):
-        if identifier not in _CLASSES:
-            raise unknown_name("constraint", identifier, _CLASSES)
-        return _CLASSES[identifier].from_config(config)
-    if isinstance(identifier, type) and callable(identifier):
-        identifier = identifier()
-    if callable(identifier):
-        return identifier  # type: ignore[no-any-return]
-    raise ValueError(f"constraint: cannot interpret {identifier!r}, expected a name or a callable")
+    found: Callable[[Any], Any] | None = callable_named("constraint", identifier, _CLASSES)
+    return found

@@ -145,13 +145,13 @@ def get(identifier: Any) -> Loss:
     Raises:
         ValueError: Unknown name, or something that is none of these.
     """
+    identifier, config = name_and_config("loss", identifier)
     if isinstance(identifier, Loss):
         return identifier
-    identifier, config = name_and_config("loss", identifier)
     if isinstance(identifier, str):
         if identifier not in _NAMES:
             raise unknown_name("loss", identifier, _NAMES)
-        return _NAMES[identifier](**config)
+        return _NAMES[identifier].from_config(config)
     if isinstance(identifier, type) and issubclass(identifier, Loss):
         return identifier()
     if callable(identifier):

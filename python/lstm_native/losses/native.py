@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from lstm_native import _core
 from lstm_native.losses.base import Array, Loss
 
 
 class NativeLoss(Loss):
     """A loss that the native module computes, known there by `_native`.
+
+    Args:
+        reduction, name, dtype: See `Loss`.
 
     Attributes:
         from_logits: Whether predictions are logits; only cross-entropies look at it.
@@ -18,6 +23,14 @@ class NativeLoss(Loss):
     _label_dtype = "float32"
     from_logits = False
     parameter = 0.0
+
+    def __init__(
+        self,
+        reduction: str | None = "sum_over_batch_size",
+        name: str | None = None,
+        dtype: Any = None,
+    ) -> None:
+        super().__init__(name, reduction, dtype)
 
     def call(self, y_true: Array, y_pred: Array) -> Array:
         """One value per row."""

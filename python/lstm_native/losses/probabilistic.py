@@ -23,14 +23,6 @@ class KLDivergence(NativeLoss):
 
     _native = "kl_divergence"
 
-    def __init__(
-        self,
-        reduction: str | None = "sum_over_batch_size",
-        name: str | None = "kl_divergence",
-        dtype: Any = None,
-    ) -> None:
-        super().__init__(name, reduction, dtype)
-
 
 class _Crossentropy(NativeLoss):
     """What the three cross-entropies share."""
@@ -39,14 +31,13 @@ class _Crossentropy(NativeLoss):
 
     def __init__(
         self,
-        from_logits: bool,
-        label_smoothing: float,
-        axis: int,
-        reduction: str | None,
-        name: str | None,
-        dtype: Any,
+        from_logits: bool = False,
+        label_smoothing: float = 0.0,
+        axis: int = -1,
+        *common: Any,
+        **options: Any,
     ) -> None:
-        super().__init__(name, reduction, dtype)
+        super().__init__(*common, **options)
         owner = f"loss {self.name!r}"
         self.label_smoothing = check_number(
             owner, "label_smoothing", label_smoothing, "0 to 1", lambda v: 0 <= v <= 1
@@ -85,17 +76,6 @@ class BinaryCrossentropy(_Crossentropy):
     _native = "binary_crossentropy"
     _activation = "sigmoid"
 
-    def __init__(
-        self,
-        from_logits: bool = False,
-        label_smoothing: float = 0.0,
-        axis: int = -1,
-        reduction: str | None = "sum_over_batch_size",
-        name: str | None = "binary_crossentropy",
-        dtype: Any = None,
-    ) -> None:
-        super().__init__(from_logits, label_smoothing, axis, reduction, name, dtype)
-
 
 class CategoricalCrossentropy(_Crossentropy):
     """Cross-entropy of labels that are a distribution over classes, usually one-hot.
@@ -109,17 +89,6 @@ class CategoricalCrossentropy(_Crossentropy):
 
     _native = "categorical_crossentropy"
     _activation = "softmax"
-
-    def __init__(
-        self,
-        from_logits: bool = False,
-        label_smoothing: float = 0.0,
-        axis: int = -1,
-        reduction: str | None = "sum_over_batch_size",
-        name: str | None = "categorical_crossentropy",
-        dtype: Any = None,
-    ) -> None:
-        super().__init__(from_logits, label_smoothing, axis, reduction, name, dtype)
 
 
 class SparseCategoricalCrossentropy(_Crossentropy):

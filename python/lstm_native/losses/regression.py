@@ -17,14 +17,6 @@ class MeanSquaredError(NativeLoss):
 
     _native = "mean_squared_error"
 
-    def __init__(
-        self,
-        reduction: str | None = "sum_over_batch_size",
-        name: str | None = "mean_squared_error",
-        dtype: Any = None,
-    ) -> None:
-        super().__init__(name, reduction, dtype)
-
 
 class MeanAbsoluteError(NativeLoss):
     """Mean of absolute differences over the last axis.
@@ -34,14 +26,6 @@ class MeanAbsoluteError(NativeLoss):
     """
 
     _native = "mean_absolute_error"
-
-    def __init__(
-        self,
-        reduction: str | None = "sum_over_batch_size",
-        name: str | None = "mean_absolute_error",
-        dtype: Any = None,
-    ) -> None:
-        super().__init__(name, reduction, dtype)
 
 
 class Huber(NativeLoss):
@@ -61,7 +45,7 @@ class Huber(NativeLoss):
         name: str | None = "huber_loss",
         dtype: Any = None,
     ) -> None:
-        super().__init__(name, reduction, dtype)
+        super().__init__(reduction, name, dtype)
         expected = "a positive number"
         self.delta = check_number(
             f"loss {self.name!r}", "delta", delta, expected, lambda v: 0 < v < float("inf")
@@ -79,11 +63,3 @@ class LogCosh(NativeLoss):
     """
 
     _native = "log_cosh"
-
-    def __init__(
-        self,
-        reduction: str | None = "sum_over_batch_size",
-        name: str | None = "log_cosh",
-        dtype: Any = None,
-    ) -> None:
-        super().__init__(name, reduction, dtype)

@@ -193,13 +193,13 @@ def get(
     Raises:
         ValueError: Unknown name, or something that is none of these.
     """
-    if isinstance(identifier, Metric):
-        return identifier
     configured = isinstance(identifier, dict)
     identifier, config = name_and_config("metric", identifier)
+    if isinstance(identifier, Metric):
+        return identifier
     if isinstance(identifier, str):
         if configured and identifier in _NAMES:
-            return _NAMES[identifier](**config)
+            return _NAMES[identifier].from_config(config)
         return _named(identifier, loss, y_shape, output_shape)
     if isinstance(identifier, type) and issubclass(identifier, Metric):
         return identifier()

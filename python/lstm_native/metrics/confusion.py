@@ -174,7 +174,12 @@ class _ShareOfTrue(ConfusionMetric):
     _direction = "up"
 
     def __init__(
-        self, thresholds: Any, top_k: int | None, class_id: int | None, name: str | None, dtype: Any
+        self,
+        thresholds: Any = None,
+        top_k: int | None = None,
+        class_id: int | None = None,
+        name: str | None = None,
+        dtype: Any = None,
     ) -> None:
         default = 0.5 if top_k is None else _LOWEST
         given = given_thresholds(thresholds, default, type(self).__name__)
@@ -201,15 +206,8 @@ class Precision(_ShareOfTrue):
         ValueError: Thresholds outside [0, 1].
     """
 
-    def __init__(
-        self,
-        thresholds: Any = None,
-        top_k: int | None = None,
-        class_id: int | None = None,
-        name: str | None = None,
-        dtype: Any = None,
-    ) -> None:
-        super().__init__(thresholds, top_k, class_id, name, dtype)
+    def __init__(self, *common: Any, **options: Any) -> None:
+        super().__init__(*common, **options)
         self.false_positives = self.keep("false_positives")
 
     def result(self) -> Any:
@@ -227,15 +225,8 @@ class Recall(_ShareOfTrue):
         ValueError: Thresholds outside [0, 1].
     """
 
-    def __init__(
-        self,
-        thresholds: Any = None,
-        top_k: int | None = None,
-        class_id: int | None = None,
-        name: str | None = None,
-        dtype: Any = None,
-    ) -> None:
-        super().__init__(thresholds, top_k, class_id, name, dtype)
+    def __init__(self, *common: Any, **options: Any) -> None:
+        super().__init__(*common, **options)
         self.false_negatives = self.keep("false_negatives")
 
     def result(self) -> Any:

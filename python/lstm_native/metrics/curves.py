@@ -191,10 +191,10 @@ class _BestRate(CurveMetric):
         self,
         argument: str,
         required: float,
-        num_thresholds: int,
-        class_id: int | None,
-        name: str | None,
-        dtype: Any,
+        num_thresholds: int = 200,
+        class_id: int | None = None,
+        name: str | None = None,
+        dtype: Any = None,
     ) -> None:
         label = type(self).__name__
         self._required = check_number(label, argument, required, "a number in [0, 1]", lambda v: 0 <= v <= 1)
@@ -217,15 +217,8 @@ class SensitivityAtSpecificity(_BestRate):
         name, dtype: See `Metric`.
     """
 
-    def __init__(
-        self,
-        specificity: float,
-        num_thresholds: int = 200,
-        class_id: int | None = None,
-        name: str | None = None,
-        dtype: Any = None,
-    ) -> None:
-        super().__init__("specificity", specificity, num_thresholds, class_id, name, dtype)
+    def __init__(self, specificity: float, *common: Any, **options: Any) -> None:
+        super().__init__("specificity", specificity, *common, **options)
         self.specificity = self._required
 
     def result(self) -> float:
@@ -241,15 +234,8 @@ class SpecificityAtSensitivity(_BestRate):
         num_thresholds, class_id, name, dtype: See `SensitivityAtSpecificity`.
     """
 
-    def __init__(
-        self,
-        sensitivity: float,
-        num_thresholds: int = 200,
-        class_id: int | None = None,
-        name: str | None = None,
-        dtype: Any = None,
-    ) -> None:
-        super().__init__("sensitivity", sensitivity, num_thresholds, class_id, name, dtype)
+    def __init__(self, sensitivity: float, *common: Any, **options: Any) -> None:
+        super().__init__("sensitivity", sensitivity, *common, **options)
         self.sensitivity = self._required
 
     def result(self) -> float:
@@ -265,15 +251,8 @@ class PrecisionAtRecall(_BestRate):
         num_thresholds, class_id, name, dtype: See `SensitivityAtSpecificity`.
     """
 
-    def __init__(
-        self,
-        recall: float,
-        num_thresholds: int = 200,
-        class_id: int | None = None,
-        name: str | None = None,
-        dtype: Any = None,
-    ) -> None:
-        super().__init__("recall", recall, num_thresholds, class_id, name, dtype)
+    def __init__(self, recall: float, *common: Any, **options: Any) -> None:
+        super().__init__("recall", recall, *common, **options)
         self.recall = self._required
 
     def result(self) -> float:
@@ -289,15 +268,8 @@ class RecallAtPrecision(_BestRate):
         num_thresholds, class_id, name, dtype: See `SensitivityAtSpecificity`.
     """
 
-    def __init__(
-        self,
-        precision: float,
-        num_thresholds: int = 200,
-        class_id: int | None = None,
-        name: str | None = None,
-        dtype: Any = None,
-    ) -> None:
-        super().__init__("precision", precision, num_thresholds, class_id, name, dtype)
+    def __init__(self, precision: float, *common: Any, **options: Any) -> None:
+        super().__init__("precision", precision, *common, **options)
         self.precision = self._required
 
     def result(self) -> float:

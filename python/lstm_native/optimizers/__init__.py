@@ -31,9 +31,9 @@ def get(identifier: Any) -> Optimizer | None:
     Raises:
         ValueError: Unknown name, or something that is none of these.
     """
+    identifier, config = name_and_config("optimizer", identifier)
     if identifier is None or isinstance(identifier, Optimizer):
         return identifier
-    identifier, config = name_and_config("optimizer", identifier)
     if isinstance(identifier, str):
         found = _CLASSES.get(identifier.lower())
         if found is None:
