@@ -148,9 +148,9 @@ def good_model() -> Sequential:
 
 def good_functional() -> Model:
     """A functional model with a layer that is used twice."""
-    a, b = Input((3,), name="a"), Input((3,), name="b")
+    a = Input((3,), name="a")
     shared = Dense(3, name="shared")
-    return Model([a, b], Dense(2, name="out")(shared(shared(a))), name="functional")
+    return Model(a, Dense(3, name="out")(shared(shared(a))), name="functional")
 
 
 def good_texts() -> Sequential:
@@ -249,18 +249,21 @@ def nested(depth: int) -> Callable[[Any], Any]:
 
 
 def twice(levels: int) -> Callable[[Any], Any]:
-    """A functional model that calls a model twice, which calls a model twice, and so on."""
+    """A model that calls a model twice, which calls a model twice, and so on."""
 
     def change(config: Any) -> Any:
         for level in range(levels):
-            inner = copy.deepcopy(config)
-            config = copy.deepcopy(config)
-            inner["config"]["name"] = f"inner_{level}"
-            for layer in layers_of(config):
-                if layer["config"]["name"] == "shared":
-                    layer.update(inner)
-                    layer["name"] = "shared"
-                    layer["config"] = {**inner["config"], "name": "shared"}
+            text = json.dumps(config)
+            if level == 0:  # the number of a model's first call is 1
+                text = text.replace('"shared", 1, 0', '"shared", 2, 0').replace(
+                    '"shared", 0, 0', '"shared", 1, 0'
+                )
+            outer = json.loads(text)
+            shared = next(one for one in layers_of(outer) if one["config"]["name"] == "shared")
+            shared |= {**copy.deepcopy(config), "name": "shared"}
+            shared["config"]["name"] = "shared"
+            outer["config"]["name"] = f"level_{level}"
+            config = outer
         return config
 
     return change
@@ -310,7 +313,11 @@ def files_of_models(folder: Path) -> Iterator[Hostile]:
     yield made("no class", "the configuration", with_json("config", lambda c: c.update(class_name=None)))
     yield made("a layer is no model", "expected a model", with_json("config", lambda c: layers_of(c)[-1]))
     for value in (None, 3, "x", [], {"layers": 3}, {"layers": None}, {"layers": [3]}, {"layers": [{}]}):
-        yield made(f"config of the model {value}", "the configuration", with_json("config", lambda c, v=value: c.update(config=v)))  # fmt: skip
+        yield made(
+            f"config of the model {value}",
+            "the configuration",
+            with_json("config", lambda c, v=value: c.update(config=v)),
+        )
     for name in ("Lambda", "lambda", "LSTM.__init__", "os.system", "eval", "", "Layer", "\0", "../Dense"):
         yield made(
             f"class {name!r}",
@@ -343,7 +350,8 @@ def files_of_models(folder: Path) -> Iterator[Hostile]:
     )
     for value in ("no", "__import__", "os.system", 3, ["tanh"], {"class_name": "Dense", "config": {}}, {}):
         yield made(f"activation {value}", "the configuration", dense(activation=value))
-    for value in ("no", 3, {"class_name": "Adam", "config": {}}, {"class_name": "Constant", "config": {"value": "x" * 99}}):  # fmt: skip
+    constant = {"class_name": "Constant", "config": {"value": "x"}}
+    for value in ("no", 3, {"class_name": "Adam", "config": {}}, constant):
         yield made(f"initializer {value}", "the configuration", dense(kernel_initializer=value))
     for value in (7, -0.1, "0.1", None, [0.1]):
         yield made(
@@ -376,7 +384,8 @@ def files_of_models(folder: Path) -> Iterator[Hostile]:
     asked = r"what compile\(\) was given"
     yield compiled("unknown loss", asked, loss="no")
     yield compiled("unknown optimizer", asked, optimizer={"class_name": "Evil", "config": {}})
-    yield compiled("optimizer of a wrong class", asked, optimizer={"class_name": "LSTM", "config": {"units": 1}})  # fmt: skip
+    lstm = {"class_name": "LSTM", "config": {"units": 1}}
+    yield compiled("optimizer of a wrong class", asked, optimizer=lstm)
     for value in (3, [3], {"a": 1}, [None], "accuracy"):
         yield compiled(f"optimizer {value}", asked, optimizer=value)
     yield compiled("unknown metric", asked, metrics=["no"])
@@ -439,7 +448,13 @@ def files_of_models(folder: Path) -> Iterator[Hostile]:
         yield functional(f"outputs {value}", lambda c, v=value: c["config"].update(output_layers=v))
     for value in (None, 3, "a", [3], [None], ["a"], [{"args": 3, "kwargs": 4}], [{}]):
         yield functional(f"calls {value}", lambda c, v=value: layers_of(c)[-1].update(inbound_nodes=v))
-    yield functional("models in models twice each, 40 levels", twice(40), "levels|the configuration|values")
+    for levels in (15, 22, 40):
+        yield made(
+            f"models in models twice each, {levels} levels",
+            "20000 calls|levels",
+            with_json("config", twice(levels)),
+            tensor("more", lambda _: np.zeros(10_000, np.float32)),
+        )
     yield functional("two layers of one name", lambda c: layers_of(c)[-1]["config"].update(name="shared"))
 
     save_whole(good_texts(), path)

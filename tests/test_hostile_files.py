@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import hostile_safetensors as hostile
-from hostile_safetensors import Hostile, good_functional, good_model, good_texts, save_whole
+from hostile_safetensors import Hostile
 from lstm_native.layers import Dense, Input
 from lstm_native.models import Sequential, load_model
 from lstm_native.saving import read_safetensors
