@@ -60,7 +60,8 @@ class Node:
         inputs: its inputs.
         several: whether they were given as a list.
         states: initial states, of recurrent layers.
-        flags: other placeholders among the arguments (mask, reset), by name.
+        flags: other placeholders among the arguments (mask, reset), by name; of several inputs, "mask_0",
+            "mask_1" ...
         arguments: the other arguments that were given, by name.
         training: True or False where the caller fixed it.
         outputs: what the call gave.
@@ -191,6 +192,21 @@ def output_shapes(layer: Layer, shapes: Any, arguments: dict[str, Any]) -> Any:
     return layer.compute_output_shape(shapes, **{name: arguments[name] for name in taken})
 
 
+def name_of_mask(number: int, several: bool) -> str:
+    """The name under which a node keeps the mask of input `number`."""
+    return f"mask_{number}" if several else "mask"
+
+
+def _masks_by_input(layer: Layer, given: Any, count: int, several: bool) -> dict[str, Placeholder]:
+    """The masks of the inputs, without those that are None, by the names that nodes have for them."""
+    masks = [] if given is None else flat(given)
+    if given is not None and len(masks) != count:
+        raise layer.error(f"mask has {len(masks)} items, expected one for each of {count} inputs")
+    if not all(mask is None or isinstance(mask, Placeholder) for mask in masks):
+        raise layer.error("mask has values, expected a placeholder as the inputs are")
+    return {name_of_mask(i, several): mask for i, mask in enumerate(masks) if mask is not None}
+
+
 def _record(
     layer: Layer, call: Callable[..., Any], given: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> Any:
@@ -210,6 +226,7 @@ def _record(
     for name, values in (("input", inputs), ("initial_state", states)):
         if not all(isinstance(value, Placeholder) for value in values):
             raise layer.error(f"{name} mixes placeholders of a functional model with other values")
+    arguments |= _masks_by_input(layer, arguments.pop("mask", None), len(inputs), several)
     flags = {name: value for name, value in arguments.items() if isinstance(value, Placeholder)}
     arguments = {name: value for name, value in arguments.items() if name not in flags}
 
@@ -217,8 +234,6 @@ def _record(
     if not layer.built:
         layer.build(shapes)
     layer.check_input_shape(shapes)
-    if flags and several:
-        raise layer.error(f"{next(iter(flags))} is a placeholder, which goes with a single input only")
     node = Node(layer, tuple(inputs), several, tuple(states), flags, arguments, training)
     node.give(output_shapes(layer, shapes, arguments))
     return node.returned

@@ -186,17 +186,24 @@ class Model(Trainer):
         Args:
             inputs: array-like with the batch axis first; a list or dict of them for several inputs.
             training: layers behave as in training (dropout).
-            mask: bool (batch, time), True where a time step counts; a list of them for several inputs.
+            mask: bool (batch, time), True where a time step counts; for several inputs a list with one, or
+                None, for each.
         """
         x: Any = self.as_input(inputs)
         if type(x) is tuple:
-            masks = mask if isinstance(mask, list | tuple) else [mask] * len(x)
+            masks = [None] * len(x) if mask is None else flat(mask)
+            if len(masks) != len(x):
+                raise self.error(f"mask has {len(masks)} items, expected one for each of {len(x)} inputs")
             flags: Any = tuple(
                 to_step_flags(m, part.shape, self.label(), "mask") for m, part in zip(masks, x, strict=True)
             )
         else:
             flags = to_step_flags(mask, x.shape, self.label(), "mask")
         return self.packed_arrays(self._call(x, Context(bool(training)), flags))
+
+    def compute_mask(self, inputs: Any, previous_mask: Any = None) -> Any:
+        """The mask of the inputs, as in Keras; the layers of the model know that of its outputs."""
+        return previous_mask
 
     def forward(self, inputs: Any, ctx: Context, mask: Any = None) -> Any:
         return self._plan().forward(inputs, ctx, mask)

@@ -14,6 +14,7 @@ from lstm_native.arrays import to_step_flags
 from lstm_native.later import max_calls
 from lstm_native.layers.base import ActivityPenalty, Context, Layer, Tensor
 from lstm_native.layers.dense import ActivationAtEnd
+from lstm_native.layers.symbolic import name_of_mask
 from lstm_native.models.plan import Plan, forward_into
 
 
@@ -69,7 +70,11 @@ class Steps:
         """Adds a use of `layer`, which has `count` outputs; returns their slots."""
         expand = getattr(layer, "add_steps", None)
         if expand is not None:
-            outputs: tuple[int, ...] = expand(self, tuple(inputs), training, count)
+            given = tuple(
+                self._masked(slot, (flags or {}).get(name_of_mask(i, several)))
+                for i, slot in enumerate(inputs)
+            )
+            outputs: tuple[int, ...] = expand(self, given, training, count)
             return outputs
         if self._limit is not None and len(self.steps) >= self._limit:
             raise layer.error(f"the model around it has more than {self._limit} calls of layers")
@@ -92,6 +97,28 @@ class Steps:
             self.steps.append(step)
             inputs = outputs
         return outputs
+
+    def _masked(self, slot: int, mask: int | None) -> int:
+        """Slot of the value in `slot` with the mask in slot `mask`."""
+        if mask is None:
+            return slot
+        return self.add(_Identity(), (slot,), flags={"mask": mask})[0]
+
+
+class _Identity(Layer):
+    """Gives its inputs, with the mask that it was called with."""
+
+    supports_masking = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.built = True
+
+    def forward(self, inputs: Any, ctx: Context, mask: Tensor | None = None) -> Any:
+        return inputs
+
+    def backward(self, d_outputs: Any, ctx: Context, need_d_inputs: bool = True) -> Any:
+        return d_outputs
 
 
 class _Use(NamedTuple):
@@ -219,6 +246,12 @@ class Graph(Plan):
             if step.several:
                 x: Any = tuple(values[slot] for slot in step.inputs)
                 before: Any = tuple(masks[slot] for slot in step.inputs)
+                if step.flags:
+                    given = (step.flags.get(name_of_mask(i, True)) for i in range(len(x)))
+                    before = tuple(
+                        None if flag is None else to_step_flags(values[flag], part.shape, layer.label(), "mask")
+                        for part, flag in zip(x, given, strict=True)
+                    )
                 if all(m is None for m in before):
                     before = None
             else:
@@ -230,7 +263,7 @@ class Graph(Plan):
                 arguments = dict(arguments)
                 if step.states:
                     arguments["initial_state"] = tuple(values[slot] for slot in step.states)
-                for name, slot in step.flags.items():
+                for name, slot in () if step.several else step.flags.items():
                     flags = to_step_flags(values[slot], x.shape, layer.label(), name)
                     if name == "mask":
                         before = into = flags
