@@ -11,11 +11,26 @@ import numpy as np
 import pytest
 
 from lstm_native import _core
-from lstm_native.layers import LSTM, Dense, Dropout, Embedding, Input, InputLayer, Masking
+from lstm_native.layers import (
+    LSTM,
+    RNN,
+    Attention,
+    Bidirectional,
+    Dense,
+    Dropout,
+    Embedding,
+    GRUCell,
+    Input,
+    InputLayer,
+    LSTMCell,
+    Masking,
+    StackedRNNCells,
+)
 from lstm_native.layers.base import Context
 from lstm_native.models import Functional, Model, Sequential
 from lstm_native.models.graph import Graph
 from lstm_native.models.plan import Chain
+from lstm_native.trees import flat
 
 RNG = np.random.default_rng(5)
 
@@ -53,7 +68,20 @@ def masked_ids() -> tuple[Model, list[Any]]:
     return Model(ids, [LSTM(2)(h), Dense(2, activation="softmax")(h)]), [RNG.integers(0, 7, (4, 5))]
 
 
-MODELS = [encoder_decoder, shared_and_nested, one_value_read_often, masked_ids]
+def stacked_encoder_decoder() -> tuple[Model, list[Any]]:
+    """Stacks of cells; the encoder starts from states that are inputs, the decoder where the encoder ends."""
+    source, target, start = Input((5, 3)), Input((4, 2)), [Input((4,)), Input((4,))]
+    cells = [[GRUCell(3), LSTMCell(4)], [LSTMCell(4), GRUCell(3)]]
+    first = Input((3,))
+    encoder = RNN(cells[0], return_state=True)
+    _, state, states = encoder(source, initial_state=[first, start])
+    steps = RNN(cells[1], return_sequences=True)(target, initial_state=[states, state])
+    return Model([source, target, first, *start], [Dense(2)(steps), state]), [
+        normal(6, 5, 3), normal(6, 4, 2), normal(6, 3), normal(6, 4), normal(6, 4)
+    ]  # fmt: skip
+
+
+MODELS = [encoder_decoder, stacked_encoder_decoder, shared_and_nested, one_value_read_often, masked_ids]
 
 
 @pytest.mark.parametrize("make", MODELS, ids=lambda make: make.__name__)
@@ -224,6 +252,112 @@ def test_no_mask_enters_a_call_with_states_by_itself() -> None:
     model = Model([ids, h, c], layer(embedding(ids), initial_state=[h, c]))
     x, states = np.array([[1, 2, 0, 0]]), [normal(1, 3), normal(1, 3)]
     np.testing.assert_array_equal(model([x, *states]), layer(embedding(x), initial_state=states))
+
+
+def shape_tree(values: Any) -> Any:
+    return [shape_tree(v) for v in values] if isinstance(values, list | tuple) else values.shape
+
+
+@pytest.mark.parametrize(
+    ("cells", "states"),
+    [
+        ([LSTMCell(4), LSTMCell(3)], [[(None, 4)] * 2, [(None, 3)] * 2]),
+        ([GRUCell(4), LSTMCell(3)], [(None, 4), [(None, 3)] * 2]),
+        (StackedRNNCells([GRUCell(4), GRUCell(3)]), [(None, 4), (None, 3)]),
+        (GRUCell(3), [(None, 3)]),
+    ],
+)
+def test_states_of_stacks_come_as_in_keras(cells: Any, states: list[Any]) -> None:
+    x = Input((5, 2))
+    layer = RNN(cells, return_state=True)
+    outputs = layer(x)
+    assert shape_tree(outputs) == [(None, 3), *states]
+    data = normal(3, 5, 2)
+    leaves = flat(layer(data))
+    for form in (outputs, [outputs[0], list(outputs[1:])], {"y": outputs[0], "s": outputs[1:]}):
+        model = Model(x, form)
+        assert model.output_shape == [(None, *leaf.shape[1:]) for leaf in flat(form)]
+        found = model.predict(data, verbose=0)
+        assert type(found) is type(form)
+        order = leaves if not isinstance(form, dict) else [*leaves[1:], leaves[0]]  # in the order of the keys
+        for a, b in zip(flat(found), order, strict=True):
+            np.testing.assert_array_equal(a, b)
+    # The states go back in, as they came.
+    again = Model(x, layer(x, initial_state=outputs[1:]))
+    for a, b in zip(flat(again(data)), flat(layer(data, initial_state=leaves[1:])), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_states_of_a_stack_in_both_directions() -> None:
+    x = Input((5, 2))
+    layer = Bidirectional(RNN([LSTMCell(4), LSTMCell(3)], return_state=True))
+    half = [[(None, 4)] * 2, [(None, 3)] * 2]
+    outputs = layer(x)
+    assert shape_tree(outputs) == [(None, 6), *half, *half]
+    data = normal(3, 5, 2)
+    alone = layer(data)
+    assert [len(states) for states in alone[1:]] == [2] * 4
+    again = layer(data, initial_state=list(alone[1:]))
+    model = Model(x, layer(x, initial_state=list(outputs[1:])))
+    for a, b in zip(flat(model(data)), flat(again), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_nested_inputs() -> None:
+    x, states = Input((5, 2), name="x"), [[Input((4,)), Input((4,))], Input((3,))]
+    layer = RNN([LSTMCell(4), GRUCell(3)])
+    y = layer(x, initial_state=states)
+    data, start = normal(2, 5, 2), [[normal(2, 4), normal(2, 4)], normal(2, 3)]
+    expected = layer(data, initial_state=start)
+    model = Model([x, states], y)
+    np.testing.assert_array_equal(model([data, start]), expected)
+    np.testing.assert_array_equal(model([data, *flat(start)]), expected)
+    np.testing.assert_array_equal(model.predict([data, start], verbose=0), expected)
+    by_name = Model({"x": x, "states": states}, y)
+    np.testing.assert_array_equal(by_name({"x": data, "states": start}), expected)
+    nested = Model([x, states], model([x, states]))
+    np.testing.assert_array_equal(nested([data, start]), expected)
+    with pytest.raises(ValueError, match=r"input is 2 items, expected data in the form \['x', \[\["):
+        model([data, [start]])
+
+
+def test_masks_given_to_nested_models() -> None:
+    """As what Masking would have given, in the outputs and in the loss."""
+    start, flags = Input((5, 2)), Input((5,), dtype="bool")
+    inner_start = Input((5, 2))
+    valid = np.arange(5) < np.array([5, 3, 1, 4])[:, None]
+    data, y = normal(4, 5, 2), normal(4, 5, 1)
+    steps, last = LSTM(3, return_sequences=True), LSTM(3)
+    for inner in (Model(inner_start, Dense(1)(steps(inner_start))), Sequential([steps, last, Dense(1)])):
+        model = Model([start, flags], inner(start, mask=flags))
+        expected = inner(data, mask=valid)
+        np.testing.assert_array_equal(model([data, valid]), expected)
+        np.testing.assert_array_equal(model.predict([data, valid], verbose=0), expected)
+        assert not np.array_equal(expected, inner(data))
+        assert inner not in model.computing_layers()
+        model.compile("sgd", "mse")
+        if expected.ndim == 3:
+            loss = ((expected - y) ** 2)[valid].mean()
+            assert model.test_on_batch([data, valid], y) == pytest.approx(loss, rel=1e-5)
+        model.fit([data, valid], y if expected.ndim == 3 else y[:, 0], verbose=0)
+        assert inner.compute_mask(data, valid) is valid
+
+
+def test_masks_of_several_inputs() -> None:
+    a, b, flags = Input((5, 2)), Input((5, 2)), Input((5,), dtype="bool")
+    two = Model([a, b], [LSTM(3)(a), LSTM(3)(b)])
+    model = Model([a, b, flags], two([a, b], mask=[None, flags]))
+    x, z, valid = normal(4, 5, 2), normal(4, 5, 2), np.arange(5) < np.array([5, 3, 1, 4])[:, None]
+    for found, expected in zip(model([x, z, valid]), two([x, z], mask=[None, valid]), strict=True):
+        np.testing.assert_array_equal(found, expected)
+    attention = Attention()
+    attended = Model([a, b, flags], attention([a, b], mask=[None, flags]))
+    np.testing.assert_array_equal(attended([x, z, valid]), attention([x, z], mask=[None, valid]))
+    for call in (lambda: two([a, b], mask=[flags]), lambda: two([x, z], mask=[valid])):
+        with pytest.raises(ValueError, match="mask has 1 items, expected one for each of 2 inputs"):
+            call()
+    with pytest.raises(ValueError, match="mask has values, expected a placeholder"):
+        two([a, b], mask=[None, valid])
 
 
 def test_training_flag_of_a_call_wins() -> None:

@@ -11,7 +11,17 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lstm_native.callbacks import CallbackList, CSVLogger, LambdaCallback, TensorBoard, TerminateOnNaN
+from lstm_native.callbacks import (
+    CallbackList,
+    CSVLogger,
+    EarlyStopping,
+    LambdaCallback,
+    TensorBoard,
+    TerminateOnNaN,
+)
+from lstm_native.layers import LSTM, Dense, Input
+from lstm_native.metrics import F1Score
+from lstm_native.models import Sequential
 from model_support import data, sentiment
 
 
@@ -43,7 +53,27 @@ def test_append_goes_on_and_its_absence_starts_anew(tmp_path: Path) -> None:
         table = lines(tmp_path / "log")
         assert len(table) == rows
         assert table[0] == ["epoch", "loss", "per_class", "val_loss", "val_per_class"]
-        assert table[-1] == ["0", "1.5", "[1, 2]", "NA", "NA"]
+        assert table[-1] == ["0", "1.5", '"[1, 2]"', "NA", "NA"]  # in quotes, as Keras writes it
+
+
+@pytest.mark.filterwarnings("ignore")  # of the packages that tensorboardX imports
+def test_metrics_with_several_values(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """F1Score(average=None) gives one for each class; the progress shows their mean, as in Keras."""
+    model = Sequential([Input((3, 2)), LSTM(4), Dense(3, activation="softmax")])
+    model.compile("sgd", "categorical_crossentropy", metrics=[F1Score(average=None, name="f1")])
+    rng = np.random.default_rng(0)
+    x, y = rng.standard_normal((12, 3, 2)), np.eye(3)[rng.integers(0, 3, 12)]
+    calls = [TensorBoard(tmp_path / "board"), CSVLogger(tmp_path / "log")]
+    history = model.fit(x, y, 4, verbose=2, callbacks=calls, validation_data=(x, y)).history
+    score = history["f1"][0]
+    assert score.shape == (3,)
+    assert f" - f1: {score.mean():.4f} - " in capsys.readouterr().out
+    assert lines(tmp_path / "log")[1][1] == f'"[{", ".join(map(str, score))}]"'
+    for folder, values in (("train", score), ("validation", history["val_f1"][0])):
+        found = events(tmp_path / "board" / folder)
+        np.testing.assert_allclose([found[f"epoch_f1/{i}"][0][1] for i in range(3)], values, rtol=1e-6)
+    with pytest.raises(ValueError, match=r"EarlyStopping: 'f1' is array.*, expected a single number"):
+        model.fit(x, y, verbose=0, callbacks=EarlyStopping("f1", mode="max"))
 
 
 def test_functions_are_called() -> None:

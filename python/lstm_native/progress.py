@@ -192,7 +192,7 @@ def _is_live(stream: TextIO | None) -> bool:
 
 def _number(value: Any) -> str:
     try:
-        number = float(value)
+        number = float(np.mean(value))  # of a metric with several values, as Keras shows it
     except (TypeError, ValueError):
         return str(value)
     return f"{number:.4f}" if abs(number) > 1e-3 else f"{number:.4e}"

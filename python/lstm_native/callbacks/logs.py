@@ -98,4 +98,4 @@ class CSVLogger(Callback):
 def _cell(value: Any) -> Any:
     if isinstance(value, str) or np.ndim(value) == 0 or not isinstance(value, Iterable):
         return value
-    return f"[{', '.join(map(str, value))}]"
+    return f'"[{", ".join(map(str, value))}]"'

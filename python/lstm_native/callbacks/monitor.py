@@ -5,6 +5,8 @@ from __future__ import annotations
 import warnings
 from typing import Any, ClassVar
 
+import numpy as np
+
 from lstm_native.callbacks.base import Callback, Logs
 from lstm_native.errors import check_number
 
@@ -39,7 +41,15 @@ class MonitorCallback(Callback):
         self.best = None
 
     def is_better(self, value: Any, reference: Any) -> bool:
-        """Whether `value` improves on `reference`; anything improves on None."""
+        """Whether `value` improves on `reference`; anything improves on None.
+
+        Raises:
+            ValueError: a metric with several values.
+        """
+        if np.ndim(value):
+            raise ValueError(
+                f"{type(self).__name__}: {self.monitor!r} is {value!r}, expected a single number"
+            )
         if reference is None:
             return True
         return bool(self.direction() * (value - reference) > self.min_delta)

@@ -6,6 +6,8 @@ import os
 import time
 from typing import Any
 
+import numpy as np
+
 from lstm_native.arrays import optional_int
 from lstm_native.callbacks.base import Callback, Logs
 
@@ -14,8 +16,9 @@ class TensorBoard(Callback):
     """Writes the values of every epoch to event files, for the program `tensorboard --logdir log_dir`.
 
     The folder `train` gets "epoch_loss" and the like, the learning rate and histograms of the weights;
-    `validation` gets the values of validation, and those of `evaluate` by step of the optimizer. Needs the
-    extra `lstm-native[tensorboard]`.
+    `validation` gets the values of validation, and those of `evaluate` by step of the optimizer. A metric
+    with several values gives a curve for each, "epoch_f1_score/0" and so on. Needs the extra
+    `lstm-native[tensorboard]`.
 
     Args:
         log_dir: The folder (default "logs").
@@ -123,14 +126,14 @@ class TensorBoard(Callback):
         """Writes the results of `evaluate` or of validation by step of the optimizer."""
         step = int(self.model.optimizer.iterations)
         for name, value in (logs or {}).items():
-            self._writer("validation").add_scalar(f"evaluation_{name}_vs_iterations", value, step)
+            _add(self._writer("validation"), f"evaluation_{name}_vs_iterations", value, step)
         if not self._training:
             self._close()
 
     def _write(self, folder: str, prefix: str, values: dict[str, Any], step: int) -> None:
         writer = self._writer(folder)
         for name, value in values.items():
-            writer.add_scalar(f"{prefix}{name}", value, step)
+            _add(writer, f"{prefix}{name}", value, step)
         writer.flush()
 
     def _writer(self, folder: str) -> Any:
@@ -149,3 +152,12 @@ class TensorBoard(Callback):
         for writer in self._writers.values():
             writer.close()
         self._writers = {}
+
+
+def _add(writer: Any, name: str, value: Any, step: int) -> None:
+    """Writes a value; each by itself, as "name/0" and so on, where a metric has several."""
+    if np.ndim(value) == 0:
+        writer.add_scalar(name, value, step)
+    else:
+        for i, one in enumerate(np.ravel(value)):
+            writer.add_scalar(f"{name}/{i}", one, step)

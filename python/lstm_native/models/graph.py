@@ -249,7 +249,9 @@ class Graph(Plan):
                 if step.flags:
                     given = (step.flags.get(name_of_mask(i, True)) for i in range(len(x)))
                     before = tuple(
-                        None if flag is None else to_step_flags(values[flag], part.shape, layer.label(), "mask")
+                        None
+                        if flag is None
+                        else to_step_flags(values[flag], part.shape, layer.label(), "mask")
                         for part, flag in zip(x, given, strict=True)
                     )
                 if all(m is None for m in before):
