@@ -33,6 +33,7 @@ def run(checkpoint: ModelCheckpoint, values: list[Any], name: str = "val_loss") 
             saved.append(self.epoch)
 
     model = Model()
+    checkpoint.save_weights_only = True  # which asks nothing else of a model
     calls = CallbackList(checkpoint, model)
     calls.on_train_begin()
     for epoch, value in enumerate(values):

@@ -1,4 +1,4 @@
-"""ModelCheckpoint: saves the weights while a model is trained. Floor 4."""
+"""ModelCheckpoint: saves a model, or its weights, while it is trained. Floor 4."""
 
 from __future__ import annotations
 
@@ -8,16 +8,17 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from lstm_native import saving
 from lstm_native.callbacks.base import Logs
 from lstm_native.callbacks.frequency import SavingCallback
 from lstm_native.callbacks.monitor import MonitorCallback
 
 
 class ModelCheckpoint(MonitorCallback, SavingCallback):
-    """Saves the weights of the model, as `save_weights` does, after every epoch or every so many batches.
+    """Saves the model, as `save` does, or its weights alone, after every epoch or every so many batches.
 
-    The file is a safetensors file, whatever its name ends in; it appears whole or not at all, and folders are
-    made as needed. `load_weights` reads it.
+    `load_model` reads the file, and `load_weights`. It appears whole or not at all, and folders are made as
+    needed. It is a safetensors file, also where its name ends in a suffix that `save` does not know.
 
     Args:
         filepath: Name of the file; `{epoch}`, `{batch}` (both counted from 1) and names of values in the logs
@@ -25,7 +26,7 @@ class ModelCheckpoint(MonitorCallback, SavingCallback):
         monitor: Name of the value that `save_best_only` compares (default "val_loss").
         verbose: 1 says what was done, 0 nothing (default 0).
         save_best_only: Saves only when the value is better than at every saving before (default False).
-        save_weights_only: Accepted as Keras has it; weights are saved either way (default False).
+        save_weights_only: Saves as `save_weights` does (default False: the whole model).
         mode: "min", "max" or "auto", which knows losses, errors and accuracies (default "auto").
         save_freq: "epoch", or a number of batches, counted through all epochs (default "epoch").
         initial_value_threshold: With `save_best_only`, the value to improve on first (default None: any).
@@ -33,6 +34,8 @@ class ModelCheckpoint(MonitorCallback, SavingCallback):
     Raises:
         ValueError: A wrong argument; or, while training, a direction that "auto" cannot tell.
         KeyError: While training, when `filepath` names a value that is not in the logs.
+        TypeError: While training, when no name stands for something in the model or in what `compile` was
+            given, as for a lambda.
         OSError: While training, when the file cannot be written.
     """
 
@@ -87,7 +90,10 @@ class ModelCheckpoint(MonitorCallback, SavingCallback):
         if os.path.isdir(path):
             raise IsADirectoryError(f"ModelCheckpoint: filepath {path!r} is a folder, expected a file")
         os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
-        self.model.save_weights(path)
+        if self.save_weights_only:
+            self.model.save_weights(path)
+        else:
+            saving.save_checkpoint(self.model, path)
         self.say(f"{where}finished saving model to {path}", self.verbose)
 
     def _is_best(self, logs: Logs, where: str, path: str) -> bool:

@@ -40,9 +40,7 @@ Array = npt.NDArray[Any]
 # --- saving ---------------------------------------------------------------------------------------
 
 
-def save(
-    model: Any, path: Path, *, include_optimizer: bool, include_state: bool, include_history: bool
-) -> None:
+def save(model: Any, path: Path, include_optimizer: bool, include_state: bool, include_history: bool) -> None:
     """See `save_model`."""
     state = model_state(model)
     tensors: dict[str, Array] = dict(state["weights"])
@@ -76,7 +74,7 @@ def _compile_config(model: Any) -> Any:
     except TypeError as error:
         raise TypeError(
             f"{model.label()}: save: cannot write down what compile() was given ({error}); "
-            "include_optimizer=False leaves it out"
+            "include_optimizer=False, or save_weights_only=True of ModelCheckpoint, leaves it out"
         ) from error
 
 

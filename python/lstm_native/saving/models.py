@@ -16,7 +16,7 @@ class Format(NamedTuple):
     Attributes:
         suffixes: what names of such files end in.
         magic: what such files begin with; empty for the kind that is taken where no other fits.
-        save: `(model, path, **options)`, with the options of `save_model`.
+        save: `(model, path, include_optimizer, include_state, include_history)`, as `save_model` has them.
         load: `(path, custom_objects, compile)`, returns the model.
     """
 
@@ -26,7 +26,8 @@ class Format(NamedTuple):
     load: Callable[..., Any]
 
 
-_formats = [Format((".safetensors",), b"", model_file.save, model_file.load)]
+_SAFETENSORS = Format((".safetensors",), b"", model_file.save, model_file.load)
+_formats = [_SAFETENSORS]
 
 
 def add_format(new: Format) -> None:
@@ -34,24 +35,10 @@ def add_format(new: Format) -> None:
     _formats.insert(0, new)
 
 
-def can_save_as(filepath: Path) -> bool:
-    """Whether the name of a file ends in a suffix that `save_model` knows."""
-    return os.fsdecode(filepath).lower().endswith(_suffixes())
-
-
-def _suffixes() -> tuple[str, ...]:
-    return tuple(suffix for known in _formats for suffix in known.suffixes)
-
-
-def _format_to_save(filepath: Path) -> Format:
+def _format_to_save(filepath: Path) -> Format | None:
+    """The kind of file that a name asks for."""
     name = os.fsdecode(filepath).lower()
-    for known in _formats:
-        if name.endswith(known.suffixes):
-            return known
-    raise ValueError(
-        f"save: the name {os.fsdecode(filepath)!r} ends in no suffix that is known, expected "
-        f"{' or '.join(_suffixes())}"
-    )
+    return next((known for known in _formats if name.endswith(known.suffixes)), None)
 
 
 def _format_to_load(filepath: Path) -> Format:
@@ -91,15 +78,24 @@ def save_model(
         OSError: the file cannot be written.
     """
     kind = _format_to_save(filepath)
+    if kind is None:
+        raise ValueError(
+            f"{model.label()}: save: the name {os.fsdecode(filepath)!r} ends in no known suffix, expected "
+            f"{' or '.join(suffix for known in _formats for suffix in known.suffixes)}"
+        )
     if not overwrite and os.path.exists(filepath):
         raise FileExistsError(f"{model.label()}: save found {os.fsdecode(filepath)!r}, overwrite=False")
-    kind.save(
-        model,
-        filepath,
-        include_optimizer=include_optimizer,
-        include_state=include_state,
-        include_history=include_history,
-    )
+    kind.save(model, filepath, include_optimizer, include_state, include_history)
+
+
+def save_checkpoint(model: Any, filepath: Path) -> None:
+    """`save_model` under any name: where its suffix is not known, a safetensors file too.
+
+    Raises:
+        TypeError, OSError: as `save_model`.
+    """
+    kind = _format_to_save(filepath) or _SAFETENSORS
+    kind.save(model, filepath, True, False, False)
 
 
 def load_model(filepath: Path, custom_objects: Mapping[str, Any] | None = None, compile: bool = True) -> Any:
