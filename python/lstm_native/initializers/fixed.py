@@ -86,6 +86,3 @@ class GivenValues(Initializer):
                 f"Received: shape={dims}"
             )
         return self.values.astype(as_dtype(dtype))
-
-    def get_config(self) -> dict[str, Any]:
-        return {"values": self.values}

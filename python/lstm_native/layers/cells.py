@@ -44,6 +44,7 @@ class NativeCell(Layer):
     """
 
     kind: ClassVar[type[RecurrentLayer]]
+    config_attributes: ClassVar[dict[str, str | None]] = {"implementation": None}
 
     def __init__(self, *args: Any, name: str | None = None, **kwargs: Any) -> None:
         for argument in kwargs:

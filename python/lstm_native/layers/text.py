@@ -220,7 +220,9 @@ class TextVectorization(Layer):
     @property
     def _known_tokens(self) -> list[str] | None:
         """The vocabulary, given or learnt, for a configuration."""
-        return self.get_vocabulary() if self._given or self._tokens else None
+        if not self._given and not self._tokens:
+            return None
+        return self.get_vocabulary(include_special_tokens=self._idf is not None)  # which have weights too
 
     @property
     def _known_weights(self) -> list[float] | None:
