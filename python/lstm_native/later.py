@@ -40,6 +40,16 @@ def values_come_later(count: int) -> Iterator[None]:
         _room.left = before
 
 
+@contextmanager
+def weights_for_a_while() -> Iterator[None]:
+    """Weights that are made inside a `with` statement are thrown away again and take no room from others."""
+    before = _room.left
+    try:
+        yield
+    finally:
+        _room.left = before
+
+
 def max_calls() -> int | None:
     """How many calls of layers a model that is made in this thread may have; None for any number."""
     return None if _room.left is None else _MAX_CALLS

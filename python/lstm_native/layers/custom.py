@@ -12,6 +12,7 @@ import numpy as np
 
 from lstm_native import _core
 from lstm_native.arrays import to_numpy
+from lstm_native.later import weights_for_a_while
 
 if TYPE_CHECKING:
     from lstm_native.layers.base import Layer
@@ -133,7 +134,8 @@ def output_shape(layer: Layer, input_shape: tuple[int | None, ...]) -> Any:
     probe = layer
     if not layer.built:
         probe = copy.deepcopy(layer)
-        probe.build(input_shape)
+        with weights_for_a_while():
+            probe.build(input_shape)
     first, second = (_probed(layer, probe, input_shape, size) for size in (2, 3))
     if isinstance(first, list):
         return tuple(map(_known, first, second))
