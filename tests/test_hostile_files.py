@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import random
 import re
 import tracemalloc
 from collections.abc import Callable
@@ -13,7 +15,7 @@ import numpy as np
 import pytest
 
 import hostile_safetensors as hostile
-from hostile_safetensors import Hostile
+from hostile_safetensors import Hostile, good_functional, good_model, good_texts, save_whole
 from lstm_native.layers import Dense, Input
 from lstm_native.models import Sequential, load_model
 from lstm_native.saving import read_safetensors
@@ -77,3 +79,101 @@ def test_files_of_models(tmp_path: Path) -> None:
             wrong[file.name] = repr(error)[:400]
     assert wrong == {}
     assert count > 100
+
+
+# --- good files with random damage ------------------------------------------------------------------
+
+
+def damaged(content: bytes, rng: random.Random) -> bytes:
+    """A good file with a few bytes or bits changed, mostly in the header, or cut off, or spliced."""
+    header = 8 + int.from_bytes(content[:8], "little")
+    data = bytearray(content)
+    for _ in range(rng.choice((1, 1, 2, 8))):
+        place = rng.randrange(min(rng.choice((8, header, header, len(data))), len(data)))
+        kind = rng.randrange(6)
+        if kind == 0:
+            data[place] ^= 1 << rng.randrange(8)
+        elif kind == 1:
+            data[place] = rng.choice(b'0123456789"[]{}:,\\ -.eEtfn\0\xff')
+        elif kind == 2:
+            del data[place : place + rng.randrange(1, 5)]
+        elif kind == 3:
+            data[place:place] = rng.choice((b"0", b"9", b'"', b"[[", b"}", b"-", b"\0\0\0", b"1e9", b"null"))
+        elif kind == 4:
+            other = rng.randrange(header)
+            size = rng.randrange(1, 40)
+            data[place : place + size] = data[other : other + size]
+        else:
+            del data[place + 8 :]
+        if len(data) < 9:
+            break
+    if rng.randrange(2) and len(data) > 8:  # so that the damage goes deeper than the length
+        at = data.find(b"}   ") if rng.randrange(4) == 0 else -1
+        length = header - 8 + len(data) - len(content) if at < 0 else at + 1 - 8
+        data[:8] = max(length, 0).to_bytes(8, "little")
+    return bytes(data)
+
+
+def check_damage(folder: Path, times: int, seed: int) -> int:
+    """Number of damaged files that could be loaded; all others are refused with one clear error."""
+    path = folder / "damaged.safetensors"
+    rng = random.Random(seed)
+    ids = np.arange(20).reshape(4, 5) % 9
+    rows = np.ones((4, 3))
+    goods = [
+        (save_whole(good_model(), path), ids),
+        (save_whole(good_functional(), path), rows),
+        (save_whole(good_texts(), path), np.array(["one two", "three"])),
+    ]
+    other = good_model()
+    weights = other.get_weights()
+    loaded = 0
+    for _ in range(times):
+        content, x = goods[rng.randrange(3)]
+        content = damaged(content, rng)
+        path.write_bytes(content)
+        try:
+            model = load_model(path)
+        except (ValueError, OSError) as error:
+            check_error(error, path)
+        else:
+            loaded += 1
+            check_model(model, x)
+        try:
+            other.load_weights(path)
+        except (ValueError, OSError) as error:
+            check_error(error, path)
+            now = other.get_weights()
+            assert all(np.array_equal(a, b) for a, b in zip(now, weights, strict=True))
+        else:
+            other.set_weights(weights)
+    return loaded
+
+
+def check_model(model: Any, x: Any) -> None:
+    """A model that was loaded works, or says what it misses: the damage may have changed what it takes."""
+    with np.errstate(all="ignore"), contextlib.suppress(ValueError, TypeError):
+        y = model.predict(x, verbose=0)
+        assert y.shape[0] == len(x)
+
+
+def test_damage(tmp_path: Path) -> None:
+    assert check_damage(tmp_path, 500, 0) > 10
+
+
+@pytest.mark.long
+def test_much_damage(tmp_path: Path) -> None:
+    assert check_damage(tmp_path, 10_000, 1) > 100
+
+
+def test_truncated_everywhere(tmp_path: Path) -> None:
+    path = tmp_path / "cut.safetensors"
+    content = save_whole(good_functional(), path)
+    whole = good_functional()
+    before = whole.get_weights()
+    for size in range(len(content)):
+        path.write_bytes(content[:size])
+        for read in (read_safetensors, load_model, whole.load_weights):
+            with pytest.raises(ValueError, match=re.escape(str(path))):
+                read(path)
+    assert all(np.array_equal(a, b) for a, b in zip(whole.get_weights(), before, strict=True))
