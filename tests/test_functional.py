@@ -334,7 +334,7 @@ def test_masks_given_to_nested_models() -> None:
         np.testing.assert_array_equal(model([data, valid]), expected)
         np.testing.assert_array_equal(model.predict([data, valid], verbose=0), expected)
         assert not np.array_equal(expected, inner(data))
-        assert inner not in model.computing_layers()
+        assert inner not in model._plan().layers
         model.compile("sgd", "mse")
         if expected.ndim == 3:
             loss = ((expected - y) ** 2)[valid].mean()

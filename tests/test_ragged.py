@@ -7,7 +7,25 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lstm_native.layers import LSTM, Dense, Embedding, GlobalMaxPooling1D, Input, Masking
+from lstm_native.layers import (
+    GRU,
+    LSTM,
+    RNN,
+    Bidirectional,
+    Dense,
+    Embedding,
+    GlobalAveragePooling1D,
+    GlobalMaxPooling1D,
+    GRUCell,
+    Input,
+    Layer,
+    LayerNormalization,
+    LSTMCell,
+    Masking,
+    RepeatVector,
+    SimpleRNN,
+    TimeDistributed,
+)
 from lstm_native.models import Model, Sequential
 from lstm_native.ragged import RaggedData, Sequences, is_ragged
 
@@ -135,6 +153,194 @@ def test_functional_models_take_lists_too() -> None:
         a, b = model.predict(data[i][None], verbose=0)
         np.testing.assert_array_equal(last[i], a[0])
         np.testing.assert_array_equal(steps[i], b[0])
+
+
+class Half(Layer):
+    """A cell in Python."""
+
+    state_size = 3
+
+    def build(self, input_shape: Any) -> None:
+        self.kernel = self.add_weight((input_shape[-1], 3), name="kernel")
+
+    def call(self, inputs: Any, states: Any) -> Any:
+        h = 0.5 * states[0] + inputs @ self.kernel.numpy()
+        return h, [h]
+
+
+STEPS = {"return_sequences": True}
+UNMOVED: dict[str, Any] = {
+    "bidirectional": lambda: [Bidirectional(LSTM(3)), Dense(2)],
+    "bidirectional steps": lambda: [
+        Bidirectional(GRU(3, **STEPS), "mul"),
+        Bidirectional(SimpleRNN(2, **STEPS)),
+    ],
+    "backward layer of its own": lambda: [
+        Bidirectional(LSTM(3, **STEPS), backward_layer=GRU(2, go_backwards=True, **STEPS))
+    ],
+    "time distributed": lambda: [
+        TimeDistributed(Dense(4, "tanh")),
+        LSTM(3, **STEPS),
+        TimeDistributed(Dense(2)),
+    ],
+    "stack": lambda: [RNN([LSTMCell(3), GRUCell(2)]), Dense(2)],
+    "stack of steps": lambda: [RNN([LSTMCell(3), GRUCell(2)], **STEPS), Bidirectional(RNN(LSTMCell(3)))],
+    "from the end": lambda: [LSTM(3, go_backwards=True)],
+    "normalized": lambda: [LSTM(3, **STEPS), LayerNormalization(), GRU(2)],
+    "repeated": lambda: [LSTM(3), RepeatVector(4), LSTM(2, **STEPS)],
+    "zero steps": lambda: [LSTM(3, zero_output_for_mask=True, **STEPS), LSTM(2)],
+}
+MOVED: dict[str, Any] = {
+    "steps from the end": lambda: [LSTM(3, go_backwards=True, **STEPS)],
+    "steps from the end in a wrapper": lambda: [
+        Bidirectional(LSTM(3, go_backwards=True, **STEPS), backward_layer=GRU(3, **STEPS))
+    ],
+    "zero output": lambda: [LSTM(3, zero_output_for_mask=True)],
+    "normalized over time": lambda: [LSTM(3, **STEPS), GlobalAveragePooling1D()],
+    "penalty": lambda: [LSTM(3, activity_regularizer="l2")],
+    "code in Python": lambda: [TimeDistributed(Sequential([First()]))],
+}
+
+
+class First(Layer):
+    """A layer in Python whose rows see each other."""
+
+    def call(self, inputs: Any) -> Any:
+        return inputs / np.float32(len(inputs))
+
+
+@pytest.mark.parametrize(
+    ("make", "unmoved"),
+    [
+        pytest.param(make, i == 0, id=name)
+        for i, kinds in enumerate((UNMOVED, MOVED))
+        for name, make in kinds.items()
+    ],
+)
+def test_each_sequence_as_if_alone(make: Any, unmoved: bool) -> None:
+    """Padded with a mask where the layers say that it changes nothing, else in batches of one length."""
+    model = Sequential(make())
+    model.build((None, None, 3))
+    assert model.unmoved_by_padding == unmoved
+    data = features((3, 7, 2, 7, 1, 5))
+    found = model.predict(data, verbose=0)
+    assert len(found) == len(data)
+    if any(isinstance(getattr(layer, "layer", None), Sequential) for layer in model.layers):
+        return  # its rows do see each other
+    for one, sequence in zip(found, data, strict=True):
+        np.testing.assert_array_equal(one, model.predict(sequence[None], verbose=0)[0])
+
+
+def test_cells_in_python_as_if_alone() -> None:
+    model = Sequential([RNN(Half(), **STEPS)])
+    data = features((3, 7, 2, 7, 1, 5))
+    for one, sequence in zip(model.predict(data, verbose=0), data, strict=True):
+        # NumPy's products may round differently for another number of rows.
+        np.testing.assert_allclose(one, model.predict(sequence[None], verbose=0)[0], rtol=0, atol=1e-6)
+    assert model.unmoved_by_padding
+
+
+def test_no_padding_enters_a_call_with_states() -> None:
+    """Which gets no mask by itself, so that padded steps would move the last output."""
+    x = Input((None, 3))
+    _, h, c = LSTM(4, return_state=True)(x)
+    model = Model(x, LSTM(4)(x, initial_state=[h, c]))
+    data = features((3, 7, 2, 7))
+    for one, sequence in zip(model.predict(data, verbose=0), data, strict=True):
+        np.testing.assert_array_equal(one, model.predict(sequence[None], verbose=0)[0])
+
+
+# --- several inputs and outputs -------------------------------------------------------------------
+
+
+def two_inputs() -> Model:
+    """Words and features of each step, and features of the whole; a label for each step, and one for all."""
+    words, steps, whole = (
+        Input((None,), name="words"),
+        Input((None, 3), name="steps"),
+        Input((2,), name="whole"),
+    )
+    state = Dense(4)(whole)
+    a = LSTM(4, return_sequences=True)(Embedding(9, 4)(words))
+    b = Bidirectional(GRU(3, return_sequences=True))(steps)
+    outputs = [Dense(1, name="tags")(a), Dense(2, name="more")(b), LSTM(2, name="last")(b), Dense(1)(state)]
+    return Model([words, steps, whole], outputs)
+
+
+@pytest.mark.parametrize("form", [list, tuple, dict])
+@pytest.mark.parametrize("batch_size", [2, 32])
+def test_several_inputs(form: Any, batch_size: int) -> None:
+    model = two_inputs()
+    whole = np.random.default_rng(2).standard_normal((10, 2)).astype(np.float32)
+    data: Any = form([ids(), features(), whole]) if form is not dict else None
+    if form is dict:
+        data = {"whole": whole, "steps": features(), "words": ids()}
+    tags, more, last, state = model.predict(data, batch_size=batch_size, verbose=0)
+    assert [len(tag) for tag in tags] == list(LENGTHS)
+    for i, length in enumerate(LENGTHS):
+        if length:
+            alone = model.predict([ids()[i][None], features()[i][None], whole[i : i + 1]], verbose=0)
+            for found, expected in zip((tags, more, last, state), alone, strict=True):
+                np.testing.assert_array_equal(found[i], expected[0])
+
+
+def test_several_inputs_and_outputs_train_as_padded_ones() -> None:
+    lengths = (4, 2, 5)
+    words, steps, whole = ids(lengths), features(lengths), np.ones((3, 2), np.float32)
+    labels = [np.full((n, 1), i, np.float32) for i, n in enumerate(lengths)]
+    more = [np.full((n, 2), 2 * i, np.float32) for i, n in enumerate(lengths)]
+    rest = [np.ones((3, 2), np.float32), np.zeros((3, 1), np.float32)]
+
+    def padded(rows: Any) -> Any:
+        out = np.zeros((3, 5, *rows[0].shape[1:]), rows[0].dtype)
+        for one, row in zip(out, rows, strict=True):
+            one[: len(row)] = row
+        return out
+
+    model, twin = two_inputs(), two_inputs()
+    twin.set_weights(model.get_weights())
+    valid = np.arange(5) < np.array(lengths)[:, None]
+    flags = Input((None,), name="flags")
+    starts = twin.inputs
+    masked = Model([*starts, flags], twin(starts, mask=[flags, flags, None]))
+    for one in (model, masked):
+        one.compile("sgd", "mse")
+    y = [labels, more, *rest]
+    history = model.fit([words, steps, whole], y, epochs=2, shuffle=False, verbose=0).history
+    expected = masked.fit(
+        [padded(words), padded(steps), whole, valid],
+        [padded(labels), padded(more), *rest],
+        epochs=2,
+        shuffle=False,
+        verbose=0,
+    ).history
+    # The rows lie in another order, so sums over rows round differently.
+    np.testing.assert_allclose(history["loss"], expected["loss"], rtol=1e-5)
+    for a, b in zip(model.get_weights(), masked.get_weights(), strict=True):
+        np.testing.assert_allclose(a, b, rtol=0, atol=1e-6)
+    x = {"words": words, "steps": steps, "whole": whole}
+    assert np.isfinite(model.evaluate(x, y, verbose=0)).all()
+    split = model.fit(x, y, validation_split=0.34, verbose=0).history
+    assert np.isfinite(split["val_loss"]).all()
+
+
+def test_inputs_that_do_not_belong_together_are_refused() -> None:
+    model = two_inputs()
+    whole = np.ones((3, 2), np.float32)
+    with pytest.raises(ValueError, match="x of 'steps' has sequences of other lengths than x of 'words'"):
+        model.predict([ids((1, 2, 3)), features((1, 3, 2)), whole], verbose=0)
+    with pytest.raises(
+        ValueError, match=r"x of 'whole' has shape \(2, 2\), expected 3 rows as x of 'words' has"
+    ):
+        model.predict([ids((1, 2, 3)), features((1, 2, 3)), whole[:2]], verbose=0)
+    model.compile("sgd", "mse")
+    x = [ids((1, 2, 3)), features((1, 2, 3)), whole]
+    y = [features((1, 2, 3)), features((1, 2, 3)), np.ones((2, 2)), np.ones((3, 1))]
+    with pytest.raises(ValueError, match="y of 'last' has shape"):
+        model.fit(x, y, verbose=0)
+    y[2] = np.ones((3, 2))
+    with pytest.raises(ValueError, match="sample_weight of 'tags' has sequences of other lengths than x"):
+        model.fit(x, y, sample_weight=[[[1.0], [1.0], [1.0, 1.0]], None, None, None], verbose=0)
 
 
 def test_what_is_ragged() -> None:

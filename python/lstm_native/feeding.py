@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from lstm_native import _core, layers, metrics
+from lstm_native import _core, metrics
 from lstm_native.arrays import to_float32, to_numpy
 from lstm_native.compilable import Compilable
 from lstm_native.data import (
@@ -25,24 +25,22 @@ from lstm_native.data import (
     is_iterable_of_batches,
 )
 from lstm_native.objectives import Objective
-from lstm_native.ragged import RaggedData, Sequences, is_ragged
+from lstm_native.ragged import RaggedData, Sequences, columns, is_ragged
 from lstm_native.random_state import next_seed
 from lstm_native.running import OutputMetrics, RunningValues
 
 Array = npt.NDArray[Any]
 _DEFAULT_BATCH_SIZE = 32
-# Layers whose outputs at valid steps are the same bits with and without masked steps behind them.
-_UNMOVED_BY_PADDING = tuple(
-    getattr(layers, name)
-    for name in (
-        "InputLayer", "Embedding", "Masking", "Dense", "Dropout", "Activation", "LSTM", "GRU", "SimpleRNN",
-    )
-    if hasattr(layers, name)
-)  # fmt: skip
 
 
 class Feeding(Compilable):
-    """A compiled model that checks its data and cuts them into batches."""
+    """A compiled model that checks its data and cuts them into batches.
+
+    Attributes:
+        input_names: names of the inputs, where there may be several.
+    """
+
+    input_names: list[str]
 
     # --- what a model brings ----------------------------------------------------------------------
 
@@ -57,10 +55,6 @@ class Feeding(Compilable):
     def packed_arrays(self, outputs: Any) -> Any:
         """Outputs, a tuple where there are several, in the form in which the model returns them."""
         return outputs
-
-    def computing_layers(self) -> list[Any]:
-        """The layers that compute, those of nested models in their place."""
-        raise NotImplementedError
 
     # --- checks -----------------------------------------------------------------------------------
 
@@ -83,7 +77,7 @@ class Feeding(Compilable):
         rows = rows_of(inputs)
         if rows == 0:
             raise ValueError(f"{label}: x has shape {shape_of(inputs)}, expected at least one row")
-        flags = None if mask is None else _core.as_tensor(mask, "bool")
+        flags = mask_tensors(mask)
         if y is None:
             raise ValueError(f"{label}: y is missing, the labels are needed")
         if class_weight is not None:
@@ -234,7 +228,7 @@ class Feeding(Compilable):
         def convert(x: Any, y: Any, sample_weight: Any, mask: Any = None) -> Batch:
             return self._check(where, x, y, sample_weight, class_weight, mask)[0]
 
-        if is_ragged(x) and len(self.flat_inputs(x)) == 1:
+        if self.has_ragged(x):
             return self._ragged_data(where, x, y, sample_weight, batch_size, steps, shuffle, convert)
         seed = next_seed() if shuffle else 0
         if any(isinstance(a, np.memmap) for part in (x, y, sample_weight) for a in _parts(part)):
@@ -335,50 +329,56 @@ class Feeding(Compilable):
     ) -> tuple[Epochs, tuple[Any, Any]]:
         """Batches of sequences of different lengths."""
         label = f"{self.label()}: {where}"
-        sequences = self.sequences(where, x)
-        parts: list[Any] = []
-        for argument, given in (("y", y), ("sample_weight", sample_weight)):
-            if given is not None and is_ragged(given):
-                part: Any = Sequences(given, label, argument)
-                if not np.array_equal(part.lengths, sequences.lengths):
-                    raise ValueError(f"{label}: {argument} has sequences of other lengths than x")
-            else:
-                part = None if given is None else to_numpy(given, label, argument)
-                if part is not None and part.shape[:1] != (len(sequences),):
-                    raise ValueError(
-                        f"{label}: {argument} has shape {part.shape}, expected {len(sequences)} rows as x has"
-                    )
-            parts.append(part)
-        batch_size = batch_size or batch_size_for(len(sequences), steps)
-        seed = next_seed() if shuffle else 0
-        exact = not self.is_unmoved_by_padding()
-        labels, weight = parts
-        data = RaggedData(sequences, labels, weight, batch_size, bool(shuffle), seed, exact, convert)
-        first = data.batch(data.rows_of_batches(0)[0])
-        shape = (None, None, *first.x.shape[2:])
-        y_shape = (None, None, *labels.flat.shape[1:]) if isinstance(labels, Sequences) else labels.shape
-        return Epochs(data, steps, label), (shape, y_shape)
+        data = self.ragged_data(where, x, y, sample_weight, batch_size, steps, bool(shuffle), convert)
+        data.batch(data.rows_of_batches(0)[0])  # checks it
+        return Epochs(data, steps, label), data.shapes()
 
-    def sequences(self, where: str, x: Any) -> Sequences:
-        """A ragged list, checked against the model."""
+    def ragged_data(
+        self,
+        where: str,
+        x: Any,
+        y: Any,
+        sample_weight: Any,
+        batch_size: int | None,
+        steps: int | None,
+        shuffle: bool,
+        prepare: Callable[..., Batch],
+    ) -> RaggedData:
+        """Batches of sequences, checked against the model and each other."""
         label = f"{self.label()}: {where}"
-        sequences = Sequences(x, label, "x")
         if self.stateful_layers() or self.fixed_batch_size() is not None:
             raise ValueError(
                 f"{label}: x is a list of sequences of different lengths, which are sorted by length; "
                 "stateful layers and a fixed batch size need arrays"
             )
+        given = self.flat_inputs(x)
+        names = ["x"] if len(given) == 1 else [f"x of {name!r}" for name in self.input_names]
+        inputs: Any = columns(given, names, label)
+        sequences = next(column for column in inputs if isinstance(column, Sequences))
         if len(sequences.flat):
-            self._check_x(where, sequences.flat[None])
-        return sequences
-
-    def is_unmoved_by_padding(self) -> bool:
-        """Whether outputs at valid steps are the same bits with and without masked steps behind them."""
-        return all(
-            type(layer) in _UNMOVED_BY_PADDING
-            and not (getattr(layer, "go_backwards", False) and getattr(layer, "return_sequences", False))
-            for layer in self.computing_layers()
+            row = tuple(c.flat[None] if isinstance(c, Sequences) else c[:1] for c in inputs)
+            self._check_x(where, row if len(row) > 1 else row[0])
+        targets: list[Any] = []
+        for argument, values in (("y", y), ("sample_weight", sample_weight)):
+            parts = [None] if values is None else self._flat_for_outputs(values, argument)
+            names = [argument] if len(parts) == 1 else [f"{argument} of {o.name!r}" for o in self._objectives]
+            checked = columns(parts, names, label, sequences.lengths)
+            targets.append(tuple(checked) if len(checked) > 1 else checked[0])
+        labels, weight = targets
+        return RaggedData(
+            tuple(inputs) if len(inputs) > 1 else inputs[0],
+            labels,
+            weight,
+            batch_size or batch_size_for(len(sequences), steps),
+            shuffle,
+            next_seed() if shuffle else 0,
+            not self.unmoved_by_padding,
+            prepare,
         )
+
+    def has_ragged(self, x: Any) -> bool:
+        """Whether inputs are lists of sequences of different lengths, one of several inputs at least."""
+        return isinstance(x, list | tuple | dict) and any(map(is_ragged, self.flat_inputs(x)))
 
 
 def _check_output(
@@ -429,6 +429,13 @@ def shape_of(inputs: Any) -> Any:
 def batch_size_for(rows: int, steps: int | None) -> int:
     """The batch size where none was given."""
     return _DEFAULT_BATCH_SIZE if steps is None else -(-rows // steps)
+
+
+def mask_tensors(masks: Any) -> Any:
+    """Masks (rows, time) as the tensors that a pass takes: one, or a tuple with one or None for an input."""
+    if isinstance(masks, tuple):
+        return tuple(map(mask_tensors, masks))
+    return None if masks is None else _core.as_tensor(masks, "bool")
 
 
 def _parts(given: Any) -> list[Any]:

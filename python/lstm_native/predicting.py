@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from lstm_native import _core
 from lstm_native.arrays import optional_int
 from lstm_native.callbacks import CallbackList
 from lstm_native.data import (
@@ -19,10 +18,10 @@ from lstm_native.data import (
     SlicedData,
     is_iterable_of_batches,
 )
-from lstm_native.feeding import Feeding, batch_size_for, rows_of
+from lstm_native.feeding import Feeding, batch_size_for, mask_tensors, rows_of
 from lstm_native.layers.base import Context, empty_outputs, numpy_outputs
 from lstm_native.progress import Progress, resolve_verbose
-from lstm_native.ragged import RaggedData, in_order, is_ragged
+from lstm_native.ragged import RaggedData, in_order
 
 
 class Predictor(Feeding):
@@ -61,8 +60,8 @@ class Predictor(Feeding):
         join: Callable[[Any, int], Any] = _concatenated
         if is_iterable_of_batches(x):
             source = IterableData(x, self._predict_batch, label)
-        elif is_ragged(x) and len(self.flat_inputs(x)) == 1:
-            source, join = self._ragged_inputs(x, batch_size or batch_size_for(len(x), steps))
+        elif self.has_ragged(x):
+            source, join = self._ragged_inputs(x, batch_size, steps)
         elif isinstance(x, np.memmap) and len(x):
             batch_size = batch_size or batch_size_for(len(x), steps)
             self._check_batch_sizes("predict", len(x), batch_size)
@@ -107,18 +106,18 @@ class Predictor(Feeding):
         calls.on_predict_end()
         return parts
 
-    def _ragged_inputs(self, x: Any, batch_size: int) -> tuple[RaggedData, Callable[[Any, int], Any]]:
+    def _ragged_inputs(
+        self, x: Any, batch_size: int | None, steps: int | None
+    ) -> tuple[RaggedData, Callable[[Any, int], Any]]:
         """Batches of sequences of different lengths, and what puts the parts of output i back in order."""
-        sequences = self.sequences("predict", x)
-        exact = not self.is_unmoved_by_padding()
-        data = RaggedData(sequences, None, None, batch_size, False, 0, exact, self._predict_batch)
+        data = self.ragged_data("predict", x, None, None, batch_size, steps, False, self._predict_batch)
         rows = data.rows_of_batches(0)
-        shape = self.compute_output_shape((None, None, *sequences.flat.shape[1:]))
+        shape = self.compute_output_shape(data.shapes()[0])
         shapes = shape if isinstance(shape[0], tuple) else (shape,)
 
         def join(parts: Any, i: int) -> Any:
             has_time = len(shapes[i]) > 1 and shapes[i][1] is None
-            return in_order(parts, rows[: len(parts)], sequences.lengths if has_time else None)
+            return in_order(parts, rows[: len(parts)], data.lengths if has_time else None)
 
         return data, join
 
@@ -128,7 +127,7 @@ class Predictor(Feeding):
         self._check_batch_sizes("predict", rows, rows)
         if not self.built:
             self.build((None, *inputs.shape[1:]))
-        return Batch(inputs, None, None, None if mask is None else _core.as_tensor(mask, "bool"))
+        return Batch(inputs, None, None, mask_tensors(mask))
 
     def predict_on_batch(self, x: Any) -> Any:
         """Outputs for one batch."""

@@ -77,25 +77,71 @@ class Sequences:
         return self._steps.take(index, axis=0, mode="clip"), None if lengths.min() == time else valid
 
 
+# Something for each row: an array, sequences, or a tuple of these and None; None where there is nothing.
+Columns = Array | Sequences | tuple[Any, ...] | None
+
+
+def columns(
+    parts: Sequence[Any], names: Sequence[str], where: str, lengths: Array | None = None
+) -> list[Array | Sequences | None]:
+    """Arrays and ragged lists of sequences that belong together, row by row.
+
+    Args:
+        parts: arrays, ragged lists, and None.
+        names: what to call them in messages.
+        where: who asks, for messages.
+        lengths: those of all sequences; by default those of the first ragged list.
+
+    Raises:
+        ValueError: another number of rows, or sequences of other lengths.
+    """
+    found: list[Array | Sequences | None] = []
+    whose = "x"
+    for part, name in zip(parts, names, strict=True):
+        if part is None:
+            found.append(None)
+        elif is_ragged(part):
+            sequences = Sequences(part, where, name)
+            if lengths is None:
+                lengths, whose = sequences.lengths, name
+            found.append(sequences)
+        else:
+            found.append(to_numpy(part, where, name))
+    assert lengths is not None
+    for column, name in zip(found, names, strict=True):
+        if isinstance(column, Sequences):
+            if not np.array_equal(column.lengths, lengths):
+                raise ValueError(f"{where}: {name} has sequences of other lengths than {whose}")
+        elif column is not None and column.shape[:1] != (len(lengths),):
+            raise ValueError(
+                f"{where}: {name} has shape {column.shape}, expected {len(lengths)} rows as {whose} has"
+            )
+    return found
+
+
 class RaggedData:
     """Batches of sequences of similar lengths.
 
     Args:
-        x: the sequences.
-        y: labels: an array with a row for each sequence, `Sequences` of the same lengths, or None.
+        x: the sequences; for several inputs a tuple of arrays and sequences of the same lengths.
+        y: labels: an array with a row for each sequence, `Sequences` of the same lengths, or None; for
+            several outputs a tuple of them.
         weight: sample weights, likewise.
         batch_size: rows of a batch.
         shuffle: whether batches come in a new order in every epoch, and rows of one length mix.
         seed: of the shuffling.
         exact: whether only sequences of one length may meet in a batch.
         prepare: checks and converts a batch of x, y, weight and mask.
+
+    Attributes:
+        lengths: of all sequences.
     """
 
     def __init__(
         self,
-        x: Sequences,
-        y: Array | Sequences | None,
-        weight: Array | Sequences | None,
+        x: Sequences | tuple[Array | Sequences, ...],
+        y: Columns,
+        weight: Columns,
         batch_size: int,
         shuffle: bool,
         seed: int,
@@ -103,6 +149,8 @@ class RaggedData:
         prepare: Callable[[Any, Any, Any, Any], Batch],
     ) -> None:
         self._x = x
+        parts = x if isinstance(x, tuple) else (x,)
+        self.lengths = next(part.lengths for part in parts if isinstance(part, Sequences))
         self._y = y
         self._weight = weight
         self._batch_size = batch_size
@@ -122,7 +170,7 @@ class RaggedData:
 
     def rows_of_batches(self, number: int) -> list[Array]:
         """The rows of each batch of epoch `number`."""
-        lengths = self._x.lengths
+        lengths = self.lengths
         seed = random_state.mix(self._seed, number)
         order: Array = np.arange(len(lengths))
         if self._shuffle:
@@ -142,8 +190,12 @@ class RaggedData:
 
     def batch(self, rows: Array) -> Batch:
         """The batch of `rows`."""
-        x, mask = self._x.padded(rows)
-        return self._prepare(x, _rows(self._y, rows), _rows(self._weight, rows), mask)
+        x, mask = _padded(self._x, rows)
+        return self._prepare(x, _padded(self._y, rows)[0], _padded(self._weight, rows)[0], mask)
+
+    def shapes(self) -> tuple[Any, Any]:
+        """The shapes of x and y, None for what varies; tuples of shapes where they have several parts."""
+        return _shape_of(self._x), _shape_of(self._y)
 
     def epoch(self, number: int, first: int = 0) -> Iterator[Batch]:
         """The batches of epoch `number` from the `first` one on."""
@@ -151,10 +203,22 @@ class RaggedData:
             yield self.batch(rows)
 
 
-def _rows(values: Array | Sequences | None, rows: Array) -> Array | None:
-    if values is None:
-        return None
-    return values.padded(rows)[0] if isinstance(values, Sequences) else values[rows]
+def _shape_of(column: Columns) -> Any:
+    if isinstance(column, tuple):
+        return tuple(map(_shape_of, column))
+    if isinstance(column, Sequences):
+        return (None, None, *column.flat.shape[1:])
+    return None if column is None else (None, *column.shape[1:])
+
+
+def _padded(column: Columns, rows: Array) -> tuple[Any, Any]:
+    """The rows of a column, and the masks of their steps: None where nothing is padded."""
+    if isinstance(column, tuple):
+        values, masks = zip(*(_padded(part, rows) for part in column), strict=True)
+        return values, None if all(mask is None for mask in masks) else masks
+    if isinstance(column, Sequences):
+        return column.padded(rows)
+    return (None if column is None else column[rows]), None
 
 
 def in_order(parts: Sequence[Array], rows: Sequence[Array], lengths: Array | None) -> Any:

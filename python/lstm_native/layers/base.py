@@ -139,6 +139,11 @@ class Layer(symbolic.Callee, Weighted, Configurable):
         """Mask (batch, time) of the outputs, given the inputs and their mask."""
         return previous_mask if self.supports_masking else None
 
+    @property
+    def unmoved_by_padding(self) -> bool:
+        """Whether outputs at valid steps are the same bits with and without masked steps behind them."""
+        return False
+
     def forward(self, inputs: Tensor, ctx: Context, mask: Tensor | None = None) -> Any:
         """Outputs for `inputs`; saves in `ctx` what `backward` needs when `ctx.record`."""
         if not self.is_custom:

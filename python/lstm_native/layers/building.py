@@ -33,7 +33,7 @@ def structure_changed() -> None:
 @contextmanager
 def restored_on_error(layers: Sequence[Layer]) -> Iterator[None]:
     """Puts every attribute of `layers` back when the body fails: a failed build leaves no trace."""
-    before = [(layer, layer.__dict__.copy(), list(layer._variables)) for layer in _with_held(layers)]
+    before = [(layer, layer.__dict__.copy(), list(layer._variables)) for layer in with_held(layers)]
     try:
         yield
     except BaseException:
@@ -62,7 +62,8 @@ def building(build: Callable[..., None]) -> Callable[..., None]:
     return once
 
 
-def _with_held(layers: Sequence[Layer]) -> Iterator[Layer]:
+def with_held(layers: Sequence[Layer]) -> Iterator[Layer]:
+    """The layers, and those inside them, of whatever depth."""
     for layer in layers:
         yield layer
-        yield from _with_held(layer.held_layers())
+        yield from with_held(layer.held_layers())

@@ -98,6 +98,8 @@ class Dense(ActivationAtEnd):
         kernel_constraint, bias_constraint: what they are brought back to after every step of training.
     """
 
+    unmoved_by_padding = True
+
     neutral_arguments: ClassVar[dict[str, Any]] = {
         "lora_rank": None,
         "lora_alpha": None,
@@ -191,6 +193,8 @@ class Activation(ActivationAtEnd):
     Args:
         activation: name, callable or None (linear).
     """
+
+    unmoved_by_padding = True
 
     def __init__(self, activation: Any, **kwargs: Any) -> None:
         super().__init__(**kwargs)

@@ -40,6 +40,7 @@ class Dropout(Layer):
     """
 
     supports_masking = True
+    unmoved_by_padding = True
     uncopied: ClassVar[tuple[str, ...]] = ("_draw_lock",)
 
     def __init__(

@@ -45,6 +45,7 @@ class Embedding(Layer):
         ValueError: at the call, for ids that are not whole or outside [0, input_dim).
     """
 
+    unmoved_by_padding = True
     neutral_arguments: ClassVar[dict[str, Any]] = {
         "lora_rank": None,
         "lora_alpha": None,

@@ -25,6 +25,7 @@ class InputLayer(Layer):
     """
 
     supports_masking = True
+    unmoved_by_padding = True
     config_attributes: ClassVar[dict[str, str | None]] = {"shape": None, "batch_size": None}  # in batch_shape
 
     def __init__(

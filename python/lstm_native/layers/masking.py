@@ -22,6 +22,7 @@ class Masking(Layer):
     """
 
     supports_masking = True
+    unmoved_by_padding = True
 
     def __init__(self, mask_value: float = 0.0, **kwargs: Any) -> None:
         mask_value = check_number("Masking", "mask_value", mask_value, "a number")

@@ -84,6 +84,11 @@ class LayerNormalization(Layer):
         self.beta_constraint = constraints.get(beta_constraint)
         self.gamma_constraint = constraints.get(gamma_constraint)
 
+    @property
+    def unmoved_by_padding(self) -> bool:
+        """Whether outputs at valid steps are the same bits with and without masked steps behind them."""
+        return self.axis in (-1, [-1])
+
     def _axes(self, shape: Shape) -> tuple[int, ...]:
         """The normalized axes of inputs of `shape`, counted from the front, in order."""
         given = self.axis if isinstance(self.axis, list) else [self.axis]

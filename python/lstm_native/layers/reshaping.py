@@ -85,6 +85,8 @@ class RepeatVector(Layer):
         n: number of time steps.
     """
 
+    unmoved_by_padding = True
+
     def __init__(self, n: int, **kwargs: Any) -> None:
         if isinstance(n, bool) or not isinstance(n, int | np.integer):
             raise TypeError(f"RepeatVector: Expected an integer value for `n`, got {n!r}")

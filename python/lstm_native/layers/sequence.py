@@ -22,15 +22,24 @@ class SequenceLayer(Layer):
 
     Attributes:
         return_sequences: outputs of all time steps instead of the last.
+        go_backwards: from the last time step to the first; outputs stay in that order.
+        zero_output_for_mask: the output of a masked step is zero instead of the output before it.
         return_state: calls return the last states too.
         stateful: row i of a call continues from the last state of row i of the call before.
     """
 
     return_sequences: bool
+    go_backwards: bool
+    zero_output_for_mask: bool
     return_state: bool
     stateful: bool
     # What a stateful layer starts from; None for its own start.
     _states: tuple[Tensor, ...] | None = None
+
+    @property
+    def unmoved_by_padding(self) -> bool:
+        """Whether outputs at valid steps are the same bits with and without masked steps behind them."""
+        return not (self.go_backwards if self.return_sequences else self.zero_output_for_mask)
 
     # --- for subclasses ---------------------------------------------------------------------------
 

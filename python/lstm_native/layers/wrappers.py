@@ -10,9 +10,11 @@ import numpy as np
 from lstm_native import _core
 from lstm_native.arrays import Shape, to_numpy, to_step_flags
 from lstm_native.layers.base import ActivityPenalty, Layer, Tensor
+from lstm_native.layers.building import with_held
 from lstm_native.layers.cloning import clone_layer
 from lstm_native.layers.context import Context
 from lstm_native.layers.dense import ActivationAtEnd
+from lstm_native.layers.sequence import SequenceLayer
 from lstm_native.trees import flat
 
 _MERGE_MODES = ("sum", "mul", "ave", "concat", None)
@@ -102,6 +104,14 @@ class Bidirectional(Layer):
     def takes_indexed_rows(self) -> bool:
         """Whether `forward` takes `IndexedRows` for the inputs."""
         return all(getattr(layer, "takes_indexed_rows", False) for layer in self.held_layers())
+
+    @property
+    def unmoved_by_padding(self) -> bool:
+        """Whether outputs at valid steps are the same bits with and without masked steps behind them."""
+        # The outputs of `backward_layer` are turned round, so there padding is behind the others again.
+        return all(
+            isinstance(layer, SequenceLayer) and not layer.is_custom for layer in self.held_layers()
+        ) and (not (self.return_sequences and self.forward_layer.go_backwards))
 
     # --- building and shapes ----------------------------------------------------------------------
 
@@ -351,6 +361,12 @@ class TimeDistributed(ActivationAtEnd):
 
     def held_layers(self) -> Sequence[Layer]:
         return (self.layer,)
+
+    @property
+    def unmoved_by_padding(self) -> bool:
+        """Whether outputs at valid steps are the same bits with and without masked steps behind them."""
+        # The layer sees steps as rows, and rows do not see each other; code of a user might look.
+        return not any(layer.is_custom for layer in with_held([self.layer]))
 
     def create_weights(self, input_shape: Shape) -> None:
         self.layer.build(_step_shape(input_shape))

@@ -226,9 +226,10 @@ class Model(Trainer):
     def has_penalties(self) -> bool:
         return self._plan().penalties
 
-    def computing_layers(self) -> list[Layer]:
-        """The layers that compute, those of nested models in their place."""
-        return self._plan().layers
+    @property
+    def unmoved_by_padding(self) -> bool:
+        """Whether outputs at valid steps are the same bits with and without masked steps behind them."""
+        return self._plan().unmoved_by_padding()
 
     def stateful_layers(self) -> list[Any]:
         """The layers that keep a state between calls."""

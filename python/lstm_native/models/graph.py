@@ -109,6 +109,7 @@ class _Identity(Layer):
     """Gives its inputs, with the mask that it was called with."""
 
     supports_masking = True
+    unmoved_by_padding = True
 
     def __init__(self) -> None:
         super().__init__()
@@ -210,6 +211,12 @@ class Graph(Plan):
         if reader is not None and reader.inputs != step.outputs:
             reader = None
         return forward_into(step.layer, reader.layer if reader is not None else None)
+
+    def unmoved_by_padding(self) -> bool:
+        # Where states are given, the mask enters a call only if it is passed.
+        return super().unmoved_by_padding() and all(
+            "mask" in step.flags or not step.states for step in self._steps
+        )
 
     # --- passes -----------------------------------------------------------------------------------
 

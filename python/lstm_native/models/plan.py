@@ -47,6 +47,10 @@ class Plan:
                 layer.check_can_train()
             self.can_train = True
 
+    def unmoved_by_padding(self) -> bool:
+        """Whether outputs at valid steps are the same bits with and without masked steps behind them."""
+        return all(layer.unmoved_by_padding and not layer.is_custom for layer in self.layers)
+
     def forward(self, inputs: Any, ctx: Context, mask: Any = None) -> Any:
         """Outputs, a tuple where there are several; their masks are `ctx.mask` then."""
         raise NotImplementedError
