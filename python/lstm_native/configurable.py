@@ -150,9 +150,7 @@ def _takes_any(cls: type) -> bool:
     """Whether the last constructor in the row looks at unknown arguments by itself."""
     from inspect import Parameter, signature
 
-    for kind in cls.__mro__:
-        if kind is not object and "__init__" in vars(kind):
-            own = signature(vars(kind)["__init__"]).parameters.values()
-            if all(p.kind is not Parameter.VAR_KEYWORD for p in own):
-                return False
-    return True
+    makers = [vars(kind)["__init__"] for kind in cls.__mro__[:-1] if "__init__" in vars(kind)]
+    return bool(makers) and all(
+        any(p.kind is Parameter.VAR_KEYWORD for p in signature(maker).parameters.values()) for maker in makers
+    )

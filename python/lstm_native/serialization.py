@@ -148,7 +148,9 @@ def _made(data: Any) -> Any:
         raise ValueError(f"{name}: configuration is {short(config)}, expected a dict")
     try:
         return cls.from_config(dict(config))
-    except (AttributeError, LookupError, ArithmeticError, AssertionError) as error:
+    except (TypeError, AttributeError, LookupError, ArithmeticError, AssertionError) as error:
+        if isinstance(error, TypeError) and cls.__name__ in str(error):
+            raise  # the constructor's own words
         raise ValueError(f"{name}: configuration {short(config)} does not fit ({error!r})") from error
 
 
@@ -269,9 +271,10 @@ def _tuple(config: Any) -> tuple[Any, ...]:
 
 
 def _policy(config: Any) -> Any:
-    if not isinstance(config, dict) or not isinstance(config.get("name"), str):
-        raise ValueError(f"deserialize: a dtype policy is {short(config)}, expected its name")
-    return config["name"]
+    name = config.get("name") if isinstance(config, dict) else None
+    if name not in _DTYPES:
+        raise ValueError(f"deserialize: a dtype policy is {short(config)}, expected the name of a dtype")
+    return name
 
 
 # What stands for plain values; tuples and policies of types come in configurations of Keras only.

@@ -44,7 +44,7 @@ class InputLayer(Layer):
             batch_size = positive_int(batch_size, "Input", "batch_size")
         try:
             input_dtype = np.dtype(dtype or "float32")
-        except TypeError:
+        except (TypeError, ValueError):
             raise ValueError(
                 f"Input: dtype is {dtype!r}, expected the name of one, such as 'float32'"
             ) from None

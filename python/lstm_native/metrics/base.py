@@ -119,7 +119,10 @@ class Metric(Configurable):
     _direction: str | None = None
 
     def __init__(self, dtype: Any = None, name: str | None = None) -> None:
-        self._dtype = np.dtype(np.float32 if dtype is None else dtype).name
+        try:
+            self._dtype = np.dtype(np.float32 if dtype is None else dtype).name
+        except (TypeError, ValueError):
+            self._dtype = ""
         if self._dtype not in ("float32", "float64"):
             raise ValueError(f"{type(self).__name__}: dtype is {dtype!r}, expected float32 or float64")
         self.name = name or snake_case(type(self).__name__)
