@@ -76,13 +76,13 @@ inline void store_padded(Vec v, float* p, std::int64_t valid) {
     }
 }
 
-// Unit blocks that one pass of products and cells takes: whole groups of column blocks, as many as the micro-kernel
-// takes side by side.
-template <class Cell>
+// Unit blocks that one pass of products and cells takes where each two of them have `Pairs` pairs of column blocks: as
+// many as the micro-kernel takes side by side.
+template <int Pairs>
 inline std::int64_t blocks_at_once(std::int64_t rows) {
     const int pairs = rows <= kTileRows ? kTiles[rows - 1].pairs : 1;
-    constexpr int kGroup = Cell::kGates + Cell::kCandidates;  // pairs
-    return pairs <= kGroup ? 2 : 2 * (pairs / kGroup);
+    if (pairs > Pairs) return 2 * (pairs / Pairs);
+    return Pairs % pairs == 0 ? 2 : 2 * pairs;
 }
 
 // Pairs of column blocks before unit block `block`, or up to it where it is an end.
@@ -92,8 +92,7 @@ constexpr std::int64_t pairs_before(std::int64_t block) {
     return (Cell::kGates + Cell::kCandidates) * ((block + 1) / 2);
 }
 
-// The recurrent product into the gates of [begin, end), from `a` in blocked rows.
-template <class Cell>
+// The recurrent product into the gates, from `a` in blocked rows.
 inline Product recurrent_product(const CellStep& s, const float* a, std::int64_t a_stride) {
     Product p{};
     p.start = s.projected.data == nullptr ? Start::c : Start::rows;
@@ -109,10 +108,9 @@ inline Product recurrent_product(const CellStep& s, const float* a, std::int64_t
     return p;
 }
 
-// body(begin, end) for the unit blocks of the step, some at a time, in the step's direction.
-template <class Cell, class F>
-inline void each_part(const CellStep& s, const F& body) {
-    const std::int64_t step = blocks_at_once<Cell>(s.rows);
+// body(begin, end) for the unit blocks of the step, `step` at a time, in the step's direction.
+template <class F>
+inline void each_part(const CellStep& s, std::int64_t step, const F& body) {
     const std::int64_t parts = (s.block_end - s.block_begin + step - 1) / step;
     for (std::int64_t n = 0; n < parts; ++n) {
         const std::int64_t begin = s.block_begin + (s.descending ? parts - 1 - n : n) * step;
@@ -122,8 +120,8 @@ inline void each_part(const CellStep& s, const F& body) {
 
 template <class Cell, class Gates>
 inline void cell_step(const CellStep& s, const Gates& act) {
-    Product p = recurrent_product<Cell>(s, s.h_masked, s.h_in_stride);
-    each_part<Cell>(s, [&](std::int64_t begin, std::int64_t end) {
+    Product p = recurrent_product(s, s.h_masked, s.h_in_stride);
+    each_part(s, blocks_at_once<Cell::kGates + Cell::kCandidates>(s.rows), [&](std::int64_t begin, std::int64_t end) {
         p.pair_begin = pairs_before<Cell>(begin);
         p.pair_end = pairs_before<Cell>(end);
         product(p);

@@ -193,16 +193,24 @@ struct GruBeforeCell {
     }
 };
 
+// The candidates' part of a product over all pairs; its pairs count the groups of column blocks.
+inline Product of_candidates(Product p) {
+    constexpr std::int64_t kPairs = 3;  // of a group, the candidate's last
+    p.w += (kPairs - 1) * p.w_stride;
+    p.w_stride *= kPairs;
+    p.c += 2 * (kPairs - 1) * p.c_stride;
+    if (p.start == Start::rows) p.start_rows.data += 2 * (kPairs - 1) * p.start_rows.stride;
+    p.c_pair_blocks = p.start_pair_blocks = 2 * kPairs;
+    return p;
+}
+
 void gru_before_reset(const CellStep& s) {
     with_activations(s, [&](const auto& act) {
-        Product p = recurrent_product<GruBeforeCell>(s, s.h_masked, s.h_in_stride);
-        each_part<GruBeforeCell>(s, [&](std::int64_t begin, std::int64_t end) {
-            for (std::int64_t pair = pairs_before<GruBeforeCell>(begin); pair < pairs_before<GruBeforeCell>(end);
-                 pair += 3) {
-                p.pair_begin = pair;
-                p.pair_end = pair + 2;
-                product(p);
-            }
+        Product p = recurrent_product(s, s.h_masked, s.h_in_stride);
+        each_part(s, 2, [&](std::int64_t begin, std::int64_t end) {
+            p.pair_begin = pairs_before<GruBeforeCell>(begin);
+            p.pair_end = p.pair_begin + 2;
+            product(p);
             for (std::int64_t block = begin; block < end; ++block) GruBeforeCell::reset(s, act, block);
         });
     });
@@ -210,14 +218,11 @@ void gru_before_reset(const CellStep& s) {
 
 void gru_before_step(const CellStep& s) {
     with_activations(s, [&](const auto& act) {
-        Product p = recurrent_product<GruBeforeCell>(s, s.apart, s.gates_stride);
-        each_part<GruBeforeCell>(s, [&](std::int64_t begin, std::int64_t end) {
-            for (std::int64_t pair = pairs_before<GruBeforeCell>(begin); pair < pairs_before<GruBeforeCell>(end);
-                 pair += 3) {
-                p.pair_begin = pair + 2;
-                p.pair_end = pair + 3;
-                product(p);
-            }
+        Product p = of_candidates(recurrent_product(s, s.apart, s.gates_stride));
+        each_part(s, blocks_at_once<1>(s.rows), [&](std::int64_t begin, std::int64_t end) {
+            p.pair_begin = begin / 2;
+            p.pair_end = end / 2;
+            product(p);
             for (std::int64_t block = begin; block < end; ++block) GruBeforeCell::forward(s, act, block);
         });
     });

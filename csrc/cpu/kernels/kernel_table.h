@@ -39,6 +39,9 @@ struct Product {
     std::int64_t c_stride;
     std::int64_t pair_begin, pair_end;
     bool descending;  // walk the pairs backwards: the cache still holds the last ones of the step before
+    // Column blocks from one pair to the next, of c and of what the chain starts from: more than 2 where a product
+    // takes one pair of each group (cpu/pack.h).
+    std::int64_t c_pair_blocks = 2, start_pair_blocks = 2;
 };
 
 // One time step of a cell for one tile of rows and the unit blocks [block_begin, block_end): adds h * R to the

@@ -23,22 +23,25 @@ constexpr int pairs_at_once(int rows) {
 template <int Rows, int Pairs>
 void tile(const Product& p, const float* a, const float* w, float* c, const float* start, const std::int32_t* index) {
     Vec sum[Rows][2 * Pairs];
+    // Column block j of the tile, of c and of the start.
+    const auto c_block = [&](int j) { return (j / 2 * p.c_pair_blocks + j % 2) * p.c_stride; };
+    const auto start_block = [&](int j) { return j / 2 * p.start_pair_blocks + j % 2; };
     if (p.start == Start::c) {
 #pragma GCC unroll 8
         for (int j = 0; j < 2 * Pairs; ++j)
 #pragma GCC unroll 16
-            for (int r = 0; r < Rows; ++r) sum[r][j] = Vec::load(c + j * p.c_stride + r * kL);
+            for (int r = 0; r < Rows; ++r) sum[r][j] = Vec::load(c + c_block(j) + r * kL);
     } else if (p.start == Start::rows) {
 #pragma GCC unroll 16
         for (int r = 0; r < Rows; ++r) {
             const float* const from = start + static_cast<std::int64_t>(index[r * p.start_rows.index_stride]) * kL;
 #pragma GCC unroll 8
-            for (int j = 0; j < 2 * Pairs; ++j) sum[r][j] = Vec::load(from + j * p.start_rows.stride);
+            for (int j = 0; j < 2 * Pairs; ++j) sum[r][j] = Vec::load(from + start_block(j) * p.start_rows.stride);
         }
     } else {
 #pragma GCC unroll 8
         for (int j = 0; j < 2 * Pairs; ++j) {
-            const Vec first = p.start == Start::bias ? Vec::load(start + j * kL) : Vec::zero();
+            const Vec first = p.start == Start::bias ? Vec::load(start + start_block(j) * kL) : Vec::zero();
 #pragma GCC unroll 16
             for (int r = 0; r < Rows; ++r) sum[r][j] = first;
         }
@@ -64,7 +67,7 @@ void tile(const Product& p, const float* a, const float* w, float* c, const floa
 #pragma GCC unroll 8
     for (int j = 0; j < 2 * Pairs; ++j)
 #pragma GCC unroll 16
-        for (int r = 0; r < Rows; ++r) sum[r][j].store(c + j * p.c_stride + r * kL);
+        for (int r = 0; r < Rows; ++r) sum[r][j].store(c + c_block(j) + r * kL);
 }
 
 using TileFunction = void (*)(const Product&, const float*, const float*, float*, const float*, const std::int32_t*);
@@ -100,14 +103,14 @@ inline void product_pairs(const Product& p, std::int64_t pair, std::int64_t coun
     const std::int64_t size = p.rows / groups;
     const std::int64_t larger = p.rows % groups;  // so many groups have one row more
     const float* const w = p.w + pair * p.w_stride;
-    float* const c = p.c + 2 * pair * p.c_stride;
+    float* const c = p.c + pair * p.c_pair_blocks * p.c_stride;
     const float* start = nullptr;
     const std::int32_t* index = nullptr;
     std::int64_t index_stride = 0;
     if (p.start == Start::bias) {
-        start = p.bias + 2 * pair * kL;
+        start = p.bias + pair * p.start_pair_blocks * kL;
     } else if (p.start == Start::rows) {
-        start = p.start_rows.data + 2 * pair * p.start_rows.stride;
+        start = p.start_rows.data + pair * p.start_pair_blocks * p.start_rows.stride;
         index = p.start_rows.index;
         index_stride = p.start_rows.index_stride;
     }
