@@ -174,7 +174,12 @@ FORBIDDEN_MODULES = {
 FORBIDDEN_CALLS = {"eval", "exec", "compile", "__import__"}
 STANDARD_AND_NUMPY = {"numpy", "lstm_native"}
 # Extras, imported inside the functions that need them.
-EXTRAS = {"callbacks/tensorboard.py": {"tensorboardX"}}
+EXTRAS = {
+    "callbacks/tensorboard.py": {"tensorboardX"},
+    # Modules for PyTorch's users, which nothing else imports.
+    "torch/function.py": {"torch"},
+    "torch/modules.py": {"torch"},
+}
 
 
 def imported_modules(path: Path) -> set[str]:

@@ -1,0 +1,151 @@
+"""LSTM and GRU with PyTorch's constructors, parameters, calls and results, run by our kernels on the CPU."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
+
+from lstm_native import _core
+from lstm_native.torch.function import Network, PackedWeights
+
+
+class _PackedLayers:
+    """The packed weights of a module's layers and directions. Copies and pickles of the module begin anew."""
+
+    def __init__(self) -> None:
+        self._layers: list[PackedWeights] = []
+
+    def __reduce__(self) -> tuple[type, tuple[()]]:
+        return type(self), ()
+
+    def of(self, number: int, cell: str) -> PackedWeights:
+        """Those of one layer and direction, counted as l0, l0_reverse, l1, l1_reverse ..."""
+        while len(self._layers) <= number:
+            self._layers.append(PackedWeights(cell))
+        return self._layers[number]
+
+
+class _Native(torch.nn.RNNBase):
+    """PyTorch's module with another `forward`."""
+
+    cell: str
+
+    def forward(self, input: Any, hx: Any = None) -> Any:
+        """As PyTorch's module of the same name.
+
+        Tensors that our kernels do not take (other devices and dtypes than float32 on the CPU, empty ones),
+        calls inside autocast, and tracing or exporting go to PyTorch's own code.
+        """
+        if self._takes(input, hx):
+            return self._run(input, hx)
+        return super().forward(input, hx)
+
+    def _takes(self, input: Any, hx: Any) -> bool:
+        """Whether our kernels run this call; wrong ones are left to PyTorch, which says what is wrong."""
+        if torch.jit.is_tracing() or torch.jit.is_scripting() or torch.compiler.is_exporting():
+            return False
+        if torch.is_autocast_enabled("cpu") or self.proj_size or torch._C._are_functorch_transforms_active():
+            return False
+        packed = isinstance(input, PackedSequence)
+        data = input.data if packed else input
+        states = () if hx is None else hx if isinstance(hx, tuple | list) else (hx,)
+        tensors = (data, *states, *self._flat_weights)
+        if not all(type(t) in (torch.Tensor, torch.nn.Parameter) for t in tensors):
+            return False
+        if any(t.device.type != "cpu" or t.dtype != torch.float32 or t.numel() == 0 for t in tensors):
+            return False
+        if data.dim() != 2 if packed else data.dim() not in (2, 3):
+            return False
+        if data.shape[-1] != self.input_size:
+            return False
+        if packed:
+            batch = int(input.batch_sizes[0])
+        else:
+            batch = 1 if data.dim() == 2 else data.shape[0 if self.batch_first else 1]
+        expected: tuple[int, ...] = (self._directions * self.num_layers, batch, self.hidden_size)
+        if not packed and data.dim() == 2:
+            expected = (expected[0], expected[2])
+        wanted = 2 if self.cell == "lstm" else 1
+        if hx is not None and (self.cell == "lstm") != isinstance(hx, tuple | list):
+            return False
+        return hx is None or (len(states) == wanted and all(tuple(s.shape) == expected for s in states))
+
+    @property
+    def _directions(self) -> int:
+        return 2 if self.bidirectional else 1
+
+    @torch.compiler.disable
+    def _run(self, input: Any, hx: Any) -> Any:
+        states = () if hx is None else hx if isinstance(hx, tuple | list) else (hx,)
+        if isinstance(input, PackedSequence):
+            data, batch_sizes, sorted_indices, unsorted_indices = input
+            x, lengths = pad_packed_sequence(PackedSequence(data, batch_sizes), batch_first=True)
+            mask = torch.arange(x.shape[1]) < lengths[:, None] if int(lengths[-1]) < x.shape[1] else None
+            states = tuple(_rows(s, sorted_indices) for s in states)
+            output, *last = self._network(False, mask)(x, states, self._flat_weights)
+            packed = pack_padded_sequence(output, lengths, batch_first=True)
+            output = PackedSequence(packed.data, batch_sizes, sorted_indices, unsorted_indices)
+            last = [_rows(s, unsorted_indices) for s in last]
+        elif input.dim() == 2:
+            states = tuple(s.unsqueeze(1) for s in states)
+            output, *last = self._network(False)(input.unsqueeze(0), states, self._flat_weights)
+            output, last = output.squeeze(0), [s.squeeze(1) for s in last]
+        else:
+            output, *last = self._network(not self.batch_first)(input, states, self._flat_weights)
+        return output, (tuple(last) if self.cell == "lstm" else last[0])
+
+    def _network(self, time_first: bool, mask: torch.Tensor | None = None) -> Network:
+        layers = self.__dict__.setdefault("_packed_layers", _PackedLayers())
+        count = self.num_layers * self._directions
+        return Network(
+            [layers.of(number, self.cell) for number in range(count)],
+            self._directions,
+            self.dropout if self.training else 0.0,
+            time_first,
+            None if mask is None else _core.as_tensor(mask.numpy(), "bool"),
+        )
+
+
+def _rows(state: torch.Tensor, order: torch.Tensor | None) -> torch.Tensor:
+    """The rows of a state (layers, batch, units) in another order."""
+    return state if order is None else state.index_select(1, order)
+
+
+class LSTM(_Native, torch.nn.LSTM):
+    """`torch.nn.LSTM`, computed by our kernels: the same arguments, `state_dict`, outputs and gradients.
+
+    float32 tensors on the CPU are used where they lie (batch first and contiguous ones are not copied); what
+    our kernels do not take goes to PyTorch's own code. Gradients of gradients are refused.
+    """
+
+    cell = "lstm"
+
+
+class GRU(_Native, torch.nn.GRU):
+    """`torch.nn.GRU`, computed by our kernels; see `LSTM`."""
+
+    cell = "gru"
+
+
+_OURS: dict[type, type] = {torch.nn.LSTM: LSTM, torch.nn.GRU: GRU}
+
+
+def replace(model: torch.nn.Module) -> torch.nn.Module:
+    """Makes every `torch.nn.LSTM` and `torch.nn.GRU` in `model` ours, in place; parameters and hooks stay.
+
+    Subclasses of them stay as they are.
+
+    Args:
+        model: any module; itself one of them, too.
+
+    Returns:
+        `model`.
+    """
+    if not isinstance(model, torch.nn.Module):
+        raise TypeError(f"replace: model is a {type(model).__name__}, expected a torch.nn.Module")
+    for module in model.modules():
+        if ours := _OURS.get(type(module)):
+            module.__class__ = ours  # the parameters stay the very objects that optimizers know
+    return model
