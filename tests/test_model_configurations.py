@@ -285,6 +285,9 @@ def test_wrong_texts(text: str, message: str) -> None:
         model_from_json(b"{}")  # type: ignore[arg-type]
 
 
+SOUND = json.loads(encoder_decoder().to_json())
+
+
 def places(data: Any) -> list[tuple[Any, Any]]:
     keys = data.keys() if isinstance(data, dict) else range(len(data)) if isinstance(data, list) else ()
     return [(data, key) for key in keys] + [place for key in keys for place in places(data[key])]
@@ -305,7 +308,13 @@ def test_spoilt_graphs_give_a_model_or_one_clear_error(data: st.DataObject) -> N
     assert "\n" not in message
 
 
-SOUND = json.loads(encoder_decoder().to_json())
+def test_the_base_class_makes_either_kind() -> None:
+    for model in (encoder_decoder(), Sequential([Input((3,)), Dense(2)])):
+        again = Model.from_config(model.get_config())
+        assert type(again) is type(model)
+        assert again.get_config() == model.get_config()
+    with pytest.raises(ValueError, match="Sequential: configuration has 'units'"):
+        Model.from_config({"units": 2})
 
 
 def test_keras_names_are_there() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, Self
 
 from lstm_native import saving
@@ -13,6 +13,7 @@ from lstm_native.layers.base import Context, Layer, structure_version
 from lstm_native.models.graph import Graph, Steps
 from lstm_native.models.plan import Chain, unique
 from lstm_native.naming import snake_case
+from lstm_native.registration import custom_object_scope
 from lstm_native.serialization import serialize
 from lstm_native.streaming import Stream
 from lstm_native.summary import print_summary
@@ -305,6 +306,27 @@ class Model(Trainer):
             for name, variable in layer.named_variables().items():
                 named[f"{kind}_{count}/{name}" if count else f"{kind}/{name}"] = variable
         return named
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any], custom_objects: Mapping[str, Any] | None = None) -> Self:
+        """A model from `get_config()`, with new weights.
+
+        `Model.from_config` makes what `config` describes, a functional model or a `Sequential`.
+
+        Args:
+            config: the data.
+            custom_objects: classes and functions of the caller by name.
+
+        Raises:
+            ValueError: data that describe no such model.
+        """
+        with custom_object_scope(custom_objects):
+            if cls is not Model:
+                return super().from_config(config)
+            from lstm_native.models import Functional, Sequential  # subclasses
+
+            kind = Functional if isinstance(config, dict) and "input_layers" in config else Sequential
+            return kind.from_config(config)  # type: ignore[return-value]
 
     def to_json(self, **kwargs: Any) -> str:
         """The layers and how they are connected, without weights, as JSON; see `models.model_from_json`.

@@ -227,15 +227,7 @@ class Functional(Model):
 
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: Mapping[str, Any] | None = None) -> Self:
-        """A model from `get_config()`, with new weights.
-
-        Args:
-            config: the data.
-            custom_objects: classes and functions of the caller by name.
-
-        Raises:
-            ValueError: data that describe no such model.
-        """
+        """See `Model`."""
         with custom_object_scope(custom_objects):
             inputs, outputs = graph_from_config(config, cls.__name__)
             graph = ("layers", "input_layers", "output_layers")

@@ -136,15 +136,7 @@ class Sequential(Model):
 
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: Mapping[str, Any] | None = None) -> Self:
-        """A model from `get_config()`, with new weights.
-
-        Args:
-            config: the data.
-            custom_objects: classes and functions of the caller by name.
-
-        Raises:
-            ValueError: data that describe no such model.
-        """
+        """See `Model`."""
         given = {name: value for name, value in config.items() if name != "build_input_shape"}
         check_names(cls, given)
         model = cls(**deserialize(given, custom_objects))
