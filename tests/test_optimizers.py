@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 import numpy as np
@@ -285,3 +286,43 @@ def test_values_out_of_range(arguments: dict[str, Any]) -> None:
 def test_sgd_momentum_out_of_range() -> None:
     with pytest.raises(ValueError, match="momentum"):
         optimizers.SGD(momentum=1.5)
+
+
+# --- constructors -------------------------------------------------------------------------------------
+
+COMMON = [
+    "weight_decay", "clipnorm", "clipvalue", "global_clipnorm", "use_ema", "ema_momentum",
+    "ema_overwrite_frequency", "loss_scale_factor", "gradient_accumulation_steps", "name",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("cls", "own"),
+    [
+        (optimizers.Adam, ["learning_rate", "beta_1", "beta_2", "epsilon", "amsgrad"]),
+        (optimizers.RMSprop, ["learning_rate", "rho", "momentum", "epsilon", "centered"]),
+        (optimizers.SGD, ["learning_rate", "momentum", "nesterov"]),
+    ],
+)
+def test_arguments_are_those_of_keras_in_their_order(cls: Any, own: list[str]) -> None:
+    parameters = inspect.signature(cls).parameters
+    assert list(parameters) == own + COMMON
+    assert all(p.kind is p.POSITIONAL_OR_KEYWORD for p in parameters.values())
+    defaults = cls().get_config()
+    given = [defaults[name] for name in list(parameters)[:-1]]
+    assert cls(*given, "by_position").get_config() == {**defaults, "name": "by_position"}
+
+
+def test_adamw_has_its_weight_decay_second() -> None:
+    names = list(inspect.signature(optimizers.AdamW).parameters)
+    assert names[:6] == ["learning_rate", "weight_decay", "beta_1", "beta_2", "epsilon", "amsgrad"]
+    assert names[6:] == COMMON[1:]
+    config = optimizers.AdamW(0.5, 0.1, 0.2, 0.3, 0.4, True, 2.0).get_config()
+    assert [config[name] for name in names[:7]] == [0.5, 0.1, 0.2, 0.3, 0.4, True, 2.0]
+
+
+def test_unknown_arguments() -> None:
+    with pytest.raises(TypeError, match="Adam: unknown argument 'clipnrom': did you mean 'clipnorm'"):
+        optimizers.Adam(clipnrom=1.0)
+    with pytest.raises(TypeError, match="SGD: 2 arguments too many, expected learning_rate, momentum"):
+        optimizers.SGD(*[0.1, 0.0, False, None, None, None, None, False, 0.9, None, None, None, "s", 1, 2])
