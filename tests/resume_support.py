@@ -1,7 +1,7 @@
 """A training that can be killed and started again: `python resume_support.py FOLDER` runs it once.
 
 The model has everything that resuming must bring back: slots of Adam, a stateful LSTM with masked steps,
-dropout, shuffled rows, and callbacks that change the learning rate by what happened before.
+dropout in it and behind it, shuffled rows, and callbacks that change the learning rate by what happened before.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def make_model() -> Sequential:
         [
             Input((None,), batch_size=BATCH),
             Embedding(20, 6, mask_zero=True),
-            LSTM(9, stateful=True),
+            LSTM(9, stateful=True, dropout=0.1, recurrent_dropout=0.2),
             Dropout(0.3),
             Dense(1, activation="sigmoid"),
         ]

@@ -18,7 +18,19 @@ import pytest
 
 import resume_support
 from lstm_native.callbacks import BackupAndRestore, Callback, EarlyStopping, ModelCheckpoint
-from lstm_native.layers import LSTM, Bidirectional, Dense, Dropout, Input
+from lstm_native.layers import (
+    GRU,
+    LSTM,
+    RNN,
+    Bidirectional,
+    Dense,
+    Dropout,
+    GRUCell,
+    Input,
+    LSTMCell,
+    SimpleRNN,
+    TimeDistributed,
+)
 from lstm_native.models import Model, Sequential
 from lstm_native.utils import set_random_seed, timeseries_dataset_from_array
 from resume_support import BATCH, ROWS, callbacks, data, make_model
@@ -165,6 +177,49 @@ def test_other_models_and_data(tmp_path: Path, make: Any, form: Any, after: int,
     with pytest.raises(Interrupted):
         fit(BackupAndRestore(tmp_path / "backup", save_freq), Interruption(after))
     resumed, history = fit(BackupAndRestore(tmp_path / "backup", save_freq))
+    assert history == expected
+    for a, b in zip(resumed.get_weights(), model.get_weights(), strict=True):
+        assert np.array_equal(a, b)
+
+
+def in_cells(seed: int | None) -> list[Any]:
+    cells = [LSTMCell(5, dropout=0.2, recurrent_dropout=0.3, seed=seed), GRUCell(4, dropout=0.1, seed=seed)]
+    return [RNN(cells, return_sequences=True), SimpleRNN(3, recurrent_dropout=0.4, seed=seed)]
+
+
+DROPPING: dict[str, Callable[[int | None], list[Any]]] = {
+    "lstm": lambda seed: [LSTM(6, dropout=0.3, recurrent_dropout=0.2, seed=seed)],
+    "both directions": lambda seed: [
+        Bidirectional(GRU(4, dropout=0.3, recurrent_dropout=0.2, seed=seed, return_sequences=True)),
+        TimeDistributed(Dropout(0.2, seed=seed)),
+        LSTM(3),
+    ],
+    "cells": in_cells,
+    "nested": lambda seed: [Sequential([Dropout(0.1, seed=seed), LSTM(4, recurrent_dropout=0.5, seed=seed)])],
+    "checkpoint steps": lambda seed: [
+        LSTM(4, checkpoint_steps=2, recurrent_dropout=0.3, dropout=0.2, seed=seed)
+    ],
+}
+
+
+@pytest.mark.parametrize("seed", [None, 7])
+@pytest.mark.parametrize("make", DROPPING.values(), ids=DROPPING.keys())
+@pytest.mark.parametrize(("after", "save_freq"), [(3, 1), (6, "epoch")])
+def test_dropout_goes_on(tmp_path: Path, make: Any, seed: int | None, after: int, save_freq: Any) -> None:
+    """Also where the new process draws other random numbers, in making the model and before."""
+    rng = np.random.default_rng(2)
+    x, y = rng.normal(size=(16, 5, 3)).astype(np.float32), rng.normal(size=16)
+
+    def fit(start: int, *calls: Any) -> tuple[Any, dict[str, list[float]]]:
+        set_random_seed(start)
+        model = Sequential([Input((None, 3)), *make(seed), Dense(1)])
+        model.compile("adam", "mse")
+        return model, model.fit(x, y, 4, epochs=3, verbose=0, callbacks=list(calls)).history
+
+    model, expected = fit(1)
+    with pytest.raises(Interrupted):
+        fit(1, BackupAndRestore(tmp_path / "backup", save_freq), Interruption(after))
+    resumed, history = fit(2, BackupAndRestore(tmp_path / "backup", save_freq))
     assert history == expected
     for a, b in zip(resumed.get_weights(), model.get_weights(), strict=True):
         assert np.array_equal(a, b)

@@ -38,8 +38,9 @@ class Predictor(Feeding):
         """Outputs for all rows of `x`, batch by batch; safe from many threads at once.
 
         Args:
-            x: inputs with the batch axis first, a list or dict of them for several inputs; a list of
-                sequences (time_i, ...) of different lengths, in any order; or a generator or other iterable
+            x: inputs with the batch axis first, a list or dict of them for several inputs; in the place of an
+                array also a list of sequences (time_i, ...) of different lengths, in any order, which for
+                several inputs are the same in a row; or a generator or other iterable
                 of batches. Arrays in files (`numpy.memmap`) are read batch by batch.
             batch_size: rows of a batch; 32 by default. Results do not depend on it.
             verbose: as `fit`.

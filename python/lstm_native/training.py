@@ -54,8 +54,9 @@ class Trainer(Predictor):
         """Trains for some epochs.
 
         Args:
-            x: inputs with the batch axis first, a list or dict of them for several inputs; a list of
-                sequences (time_i, ...) of different lengths, in any order; or a generator, a PyTorch
+            x: inputs with the batch axis first, a list or dict of them for several inputs; in the place of an
+                array also a list of sequences (time_i, ...) of different lengths, in any order, which for
+                several inputs are the same in a row; or a generator, a PyTorch
                 DataLoader or another iterable of `(x, y)` or `(x, y, sample_weight)` batches. Arrays in files
                 (`numpy.memmap`) are read batch by batch.
             y: labels that fit the loss; a list or dict of them for several outputs.
