@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import copy
+import json
 import os
 import random
 import re
@@ -112,6 +114,114 @@ def damaged(content: bytes, rng: random.Random) -> bytes:
         length = header - 8 + len(data) - len(content) if at < 0 else at + 1 - 8
         data[:8] = max(length, 0).to_bytes(8, "little")
     return bytes(data)
+
+
+ODD: list[Any] = [
+    None,
+    True,
+    False,
+    0,
+    1,
+    -1,
+    2,
+    1 << 31,
+    -(1 << 31),
+    1 << 63,
+    1 << 64,
+    10**30,
+    0.5,
+    -0.0,
+    1e300,
+    "",
+    "x",
+    "0",
+    "\0",
+    "linear",
+    "softmax",
+    "os.system",
+    "/dev/zero",
+    "../x",
+    [],
+    {},
+    [[]],
+    [None],
+    [0],
+    ["x"],
+    [1, 2, 3],
+    {"class_name": "Dense", "config": {"units": 2}},
+    {"class_name": "LSTM", "config": {}},
+    {"class_name": "Lambda"},
+    {"class_name": "function", "config": "relu"},
+    {"class_name": "__numpy__", "config": {"value": [1], "dtype": "f"}},
+    {"class_name": "__float__", "config": "nan"},
+    {"class_name": "__tuple__", "config": [1, 2]},
+    {"class_name": "Sequential", "config": {"layers": []}},
+    {"module": "os", "class_name": "system", "config": "ls"},
+]
+
+
+def with_odd_values(value: Any, rng: random.Random, changes: int) -> Any:
+    """JSON with a few of its values replaced, removed, doubled or exchanged."""
+    places: list[tuple[Any, Any]] = []
+
+    def collect(node: Any) -> None:
+        for key, item in list(node.items() if isinstance(node, dict) else enumerate(node)):
+            places.append((node, key))
+            if isinstance(item, dict | list):
+                collect(item)
+
+    collect(value)
+    for _ in range(changes):
+        node, key = rng.choice(places)
+        other, at = rng.choice(places)
+        with contextlib.suppress(KeyError, IndexError):  # gone by an earlier change
+            kind = rng.randrange(6)
+            if kind == 0:
+                del node[key]
+            elif kind == 1:
+                node[key] = copy.deepcopy(other[at])
+            elif kind == 2 and isinstance(node, list):
+                node.insert(key, copy.deepcopy(node[key]))
+            elif kind == 3 and isinstance(node, dict):
+                node[rng.choice(list(other)) if isinstance(other, dict) else "x"] = node.pop(key)
+            else:
+                node[key] = copy.deepcopy(rng.choice(ODD))
+    return value
+
+
+def check_odd_values(folder: Path, times: int, seed: int) -> int:
+    """Number of files with odd values in their JSON that could be loaded; all others are refused."""
+    path = folder / "odd.safetensors"
+    rng = random.Random(seed)
+    goods = []
+    for model in (good_model(), good_functional(), good_texts()):
+        model.compile("adam", "mse", metrics=["mae"])
+        save_whole(model, path)
+        goods.append(hostile.Parts(path))
+    loaded = 0
+    for _ in range(times):
+        parts = copy.copy(rng.choice(goods))
+        parts.metadata = dict(parts.metadata)
+        key = rng.choice(("config", "config", "config", "compile", "optimizer"))
+        value = with_odd_values(json.loads(parts.metadata[key]), rng, rng.choice((1, 1, 1, 2, 5)))
+        parts.metadata[key] = json.dumps(value)
+        path.write_bytes(parts.content())
+        try:
+            load_model(path)
+        except (ValueError, OSError) as error:
+            check_error(error, path)
+        else:
+            loaded += 1
+    return loaded
+
+
+def test_odd_values(tmp_path: Path) -> None:
+    assert check_odd_values(tmp_path, 300, 0) > 10
+
+
+@pytest.mark.long
+def test_many_odd_values(tmp_path: Path) -> None:
+    assert check_odd_values(tmp_path, 10_000, 1) > 100
 
 
 def check_damage(folder: Path, times: int, seed: int) -> int:
