@@ -20,8 +20,8 @@ class Conversion:
         source: what was converted, "PyTorch" or the like.
         target: into what.
         notes: every convention that differs between the two, and what was done about it.
-        max_difference: the largest difference between the outputs of both on the same random inputs, relative to
-            outputs beyond 1; None where the other side is not installed and nothing was run.
+        max_difference: the largest difference between the outputs of both on the same random inputs, relative
+            to outputs beyond 1; None where the other side is not installed and nothing was run.
     """
 
     source: str
@@ -45,8 +45,8 @@ class Conversion:
             a, b = np.asarray(theirs, np.float64), np.asarray(ours, np.float64)
             if a.shape != b.shape:
                 raise ValueError(
-                    f"conversion from {self.source} to {self.target}: output {i} has shape {b.shape}, expected "
-                    f"{a.shape} as the original"
+                    f"conversion from {self.source} to {self.target}: output {i} has shape {b.shape}, "
+                    f"expected {a.shape} as the original"
                 )
             if not np.array_equal(np.isnan(a), np.isnan(b)):
                 worst = np.inf
@@ -55,8 +55,8 @@ class Conversion:
         self.max_difference = worst
         if worst > TOLERANCE:
             raise ValueError(
-                f"conversion from {self.source} to {self.target}: outputs differ by {worst:.2g}, expected at most "
-                f"{TOLERANCE}"
+                f"conversion from {self.source} to {self.target}: outputs differ by {worst:.2g}, expected at "
+                f"most {TOLERANCE}"
             )
 
     def __str__(self) -> str:
