@@ -1,6 +1,7 @@
 """Activation functions by their Keras names, on arrays; `get` turns a name into one.
 
-With default parameters they run natively; other parameters are computed with NumPy.
+With default parameters they run natively; other parameters are computed with NumPy. Recurrent layers run
+`Parametric` ones natively too.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import numpy.typing as npt
 
 from lstm_native import _core
 from lstm_native.errors import unknown_name
+from lstm_native.parametric import Parametric as Parametric
 
 Array = npt.NDArray[np.float32]
 Activation = Callable[[Any], Any]

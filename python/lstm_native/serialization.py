@@ -202,7 +202,6 @@ def _classes() -> dict[str, dict[str, type[Configurable]]]:
             if item.__name__ == name and not name.startswith("_")
         }
         for namespace, module in _modules().items()
-        if namespace != "activations"
     }
 
 

@@ -38,7 +38,7 @@ class NativeCell(Layer):
         kind: class of the layer.
         units: number of units.
         state_size: columns of the state, or a list with those of every state.
-        output_size: columns of the output, `units`.
+        output_size: columns of the output: `units`, or the layer's `projection_units`.
         layer: the layer; it has the weights.
         kernel, recurrent_kernel, bias: the weights, once the cell is built.
     """
@@ -54,9 +54,10 @@ class NativeCell(Layer):
                 )
         super().__init__(name=name, trainable=kwargs.get("trainable", True))
         self.layer = self.kind(*args, name=self.name, **kwargs)
-        self.units = self.output_size = self.layer.units
-        states = len(self.layer.state_names)
-        self.state_size: int | list[int] = self.units if states == 1 else [self.units] * states
+        self.units = self.layer.units
+        self.output_size = self.layer.output_units
+        sizes = [size for _, size in self.layer.named_state_sizes()]
+        self.state_size: int | list[int] = sizes if len(sizes) > 1 else sizes[0]
 
     @classmethod
     def constructor_parameters(cls, kinds: Sequence[type] | None = None) -> list[Parameter]:
@@ -89,7 +90,8 @@ class NativeCell(Layer):
 
     def get_initial_state(self, batch_size: int | None = None) -> list[Array]:
         """Zeros for every state, each (batch_size, units)."""
-        return [np.zeros((batch_size or 0, self.units), np.float32) for _ in self.layer.state_names]
+        rows = batch_size or 0
+        return [np.zeros((rows, size), np.float32) for _, size in self.layer.named_state_sizes()]
 
     def over_sequences(self, **options: Any) -> RecurrentLayer:
         """A layer with the weights of this cell, packed once for all such layers, and other options."""

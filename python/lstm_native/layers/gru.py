@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
@@ -28,7 +28,7 @@ class GRU(RecurrentLayer):
         reset_after: whether the reset gate acts after the recurrent product, or before.
     """
 
-    gates: ClassVar[int] = 3
+    gates = 3
 
     def __init__(
         self,

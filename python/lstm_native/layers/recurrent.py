@@ -16,8 +16,17 @@ from lstm_native.layers.dropout import Dropout
 from lstm_native.layers.embedding import IndexedRows
 from lstm_native.layers.sequence import SequenceLayer, run_steps
 from lstm_native.layers.weights import get_initializer
+from lstm_native.variable import Variable
 
 Array = npt.NDArray[np.float32]
+
+
+def native_function(activation: Any) -> str | tuple[str, float, float] | None:
+    """The activation as native cells take it; None where they do not."""
+    if isinstance(activation, activations.Parametric):
+        return activation.native
+    name = activations.native_name(activation)
+    return name if name is not None and _core.activation_is_elementwise(name) else None
 
 
 class RecurrentLayer(SequenceLayer):
@@ -49,17 +58,24 @@ class RecurrentLayer(SequenceLayer):
             what lies between once more in the backward pass (Chen et al. 2016): memory for
             time / checkpoint_steps + checkpoint_steps steps instead of all, for about a third more time. All
             steps are kept by default.
+        clip: what goes into the activations of gates and candidate is held within [-clip, clip], as ONNX has
+            it; the states are not.
 
-    An activation that is a Python callable, or mixes the units of a row (softmax), runs step by step in
-    Python and forward only.
+    Activations may be `activations.Parametric` ones. An activation that is another Python callable, or mixes
+    the units of a row (softmax), runs step by step in Python and forward only.
     """
 
     uncopied: ClassVar[tuple[str, ...]] = ("_packed",)
     config_attributes: ClassVar[dict[str, str | None]] = {"use_cudnn": None, "implementation": None}
     supports_masking = True
     # What a subclass says of its cell.
-    gates: ClassVar[int]
+    gates: int
     state_names: ClassVar[tuple[str, ...]] = ("h",)
+    activation_arguments: tuple[str, ...] = ("activation", "recurrent_activation")
+    # Of an LSTM: f = 1 - i; weights beside kernel, recurrent_kernel and bias.
+    coupled_gates = False
+    peepholes: Variable | None = None
+    projection_kernel: Variable | None = None
 
     def __init__(
         self,
@@ -90,6 +106,7 @@ class RecurrentLayer(SequenceLayer):
         use_cudnn: bool | str = "auto",
         implementation: int | None = None,
         checkpoint_steps: int | None = None,
+        clip: float | None = None,
         **kwargs: Any,
     ) -> None:
         kind = type(self).__name__
@@ -98,6 +115,8 @@ class RecurrentLayer(SequenceLayer):
             checkpoint_steps = positive_int(checkpoint_steps, kind, "checkpoint_steps")
         if use_cudnn not in ("auto", False):
             raise ValueError(f"{kind}: use_cudnn is {use_cudnn!r}, expected 'auto' or False")
+        if clip is not None:
+            check_number(kind, "clip", clip, "a number above 0", lambda bound: bound > 0)
         fractions = {"dropout": dropout, "recurrent_dropout": recurrent_dropout}
         for argument, rate in fractions.items():
             check_number(kind, argument, rate, "a number between 0 and 1", lambda r: 0 <= r <= 1)
@@ -134,16 +153,36 @@ class RecurrentLayer(SequenceLayer):
         self.unroll = bool(unroll)
         self.zero_output_for_mask = bool(zero_output_for_mask)
         self.checkpoint_steps = checkpoint_steps
-        self._native = all(
-            name is not None and _core.activation_is_elementwise(name)
-            for name in map(activations.native_name, (self.activation, self.recurrent_activation))
-        )
+        self.clip = None if clip is None else float(clip)
+        self._settle()
+
+    def _settle(self) -> None:
+        """How the recurrence runs, from the arguments; a subclass with more of them calls it again."""
+        functions = {name: native_function(getattr(self, name)) for name in self.activation_arguments}
+        self._native = None not in functions.values()
+        self._general = self.has_general_cell() or any(isinstance(f, tuple) for f in functions.values())
+        if self._general and not self._native:
+            argument = next(name for name, function in functions.items() if function is None)
+            name = activations.name_of(getattr(self, argument))
+            raise ValueError(
+                f"{type(self).__name__}: {argument} is {name}; with clip, activations.Parametric and the "
+                "LSTM's own options expected an elementwise activation of lstm_native.activations"
+            )
 
     # --- for subclasses ---------------------------------------------------------------------------
 
     def cell_name(self) -> str:
         """Name of the native cell."""
         raise NotImplementedError(f"{type(self).__name__} defines no cell_name")
+
+    def has_general_cell(self) -> bool:
+        """Whether the cell has something that takes the general path of the native code."""
+        return self.clip is not None
+
+    @property
+    def output_units(self) -> int:
+        """Columns of the outputs and of h."""
+        return self.units
 
     def bias_shape(self) -> tuple[int, ...]:
         """Shape of the bias."""
@@ -158,7 +197,8 @@ class RecurrentLayer(SequenceLayer):
         raise NotImplementedError(f"{type(self).__name__} defines no step_in_python")
 
     def named_state_sizes(self) -> Sequence[tuple[str, int]]:
-        return [(name, self.units) for name in self.state_names]
+        sizes = (self.output_units, self.units)  # of h and c
+        return list(zip(self.state_names, sizes, strict=False))
 
     # --- weights ----------------------------------------------------------------------------------
 
@@ -175,7 +215,7 @@ class RecurrentLayer(SequenceLayer):
             name="kernel",
         )
         self.recurrent_kernel = self.add_weight(
-            (self.units, columns),
+            (self.output_units, columns),
             self.recurrent_initializer,
             regularizer=self.recurrent_regularizer,
             constraint=self.recurrent_constraint,
@@ -190,22 +230,38 @@ class RecurrentLayer(SequenceLayer):
                 constraint=self.bias_constraint,
                 name="bias",
             )
+        self.create_general_weights()
         self._pack()
+
+    def create_general_weights(self) -> None:
+        """For subclasses: makes `peepholes` and `projection_kernel`."""
 
     def make_uncopied(self) -> None:
         if self.built:
             self._pack()
 
     def _pack(self) -> None:
-        if self._native:
-            self._packed = _core.RecurrentWeights(
-                self.cell_name(),
-                self.kernel,
-                self.recurrent_kernel,
-                self.bias,
-                activations.native_name(self.activation) or "",
-                activations.native_name(self.recurrent_activation) or "",
+        if not self._native:
+            return
+        weights = self.cell_name(), self.kernel, self.recurrent_kernel, self.bias
+        activation, recurrent_activation, *output = (
+            native_function(getattr(self, name)) or "" for name in self.activation_arguments
+        )
+        if self._general:
+            self._packed = _core.RecurrentWeights.general(
+                *weights,
+                activation,
+                recurrent_activation,
+                output[0] if output else activation,
+                peepholes=self.peepholes,
+                projection=self.projection_kernel,
+                coupled=self.coupled_gates,
+                clip=self.clip,
             )
+        else:
+            assert isinstance(activation, str)
+            assert isinstance(recurrent_activation, str)
+            self._packed = _core.RecurrentWeights(*weights, activation, recurrent_activation)
 
     def check_input_shape(self, shape: Shape) -> None:
         if len(shape) != 3 or not shape[2]:
@@ -217,17 +273,18 @@ class RecurrentLayer(SequenceLayer):
 
     def compute_output_shape(self, input_shape: Shape) -> Any:
         batch, time = input_shape[:2]
-        outputs: Shape = (batch, time, self.units) if self.return_sequences else (batch, self.units)
+        units = self.output_units
+        outputs: Shape = (batch, time, units) if self.return_sequences else (batch, units)
         if not self.return_state:
             return outputs
-        return (outputs, *[(batch, self.units)] * len(self.state_names))
+        return (outputs, *((batch, size) for _, size in self.named_state_sizes()))
 
     def check_can_train(self) -> None:
         super().check_can_train()
-        for argument in ("activation", "recurrent_activation"):
+        for argument in self.activation_arguments:
             activation = getattr(self, argument)
-            require_backward(self, argument, activation)
-            if not _core.activation_is_elementwise(activations.native_name(activation) or ""):
+            if native_function(activation) is None:
+                require_backward(self, argument, activation)
                 name = activations.name_of(activation)
                 raise self.error(f"{argument} is {name}, which works forward only in a recurrent layer")
 
@@ -236,6 +293,7 @@ class RecurrentLayer(SequenceLayer):
         """Whether `forward` takes `IndexedRows` for the inputs."""
         return (
             self._native
+            and not self._general
             and self.checkpoint_steps is None
             and self._dropout is None
             and type(self).forward is RecurrentLayer.forward
@@ -263,7 +321,7 @@ class RecurrentLayer(SequenceLayer):
         if self._recurrent_dropout is not None and ctx.training:
             if not self._native:
                 raise self.error("recurrent_dropout takes activations of lstm_native.activations only")
-            noise = self._recurrent_dropout.noise((inputs.shape[0], self.units))
+            noise = self._recurrent_dropout.noise((inputs.shape[0], self.output_units))
         if self._native:
             rows, numbers = inputs if isinstance(inputs, IndexedRows) else (inputs, None)
             outputs, h, c, saved = _core.recurrent_forward(
@@ -297,7 +355,8 @@ class RecurrentLayer(SequenceLayer):
         saved, initial_state_given = ctx.take(self)
         d_out, *d_states = d_outputs if self.return_state else (d_outputs,)
         d_h, d_c = (*d_states, None, None)[:2]
-        d_inputs, d_kernel, d_recurrent, d_bias, d_h0, d_c0 = _core.recurrent_backward(
+        run_backward: Any = _core.general_backward if self._general else _core.recurrent_backward
+        d_inputs, d_kernel, d_recurrent, d_bias, d_h0, d_c0, *d_more = run_backward(
             self._packed,
             saved,
             d_out,
@@ -310,6 +369,9 @@ class RecurrentLayer(SequenceLayer):
         ctx.add_gradient(self.recurrent_kernel, d_recurrent)
         if self.bias is not None and d_bias is not None:
             ctx.add_gradient(self.bias, d_bias)
+        for variable, gradient in zip((self.peepholes, self.projection_kernel), d_more, strict=False):
+            if variable is not None:
+                ctx.add_gradient(variable, gradient)
         if self._dropout is not None and d_inputs is not None:
             d_inputs = self._dropout.backward(d_inputs, ctx)
         if not initial_state_given:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any
 
 from lstm_native.layers.recurrent import Array, RecurrentLayer
 
@@ -21,7 +21,7 @@ class SimpleRNN(RecurrentLayer):
             `RecurrentLayer`.
     """
 
-    gates: ClassVar[int] = 1
+    gates = 1
 
     def __init__(self, units: int, *common: Any, **options: Any) -> None:
         # The cell has no gates: sigmoid lets tanh take its fast form.
