@@ -9,6 +9,7 @@ import numpy as np
 from hypothesis import strategies as st
 
 from lstm_native import constraints, initializers, layers, losses, metrics, optimizers, regularizers
+from lstm_native.activations import Parametric
 from lstm_native.optimizers import schedules
 
 flag = st.booleans()
@@ -20,6 +21,7 @@ seed = st.none() | st.integers(0, 99)
 name = st.none() | st.sampled_from(["one", "two"])
 axis = st.sampled_from([0, [0], [0, 1]])
 activation = st.sampled_from(["tanh", "sigmoid", "relu", "linear", "softsign", None])
+parametric = activation | st.builds(Parametric, st.just("scaled_tanh"), number, number)
 
 initializer = st.one_of(
     st.sampled_from(["zeros", "glorot_uniform"]),
@@ -44,14 +46,19 @@ WEIGHTS = {
 }  # fmt: skip
 LAYER = {"activity_regularizer": regularizer, "trainable": flag, "name": name}
 CELL = {
-    "activation": activation, "use_bias": flag, "dropout": fraction, "recurrent_dropout": fraction,
-    "seed": seed, "trainable": flag, "name": name, "checkpoint_steps": st.none() | size, **WEIGHTS,
+    "activation": parametric, "clip": st.none() | positive, "use_bias": flag, "dropout": fraction,
+    "recurrent_dropout": fraction, "seed": seed, "trainable": flag, "name": name,
+    "checkpoint_steps": st.none() | size, **WEIGHTS,
 }  # fmt: skip
 SEQUENCE = {
     "return_sequences": flag, "return_state": flag, "go_backwards": flag, "unroll": flag,
     "zero_output_for_mask": flag, "activity_regularizer": regularizer,
 }  # fmt: skip
-GATES = {"recurrent_activation": activation}
+GATES = {"recurrent_activation": parametric}
+LSTM = {
+    "unit_forget_bias": flag, "peepholes": flag, "coupled_gates": flag, "projection_units": st.none() | size,
+    "output_activation": parametric, **CELL, **GATES,
+}  # fmt: skip
 OPTIMIZER = {
     "learning_rate": schedule, "clipnorm": st.none() | positive, "weight_decay": positive, "use_ema": flag,
     "ema_momentum": fraction, "ema_overwrite_frequency": st.none() | size, "name": name,
@@ -85,10 +92,10 @@ ARGUMENTS: dict[str, dict[type, dict[str, st.SearchStrategy[Any]]]] = {
         layers.Masking: {"mask_value": number | st.just(float("nan")) | st.just(-float("inf")), **LAYER},
         layers.Dropout: {"rate": fraction, "noise_shape": st.none() | st.just((None, 1, None)), "seed": seed,
                          **LAYER},
-        layers.LSTM: {"units": size, "unit_forget_bias": flag, **CELL, **SEQUENCE, **GATES},
+        layers.LSTM: {"units": size, **LSTM, **SEQUENCE},
         layers.GRU: {"units": size, "reset_after": flag, **CELL, **SEQUENCE, **GATES},
         layers.SimpleRNN: {"units": size, **CELL, **SEQUENCE},
-        layers.LSTMCell: {"units": size, "unit_forget_bias": flag, **CELL, **GATES},
+        layers.LSTMCell: {"units": size, **LSTM},
         layers.GRUCell: {"units": size, "reset_after": flag, **CELL, **GATES},
         layers.SimpleRNNCell: {"units": size, **CELL},
         layers.StackedRNNCells: {"cells": st.lists(cell, min_size=1, max_size=3), "name": name},
