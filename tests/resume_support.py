@@ -1,7 +1,8 @@
 """A training that can be killed and started again: `python resume_support.py FOLDER` runs it once.
 
 The model has everything that resuming must bring back: slots of Adam, a stateful LSTM with masked steps,
-dropout in it and behind it, shuffled rows, and callbacks that change the learning rate by what happened before.
+dropout in it and behind it, shuffled rows, and callbacks that change the learning rate by what happened
+before.
 """
 
 from __future__ import annotations

@@ -303,6 +303,19 @@ def test_states_of_a_stack_in_both_directions() -> None:
         np.testing.assert_array_equal(a, b)
 
 
+@pytest.mark.parametrize("return_sequences", [False, True])
+def test_both_directions_by_themselves_with_states(return_sequences: bool) -> None:
+    """Without a merge there are two outputs with a mask, and the states, which have none."""
+    x = Input((5, 2))
+    layer = Bidirectional(LSTM(3, return_sequences=return_sequences, return_state=True), merge_mode=None)
+    data = normal(3, 5, 2)
+    data[1, 3:] = 0
+    model = Model(x, layer(Masking()(x)))
+    expected = layer(data, mask=(data != 0).any(axis=-1))
+    for a, b in zip(model.predict(data, verbose=0), expected, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
 def test_nested_inputs() -> None:
     x, states = Input((5, 2), name="x"), [[Input((4,)), Input((4,))], Input((3,))]
     layer = RNN([LSTMCell(4), GRUCell(3)])

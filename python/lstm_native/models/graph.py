@@ -7,6 +7,7 @@ gradients of values that are read several times. There is no general autograd.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import zip_longest
 from typing import Any, NamedTuple
 
 from lstm_native import _core
@@ -288,9 +289,9 @@ class Graph(Plan):
                 values[step.outputs[0]] = outputs
                 masks[step.outputs[0]] = after[0] if isinstance(after, list | tuple) else after
             else:
-                # Of several outputs the first is the sequence; states have no mask.
-                each = after if isinstance(after, list | tuple) else (after, *[None] * len(outputs))
-                for slot, value, its_mask in zip(step.outputs, outputs, each, strict=False):
+                # Of several outputs the first ones are the sequences; states have no mask.
+                each = after if isinstance(after, list | tuple) else (after,)
+                for slot, value, its_mask in zip_longest(step.outputs, outputs, each[: len(outputs)]):
                     values[slot], masks[slot] = value, its_mask
             for slot in ends:
                 values[slot] = masks[slot] = None
