@@ -366,6 +366,8 @@ def test_masks_of_several_inputs() -> None:
     attention = Attention()
     attended = Model([a, b, flags], attention([a, b], mask=[None, flags]))
     np.testing.assert_array_equal(attended([x, z, valid]), attention([x, z], mask=[None, valid]))
+    again = Model.from_config(attended.get_config())
+    np.testing.assert_array_equal(again([x, z, valid]), attended([x, z, valid]))
     for call in (lambda: two([a, b], mask=[flags]), lambda: two([x, z], mask=[valid])):
         with pytest.raises(ValueError, match="mask has 1 items, expected one for each of 2 inputs"):
             call()

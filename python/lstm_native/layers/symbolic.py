@@ -197,6 +197,14 @@ def name_of_mask(number: int, several: bool) -> str:
     return f"mask_{number}" if several else "mask"
 
 
+def arguments_of(flags: dict[str, Any], count: int, several: bool) -> dict[str, Any]:
+    """The flags that a node keeps for `count` inputs, as the arguments of its call."""
+    if not several:
+        return flags
+    masks = [flags.get(name_of_mask(i, several)) for i in range(count)]
+    return {} if all(mask is None for mask in masks) else {"mask": masks}
+
+
 def _masks_by_input(layer: Layer, given: Any, count: int, several: bool) -> dict[str, Placeholder]:
     """The masks of the inputs, without those that are None, by the names that nodes have for them."""
     masks = [] if given is None else flat(given)
@@ -228,6 +236,8 @@ def _record(
             raise layer.error(f"{name} mixes placeholders of a functional model with other values")
     arguments |= _masks_by_input(layer, arguments.pop("mask", None), len(inputs), several)
     flags = {name: value for name, value in arguments.items() if isinstance(value, Placeholder)}
+    if several and not all(name.startswith("mask_") for name in flags):
+        raise layer.error(f"{next(iter(flags))} is a placeholder, which goes with a single input only")
     arguments = {name: value for name, value in arguments.items() if name not in flags}
 
     shapes: Any = tuple(value.shape for value in inputs) if several else inputs[0].shape

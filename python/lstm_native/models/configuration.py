@@ -11,7 +11,7 @@ from typing import Any
 
 from lstm_native.configurable import short
 from lstm_native.layers.base import Layer
-from lstm_native.layers.symbolic import Placeholder
+from lstm_native.layers.symbolic import Placeholder, arguments_of
 from lstm_native.models.graph import Step
 from lstm_native.serialization import deserialize, serialize
 
@@ -27,7 +27,8 @@ def call_again(step: Step, layer: Layer, values: dict[int, Any]) -> None:
         values: placeholders by slot.
     """
     inputs = [values[slot] for slot in step.inputs]
-    named = {**step.arguments, **{name: values[slot] for name, slot in step.flags.items()}}
+    flags = {name: values[slot] for name, slot in step.flags.items()}
+    named = {**step.arguments, **arguments_of(flags, len(inputs), step.several)}
     if step.states:
         named["initial_state"] = [values[slot] for slot in step.states]
     if step.training is not None:
@@ -70,7 +71,8 @@ def graph_config(
             number = _first_number(step.layer) + len(calls[step.layer])
             histories[slot] = [step.layer.name, number, i]
         given = [value(slot) for slot in step.inputs]
-        named = {**serialize(step.arguments), **{name: value(slot) for name, slot in step.flags.items()}}
+        flags = {name: value(slot) for name, slot in step.flags.items()}
+        named = {**serialize(step.arguments), **arguments_of(flags, len(given), step.several)}
         if step.states:
             named["initial_state"] = [value(slot) for slot in step.states]
         if step.training is not None:
