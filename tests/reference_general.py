@@ -19,11 +19,11 @@ Function = str | tuple[str, float, float]
 # Value and derivative, of x, alpha, beta.
 PARAMETRIC: dict[str, Any] = {
     "affine": (lambda x, a, b: a * x + b, lambda x, a, b: np.full_like(x, a)),
-    "leaky_relu": (lambda x, a, b: np.where(x < 0, a * x, x), lambda x, a, b: np.where(x < 0, a, 1.0)),
+    "leaky_relu": (lambda x, a, b: np.where(x < 0, a * x, x), lambda x, a, b: np.where(x > 0, 1.0, a)),
     "thresholded_relu": (lambda x, a, b: np.where(x > a, x, 0.0), lambda x, a, b: np.where(x > a, 1.0, 0.0)),
     "scaled_tanh": (
         lambda x, a, b: a * np.tanh(b * x),
-        lambda x, a, b: a * b / np.cosh(b * x) ** 2,
+        lambda x, a, b: a * b * (1.0 - np.tanh(b * x) ** 2),
     ),
     "hard_sigmoid": (
         lambda x, a, b: np.clip(a * x + b, 0.0, 1.0),
