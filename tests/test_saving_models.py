@@ -233,6 +233,26 @@ def test_functional_models(tmp_path: Path) -> None:
     assert same(model, loaded)
 
 
+def test_branches_keep_their_weights(tmp_path: Path) -> None:
+    # The calls of the second branch come first, and those of the two take turns in the file.
+    a = Input((4,))
+    r = Dense(4, name="r")(a)
+    p = Dense(4, name="p")(a)
+    q = Dense(4, name="q")(p)
+    s = Dense(4, name="s")(r)
+    model = Model(a, [q, layers.Attention()([layers.RepeatVector(2)(s), layers.RepeatVector(3)(p)])])
+    loaded = through_a_file(model, tmp_path)
+    for name in "pqrs":
+        for u, v in zip(
+            model.get_layer(name).get_weights(), loaded.get_layer(name).get_weights(), strict=True
+        ):
+            np.testing.assert_array_equal(u, v)
+    twin = Model.from_config(model.get_config())
+    twin.load_weights(tmp_path / "model.safetensors")
+    for u, v in zip(model(np.ones((2, 4))), twin(np.ones((2, 4))), strict=True):
+        np.testing.assert_array_equal(u, v)
+
+
 def test_frozen_layers_stay_frozen(tmp_path: Path) -> None:
     model = sequential(both_ways)
     model.layers[0].trainable = False

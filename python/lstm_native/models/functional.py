@@ -108,21 +108,29 @@ class Functional(Model):
             self.trainable = False
 
     def _nodes_between(self, starts: list[Placeholder], ends: list[Placeholder]) -> list[Node]:
-        """The calls that lead from `starts` to `ends`, in the order in which they were made."""
-        found: dict[Node, None] = {}
-        given, open_ends = set(starts), list(ends)
-        while open_ends:
-            value = open_ends.pop()
-            if value in given or value.node in found:
+        """The calls that lead from `starts` to `ends`, each behind those that it needs.
+
+        The order is a matter of the structure alone, not of when the calls were made: names of weights in
+        files depend on it, and a model that comes from a file has made its calls in another order.
+        """
+        given, found = set(starts), dict[Node, None]()
+        entered: set[Node] = set()
+        stack = [(value, False) for value in reversed(ends)]
+        while stack:
+            value, leaving = stack.pop()
+            if leaving:
+                found[value.node] = None
+            if value in given or value.node in entered:
                 continue
             if not value.node.inputs:
                 raise self.error(
                     f"the outputs need the Input {value.name!r}, which is not among the inputs "
                     f"{[start.name for start in starts]}"
                 )
-            found[value.node] = None
-            open_ends += value.node.sources
-        return sorted(found, key=lambda node: node.number)
+            entered.add(value.node)
+            stack.append((value, True))
+            stack += [(source, False) for source in reversed(value.node.sources)]
+        return list(found)
 
     def _by_depth(self) -> list[Layer]:
         """All layers, inputs too, those farthest from the outputs first, as Keras orders them."""
