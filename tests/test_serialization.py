@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from lstm_native import initializers, layers, losses, metrics, optimizers, regularizers, serialization
 from lstm_native.layers import LSTM, Dense, Layer
+from lstm_native.layers.cloning import clone_layer
 from lstm_native.optimizers import schedules
 from lstm_native.serialization import deserialize, serialize
 from lstm_native.utils import custom_object_scope, register_keras_serializable, register_serializable
@@ -177,6 +178,32 @@ def test_wrong_registrations() -> None:
         register_serializable("tests")(Scaled)
     with pytest.raises(TypeError, match="custom_objects is 3, expected a dict"):
         deserialize({}, 3)  # type: ignore[arg-type]
+
+
+class Wider(LSTM):
+    """One whose argument is not what its base makes of it."""
+
+    def __init__(self, units: int, **kwargs: Any) -> None:
+        super().__init__(2 * units, **kwargs)
+
+
+class Named(LSTM):
+    """One that adds an argument to the configuration by hand."""
+
+    def __init__(self, label_of: str, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.kept = label_of
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "label_of": self.kept}
+
+
+def test_subclasses_of_layers_of_the_package() -> None:
+    wider = copied(Wider(3, go_backwards=True), Wider=Wider)
+    assert (wider.units, wider.go_backwards) == (6, True)
+    assert clone_layer(wider).units == 6
+    named = copied(Named("x", units=4, dropout=0.5, trainable=False), Named=Named)
+    assert (named.kept, named.units, named.dropout, named.trainable) == ("x", 4, 0.5, False)
 
 
 # --- arguments ------------------------------------------------------------------------------------

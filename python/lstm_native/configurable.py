@@ -108,6 +108,14 @@ def check_names(cls: type[Configurable], config: Any) -> None:
         )
 
 
+def class_with(cls: type, argument: str) -> type:
+    """The class among `cls` and its bases whose constructor names `argument`; `cls` when none does."""
+    from inspect import signature
+
+    makers = (kind for kind in cls.__mro__ if "__init__" in vars(kind))
+    return next((kind for kind in makers if argument in signature(vars(kind)["__init__"]).parameters), cls)
+
+
 def short(value: Any) -> str:
     """`repr` of data from outside, of which a message quotes no more than a line."""
     try:

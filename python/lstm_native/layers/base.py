@@ -9,7 +9,7 @@ import numpy as np
 
 from lstm_native import _core, activations, regularizers
 from lstm_native.arrays import Shape, to_float32, to_shape, to_step_flags
-from lstm_native.configurable import Configurable
+from lstm_native.configurable import Configurable, class_with
 from lstm_native.layers import custom, symbolic
 from lstm_native.layers.building import build_lock as build_lock
 from lstm_native.layers.building import building
@@ -288,12 +288,16 @@ class Layer(symbolic.Callee, Weighted, Configurable):
     # --- copies -----------------------------------------------------------------------------------
 
     def argument(self, name: str, attribute: str) -> Any:
-        """See `Configurable`. A class of the caller may leave a value to what the constructor was given."""
-        if hasattr(self, attribute):
-            return getattr(self, attribute)
+        """See `Configurable`. A class of the caller need not keep what its constructor was given."""
         args, kwargs = self._arguments
         parameters = type(self).constructor_parameters()
         given = dict(zip([p.name for p in parameters], args, strict=False)) | kwargs
+        own = name not in ("name", "trainable", "dtype") and name in given
+        # An attribute of a base may have the name of an argument of a subclass, and another value.
+        if own and not class_with(type(self), name).__module__.startswith("lstm_native."):
+            return given[name]
+        if hasattr(self, attribute):
+            return getattr(self, attribute)
         defaults = {p.name: p.default for p in parameters if p.default is not p.empty}
         return (defaults | given)[name]
 
