@@ -16,6 +16,8 @@ from lstm_native.models.graph import Step
 from lstm_native.serialization import deserialize, serialize
 
 _VALUE = "__keras_tensor__"
+# A call: the name of a layer, and the number of the call.
+_Call = tuple[str, int]
 
 
 def call_again(step: Step, layer: Layer, values: dict[int, Any]) -> None:
@@ -110,7 +112,7 @@ def graph_from_config(config: Any, kind: str) -> tuple[Any, Any]:
         if not isinstance(config, dict) or not isinstance(config.get(key), list | dict):
             raise ValueError(f"{kind}: configuration has no {key!r}, expected 'layers' and their connections")
     layers: dict[str, Layer] = {}
-    waiting: list[tuple[Layer, list[Any]]] = []
+    calls: dict[_Call, Any] = {}
     for data in config["layers"]:
         layer = deserialize(data)
         if not isinstance(layer, Layer):
@@ -121,17 +123,10 @@ def graph_from_config(config: Any, kind: str) -> tuple[Any, Any]:
         if not isinstance(nodes, list):
             raise ValueError(f"{kind}: inbound_nodes of {layer.name!r} is {short(nodes)}, expected a list")
         layers[layer.name] = layer
-        waiting.append((layer, list(reversed(nodes))))
+        calls |= {(layer.name, number): node for number, node in enumerate(nodes, _first_number(layer))}
     first = {layer: len(layer.nodes) - _first_number(layer) for layer in layers.values()}
-    while waiting:
-        count = sum(len(nodes) for _, nodes in waiting)
-        for layer, nodes in waiting:
-            while nodes and _call(nodes[-1], layer, layers, first, kind):
-                nodes.pop()
-        waiting = [(layer, nodes) for layer, nodes in waiting if nodes]
-        if sum(len(nodes) for _, nodes in waiting) == count and waiting:
-            names = [layer.name for layer, _ in waiting]
-            raise ValueError(f"{kind}: configuration has layers whose inputs come from nowhere: {names}")
+    for name, number in _in_order(calls, layers, kind):
+        _call(calls[name, number], layers[name], layers, first, kind)
 
     def values(tree: Any) -> Any:
         if isinstance(tree, dict):
@@ -146,6 +141,61 @@ def graph_from_config(config: Any, kind: str) -> tuple[Any, Any]:
         return found
 
     return values(deserialize(config["input_layers"])), values(deserialize(config["output_layers"]))
+
+
+def _in_order(calls: dict[_Call, Any], layers: dict[str, Layer], kind: str) -> list[_Call]:
+    """The calls in an order in which each has what it needs; those of one layer come one after the other."""
+    needed: dict[_Call, int] = {}
+    waiting: dict[_Call, list[_Call]] = {}
+    for (name, number), node in calls.items():
+        needs = _needs(node, layers[name], kind)
+        if number > _first_number(layers[name]):
+            needs.add((name, number - 1))
+        # What an Input gives is there without a call.
+        needs = {need for need in needs if need in calls or not hasattr(layers.get(need[0]), "batch_shape")}
+        needed[name, number] = len(needs)
+        for need in needs:
+            waiting.setdefault(need, []).append((name, number))
+    order = [call for call, count in needed.items() if count == 0]
+    for call in order:  # which grows meanwhile
+        for other in waiting.get(call, ()):
+            needed[other] -= 1
+            if needed[other] == 0:
+                order.append(other)
+    if len(order) < len(calls):
+        names = list(dict.fromkeys(name for (name, _), count in needed.items() if count))
+        raise ValueError(f"{kind}: configuration has layers whose inputs come from nowhere: {short(names)}")
+    return order
+
+
+def _needs(node: Any, layer: Layer, kind: str) -> set[_Call]:
+    """The calls whose values a call needs."""
+    if (
+        not isinstance(node, dict)
+        or not isinstance(node.get("args"), list)
+        or not isinstance(node.get("kwargs"), dict)
+    ):
+        raise ValueError(f"{kind}: a call of {layer.name!r} is {short(node)}, expected its args and kwargs")
+    needs = set()
+    open_parts: list[Any] = [node["args"], node["kwargs"]]
+    while open_parts:
+        data = open_parts.pop()
+        if isinstance(data, dict) and data.get("class_name") == _VALUE:
+            name, number, _ = _history_in(data, kind)
+            needs.add((name, number))
+        elif isinstance(data, list | tuple):
+            open_parts += data
+        elif isinstance(data, dict) and "class_name" not in data:
+            open_parts += data.values()
+    return needs
+
+
+def _history_in(data: dict[str, Any], kind: str) -> Any:
+    config = data.get("config")
+    history = config.get("keras_history") if isinstance(config, dict) else None
+    if not isinstance(history, list | tuple) or not _is_history(history):
+        raise ValueError(f"{kind}: a value is {short(data)}, expected its keras_history")
+    return history
 
 
 def _first_number(layer: Layer) -> int:
@@ -171,25 +221,17 @@ def _value(history: Any, layers: dict[str, Layer], first: dict[Layer, int]) -> P
     return outputs[output] if 0 <= output < len(outputs) else None
 
 
-def _call(node: Any, layer: Layer, layers: dict[str, Layer], first: dict[Layer, int], kind: str) -> bool:
-    """Calls `layer` as `node` says; False when a value that it needs is still to come."""
-    if (
-        not isinstance(node, dict)
-        or not isinstance(node.get("args"), list)
-        or not isinstance(node.get("kwargs"), dict)
-    ):
-        raise ValueError(f"{kind}: a call of {layer.name!r} is {short(node)}, expected its args and kwargs")
-    missing = False
+def _call(node: Any, layer: Layer, layers: dict[str, Layer], first: dict[Layer, int], kind: str) -> None:
+    """Calls `layer` as `node` says."""
 
     def read(data: Any) -> Any:
-        nonlocal missing
         if isinstance(data, dict) and data.get("class_name") == _VALUE:
-            config = data.get("config")
-            history = config.get("keras_history") if isinstance(config, dict) else None
-            if not isinstance(history, list | tuple) or not _is_history(history):
-                raise ValueError(f"{kind}: a value is {short(data)}, expected its keras_history")
+            history = _history_in(data, kind)
             found = _value(history, layers, first)
-            missing |= found is None
+            if found is None:
+                raise ValueError(
+                    f"{kind}: a call of {layer.name!r} needs {short(history)}, which no layer gives"
+                )
             return found
         if isinstance(data, list | tuple):
             return [read(item) for item in data]
@@ -198,10 +240,7 @@ def _call(node: Any, layer: Layer, layers: dict[str, Layer], first: dict[Layer, 
         return deserialize(data)
 
     args, named = read(node["args"]), read(node["kwargs"])
-    if missing:
-        return False
     before = len(layer.nodes)
     layer(*args, **named)
     if len(layer.nodes) != before + 1:
         raise ValueError(f"{kind}: a call of {layer.name!r} has no inputs, expected values of other layers")
-    return True
