@@ -136,7 +136,7 @@ def good_model() -> Sequential:
             Embedding(9, 3, mask_zero=True),
             Bidirectional(LSTM(2, return_sequences=True)),
             LSTM(3, stateful=True, dropout=0.2),
-            Dropout(0.1),
+            Dropout(0.1, name="dropout"),
             Dense(1, activation="sigmoid"),
         ]
     )
