@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 from lstm_native import (
     activations,
     callbacks,
@@ -18,6 +20,7 @@ from lstm_native import (
 )
 from lstm_native.config import get_num_threads, set_num_threads, show_config
 from lstm_native.layers import (
+    GRU,
     LSTM,
     Activation,
     Dense,
@@ -32,9 +35,13 @@ from lstm_native.models import Model, Sequential, load_model
 from lstm_native.optimizers import SGD, Adam, AdamW, RMSprop
 from lstm_native.variable import Variable
 
+if TYPE_CHECKING:
+    from lstm_native import convert
+
 __version__ = "0.1.0"
 
 __all__ = [
+    "GRU",
     "LSTM",
     "SGD",
     "Activation",
@@ -55,6 +62,7 @@ __all__ = [
     "activations",
     "callbacks",
     "constraints",
+    "convert",
     "get_num_threads",
     "initializers",
     "layers",
@@ -69,3 +77,12 @@ __all__ = [
     "show_config",
     "utils",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """What few programs need comes with its first use."""
+    if name == "convert":
+        import lstm_native.convert as module
+
+        return module
+    raise AttributeError(f"module 'lstm_native' has no attribute {name!r}")

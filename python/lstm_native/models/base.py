@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from lstm_native import saving
 from lstm_native.arrays import positive_int, to_step_flags
@@ -21,6 +21,9 @@ from lstm_native.training import Trainer
 from lstm_native.trees import flat
 from lstm_native.variable import Variable
 
+if TYPE_CHECKING:
+    from lstm_native.convert import Conversion
+
 
 class Model(Trainer):
     """A model of layers. `Model(inputs, outputs)` makes a functional one, see `Functional`.
@@ -29,6 +32,9 @@ class Model(Trainer):
     """
 
     builds_in_its_own_way = True
+    conversion: Conversion | None = None
+    """What was converted, where the model comes from another library."""
+
     uncopied: ClassVar[tuple[str, ...]] = (*Trainer.uncopied, "_current_plan", "_placeholders")
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
@@ -261,10 +267,15 @@ class Model(Trainer):
         rows = positive_int(batch_size, self.label(), "stream: batch_size")
         if not self.built:
             raise self.error("stream before the model is built: call build(input_shape) first")
-        plan = self._plan()
-        if not isinstance(plan, Chain):
+        layers = self.layers_in_a_row()
+        if layers is None:
             raise self.error("stream needs layers that follow each other, those of this model branch")
-        return Stream(plan.layers, self.input_shape, rows, self.label())
+        return Stream(layers, self.input_shape, rows, self.label())
+
+    def layers_in_a_row(self) -> list[Layer] | None:
+        """The layers, nested ones too, where each reads only the one before it; None where not."""
+        plan = self._plan()
+        return plan.layers if isinstance(plan, Chain) else None
 
     @property
     def input_shape(self) -> Any:

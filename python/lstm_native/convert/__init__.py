@@ -1,0 +1,9 @@
+"""Models of other libraries, in and out. Extras are imported by the functions that need them."""
+
+from __future__ import annotations
+
+from lstm_native.convert.conversion import Conversion
+from lstm_native.convert.torch_source import from_torch
+from lstm_native.convert.torch_target import to_torch
+
+__all__ = ["Conversion", "from_torch", "to_torch"]

@@ -1,0 +1,476 @@
+"""A module of PyTorch with a `forward` of its own, read with `torch.fx`, as a functional model."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from lstm_native.convert.conversion import Conversion
+from lstm_native.convert.layouts import Array
+from lstm_native.convert.torch_layers import CELLS, Part, Recurrent, kind_of, part_of
+from lstm_native.layers import Activation, Dropout, Flatten, GlobalAveragePooling1D, GlobalMaxPooling1D, Input
+from lstm_native.models import Model
+
+
+@dataclass(frozen=True)
+class Flow:
+    """A tensor of the model; `swapped` where PyTorch has time before the batch."""
+
+    tensor: Any
+    swapped: bool = False
+
+
+@dataclass
+class Run:
+    """One call of a recurrent module, and what its readers want of it."""
+
+    source: Recurrent
+    node: Any
+    swapped: bool
+    sequence: Any = None
+    last: Any = None
+    states: list[list[Any]] = field(default_factory=list)  # of each layer
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Part of what a recurrent module returned: "all", "sequence", "states", "h", "c"."""
+
+    run: Run
+    what: str
+
+
+@dataclass(frozen=True)
+class State:
+    """h or c of one layer and direction."""
+
+    run: Run
+    what: str
+    number: int
+
+
+# Functions and methods that change places of axes, and those that leave a tensor as it is.
+SWAPS = ("transpose", "permute", "t", "swapaxes")
+UNCHANGED = ("to", "cuda", "cpu", "contiguous", "detach", "clone", "float", "long", "int", "requires_grad_")
+
+
+def _name(node: Any) -> str:
+    """The name of the function or method that a node calls."""
+    return node.target if isinstance(node.target, str) else getattr(node.target, "__name__", str(node.target))
+
+
+class Zeros:
+    """Zeros, as initial states are written."""
+
+
+class Opaque:
+    """A size, a device or the like, which only says how large zeros are."""
+
+
+class TorchGraph:
+    """Turns a traced module into a model.
+
+    Args:
+        module: the module; its class may be the caller's.
+        name: of its class, for messages.
+        record: gets the conventions.
+
+    Attributes:
+        inputs: the placeholders of the model.
+        parts: its layers with their weights.
+    """
+
+    def __init__(self, module: Any, name: str, record: Conversion) -> None:
+        import torch
+        import torch.fx
+
+        class Tracer(torch.fx.Tracer):  # type: ignore[misc]
+            def is_leaf_module(self, m: Any, qualified_name: str) -> bool:
+                return kind_of(m) is not None or super().is_leaf_module(m, qualified_name)
+
+        self._torch = torch
+        self._module = module
+        self._record = record
+        self._name = name
+        self.parts: list[Part] = []
+        self.inputs: list[Flow] = []
+        self._outputs: list[Flow] = []
+        self._ids: dict[int, int] = {}  # number of ids, by the number of the input
+        self._layers: dict[str, Any] = {}  # by the module's path: one that is called twice is one layer
+        try:
+            self._graph = Tracer().trace(module)
+        except Exception as error:  # whatever the caller's code does with placeholders
+            raise ValueError(
+                f"from_torch: forward of {self._name} cannot be followed without data ({error}); convert its "
+                "parts"
+            ) from error
+        self._values: dict[Any, Any] = {}
+
+    def model(self) -> Model:
+        """The model, whose weights are not loaded yet."""
+        for node in self._graph.nodes:
+            if node.op == "output":
+                return self._finish(node)
+            self._values[node] = getattr(self, f"_{node.op}")(node)
+        raise AssertionError("a traced graph ends with its output")
+
+    # --- nodes ------------------------------------------------------------------------------------
+
+    def _error(self, node: Any, why: str) -> ValueError:
+        call = f"{node.name} = {_name(node)}({', '.join(map(str, node.args))})"
+        return ValueError(f"from_torch: {self._name}: {call}: {why}")
+
+    def _value(self, argument: Any) -> Any:
+        """The value of a node; containers of nodes likewise; constants as they are."""
+        if isinstance(argument, self._torch.fx.Node):
+            return self._values[argument]
+        if isinstance(argument, tuple | list):
+            return type(argument)(self._value(item) for item in argument)
+        return argument
+
+    def _placeholder(self, node: Any) -> Any:
+        module = self._reader(node, lambda module: True)[0]
+        kind = None if module is None else kind_of(module)
+        if kind == "Embedding":
+            self._ids[len(self.inputs)] = module.num_embeddings
+            tensor = Input((None,), dtype="int32", name=node.name)
+        elif kind in CELLS:
+            tensor = Input((None, module.input_size), name=node.name)
+        elif kind == "Linear":
+            tensor = Input((module.in_features,), name=node.name)
+        elif module is not None and kind is None:
+            raise self._error(node, f"it is read by a {type(module).__name__}, which has no layer here")
+        else:
+            raise self._error(node, "no module that tells the shape of this input reads it")
+        recurrent, swaps = self._reader(node, lambda module: kind_of(module) in CELLS)
+        swapped = recurrent is not None and swaps == recurrent.batch_first
+        if swapped:
+            self._record.note(f"input {node.name}: time first in PyTorch, batch first here")
+        self.inputs.append(Flow(tensor, swapped))
+        return self.inputs[-1]
+
+    def _reader(self, node: Any, wanted: Callable[[Any], bool]) -> tuple[Any, bool]:
+        """The first wanted module behind a node, and whether axes 0 and 1 change places on the way."""
+        todo = [(node, False)]
+        for now, swaps in todo:
+            for user in now.users:
+                module = self._module.get_submodule(user.target) if user.op == "call_module" else None
+                if module is not None and user.args[0] is now and wanted(module):
+                    return module, swaps
+                todo.append((user, swaps != (_name(user) in SWAPS)))
+        return None, False
+
+    def _get_attr(self, node: Any) -> Any:
+        raise self._error(node, "parameters outside of modules have no layer")
+
+    def _call_module(self, node: Any) -> Any:
+        module = self._module.get_submodule(node.target)
+        kind = kind_of(module)
+        if kind is None:
+            raise self._error(node, f"{type(module).__name__} has no layer here")
+        value = self._value(node.args[0])
+        if kind == "Identity":
+            return value
+        if isinstance(value, State):
+            value = Flow(self._state(node, value))
+        if not isinstance(value, Flow):
+            raise self._error(node, "it does not read a tensor of the model")
+        if kind in CELLS:
+            return self._recurrent(node, module, CELLS[kind], value)
+        if kind == "Flatten" and value.swapped:
+            raise self._error(node, "time is the first axis here")
+        if node.target not in self._layers:
+            part = part_of(module, kind, self._record)
+            self.parts.append(part)
+            self._layers[node.target] = part.layer
+        return Flow(self._layers[node.target](value.tensor), value.swapped)
+
+    def _call_function(self, node: Any) -> Any:
+        name = _name(node)
+        args = [self._value(argument) for argument in node.args]
+        value = args[0] if args else None
+        if name in ("zeros", "zeros_like", "new_zeros"):
+            return Zeros()
+        if name in ("size", "getattr") or any(isinstance(argument, Opaque) for argument in args[:2]):
+            return value if isinstance(value, Zeros) else Opaque()
+        if name in UNCHANGED or isinstance(value, Zeros):
+            return value
+        if name == "getitem":
+            return self._getitem(node, value, args[1])
+        if name in ("cat", "concat"):
+            return self._cat(node, value)
+        if isinstance(value, Piece) and value.what in ("h", "c") and name == "squeeze" and args[1:] == [0]:
+            value = State(value.run, value.what, 0)
+        if isinstance(value, State):
+            return Flow(self._state(node, value))
+        if not isinstance(value, Flow):
+            raise self._error(node, f"{name} has no layer here")
+        axes = [*args[1:], *(node.kwargs[key] for key in ("dim", "axis", "dims") if key in node.kwargs)]
+        return self._on_tensor(node, name, value, axes)
+
+    _call_method = _call_function
+
+    # --- recurrent modules ------------------------------------------------------------------------
+
+    def _recurrent(self, node: Any, module: Any, cell: str, value: Flow) -> Piece:
+        if value.swapped == module.batch_first:
+            wanted = "batch" if module.batch_first else "time"
+            raise self._error(
+                node, f"batch_first is {module.batch_first}, but its input does not begin with {wanted}"
+            )
+        if node.target in self._layers:
+            raise self._error(node, "a recurrent module that is called twice has no counterpart here")
+        self._layers[node.target] = None
+        run = Run(Recurrent.of_module(module, cell), node, value.swapped)
+        wants = set(self._wants(node, "all", run))
+        given = node.args[1] if len(node.args) > 1 else node.kwargs.get("hx")
+        start = self._initial(node, given, run.source)
+        whole = "sequence" in wants
+        state = "states" in wants or (whole and len(wants) > 1)
+        parts = run.source.parts(self._record, return_sequences=whole, return_state=state)
+        self.parts += parts
+        x, layer_number = value.tensor, 0
+        for part in parts:
+            if not part.weights:
+                x = part.layer(x)
+                continue
+            initial = None if start is None else start[layer_number]
+            outputs = part.layer(x) if initial is None else part.layer(x, initial_state=initial)
+            x, *states = outputs if state else (outputs,)
+            run.states.append(states)
+            layer_number += 1
+        run.sequence, run.last = (x, None) if whole else (None, x)
+        return Piece(run, "all")
+
+    def _wants(self, node: Any, what: str, run: Run) -> Iterator[str]:
+        """What the readers of a part of the outputs need: "sequence", "last step", "last h", "states"."""
+        for user in node.users:
+            index = user.args[1] if user.op == "call_function" and user.target is operator.getitem else None
+            if what == "all" and index in (0, 1):
+                second = "states" if run.source.cell == "lstm" else "h"
+                yield from self._wants(user, "sequence" if index == 0 else second, run)
+            elif what == "states" and index in (0, 1):
+                yield from self._wants(user, "hc"[index], run)
+            elif what == "sequence" and self._is_last_step(index, run):
+                yield "last step"
+            elif what == "h" and self._is_top(user, index, run):
+                yield "last h"
+            else:
+                yield "sequence" if what == "sequence" else "states"
+
+    def _is_last_step(self, index: Any, run: Run) -> bool:
+        """Whether `index` takes the last time step of the outputs."""
+        if run.source.directions == 2 or index is None:
+            return False
+        items = index if isinstance(index, tuple) else (index,)
+        every = slice(None)
+        return items in (
+            ((-1,), (-1, every), (-1, every, every)) if run.swapped else ((every, -1), (every, -1, every))
+        )
+
+    def _is_top(self, user: Any, index: Any, run: Run) -> bool:
+        """Whether a reader of h takes what the last layer's last output is."""
+        source = run.source
+        count = source.layers * source.directions
+        if source.directions == 1:
+            squeezed = (
+                user.op == "call_method" and user.target == "squeeze" and user.args[1:] == (0,) and count == 1
+            )
+            return squeezed or (isinstance(index, int) and index in (-1, count - 1))
+        # Both directions, side by side.
+        return isinstance(index, int) and index % count >= count - 2 and self._joins(user) is not None
+
+    def _joins(self, node: Any) -> Any:
+        """The cat((h[-2], h[-1]), 1) that reads h[-2] or h[-1]."""
+        for user in node.users:
+            if user.op != "call_function" or user.target not in (self._torch.cat, self._torch.concat):
+                continue
+            items = user.args[0]
+            dim = user.args[1] if len(user.args) > 1 else user.kwargs.get("dim", 0)
+            indices = [item.args[1] for item in items if item.op == "call_function" and len(item.args) > 1]
+            one = len(items) == 2 and len({item.args[0] for item in items}) == 1
+            if one and dim in (1, -1) and indices in ([-2, -1], [0, 1]):
+                return user
+        return None
+
+    def _initial(self, node: Any, given: Any, source: Recurrent) -> list[Any] | None:
+        """Initial states of each layer; None for zeros."""
+        value = self._value(given)
+        if value is None or isinstance(value, Zeros):
+            return None
+        if isinstance(value, tuple | list) and all(isinstance(item, Zeros) for item in value):
+            return None
+        pieces = (
+            [value] if isinstance(value, Piece) else list(value) if isinstance(value, tuple | list) else []
+        )
+        whats = [piece.what for piece in pieces if isinstance(piece, Piece)]
+        if whats not in (["states"], ["h"], ["h", "c"]) or len({id(piece.run) for piece in pieces}) != 1:
+            raise self._error(node, "initial states are neither zeros nor the states of another module")
+        run = pieces[0].run
+        if (run.source.layers, run.source.directions, run.source.cell) != (
+            source.layers,
+            source.directions,
+            source.cell,
+        ):
+            raise self._error(node, "initial states come from a module with other layers")
+        return run.states
+
+    def _state(self, node: Any, state: State) -> Any:
+        """The tensor of a state."""
+        run, source = state.run, state.run.source
+        if (
+            state.what == "h"
+            and source.directions == 1
+            and state.number == source.layers - 1
+            and run.last is not None
+        ):
+            return run.last
+        layer, direction = divmod(state.number, source.directions)
+        states = run.states[layer]
+        if not states:
+            raise self._error(node, "this state is read in a way that has no counterpart")
+        per_direction = len(states) // source.directions
+        return states[direction * per_direction + (state.what == "c")]
+
+    # --- functions and methods --------------------------------------------------------------------
+
+    def _getitem(self, node: Any, value: Any, index: Any) -> Any:
+        if isinstance(value, Piece):
+            run, what = value.run, value.what
+            if what == "all" and index == 0:
+                return Flow(run.sequence, run.swapped) if run.sequence is not None else Piece(run, "sequence")
+            if what == "all" and index == 1:
+                return Piece(run, "states" if run.source.cell == "lstm" else "h")
+            if what == "states" and index in (0, 1):
+                return Piece(run, "hc"[index])
+            if what == "sequence" and run.last is not None:
+                return Flow(run.last)
+            if what in ("h", "c") and isinstance(index, int):
+                count = run.source.layers * run.source.directions
+                return State(run, what, index % count)
+        source = self._run_of(value) if isinstance(value, Flow) else None
+        if source is not None and self._is_last_step(index, source):
+            # Its last output is h where both are wanted.
+            return Flow(source.states[-1][0])
+        why = "this part of a tensor has no layer here"
+        if source is not None and source.source.directions == 2:
+            why += (
+                "; the last step of a bidirectional module is the first one of its second direction, "
+                "torch.cat((h[-2], h[-1]), 1) takes the last of both"
+            )
+        raise self._error(node, why)
+
+    def _run_of(self, value: Flow) -> Run | None:
+        """The recurrent call whose outputs these are."""
+        for other in self._values.values():
+            if isinstance(other, Piece) and other.run.sequence is value.tensor:
+                return other.run
+        return None
+
+    def _cat(self, node: Any, items: Any) -> Any:
+        states = [item for item in items if isinstance(item, State)]
+        runs = {id(state.run) for state in states}
+        if len(states) == len(items) == 2 and len(runs) == 1 and states[0].run.last is not None:
+            run = states[0].run
+            count = run.source.layers * run.source.directions
+            if [(s.what, s.number) for s in states] == [("h", count - 2), ("h", count - 1)]:
+                return Flow(run.last)
+        raise self._error(
+            node, "joining tensors has a layer here only for the last states of both directions"
+        )
+
+    def _on_tensor(self, node: Any, name: str, value: Flow, axes: list[Any]) -> Any:
+        tensor = value.tensor
+        rank = len(tensor.shape)
+        if name in SWAPS:
+            order = tuple(axes[0]) if len(axes) == 1 and isinstance(axes[0], tuple | list) else tuple(axes)
+            if order in ((0, 1), (1, 0), (1, 0, 2), ()):
+                return Flow(tensor, not value.swapped)
+            raise self._error(node, "axes other than batch and time change places")
+        if name in (
+            "relu",
+            "tanh",
+            "sigmoid",
+            "silu",
+            "selu",
+            "mish",
+            "softsign",
+            "relu6",
+            "hardsigmoid",
+            "gelu",
+        ):
+            return Flow(Activation("hard_sigmoid" if name == "hardsigmoid" else name)(tensor), value.swapped)
+        if name in ("softmax", "log_softmax") and axes[:1] in ([-1], [rank - 1]):
+            return Flow(Activation(name)(tensor), value.swapped)
+        if name == "dropout":
+            return Flow(Dropout(node.kwargs.get("p", axes[0] if axes else 0.5))(tensor), value.swapped)
+        time = 0 if value.swapped else 1
+        if name == "mean" and rank == 3 and axes == [time]:
+            return Flow(GlobalAveragePooling1D()(tensor))
+        if name == "amax" and rank == 3 and axes == [time]:
+            return Flow(GlobalMaxPooling1D()(tensor))
+        if name == "flatten" and axes == [1] and not value.swapped:
+            return Flow(Flatten()(tensor))
+        if name == "squeeze" and len(axes) == 1 and axes[0] in (-1, rank - 1) and tensor.shape[-1] == 1:
+            if any(user.op != "output" for user in node.users):
+                raise self._error(node, "an axis is taken away in the middle of the model")
+            self._record.note("outputs keep their last axis of size 1, which PyTorch's squeeze takes away")
+            return value
+        raise self._error(node, f"{name} has no layer here")
+
+    # --- the end ----------------------------------------------------------------------------------
+
+    def _finish(self, node: Any) -> Model:
+        returned = self._value(node.args[0])
+        single = not isinstance(returned, tuple | list)
+        for value in (returned,) if single else returned:
+            if isinstance(value, Piece) and value.what == "all":
+                raise self._error(
+                    node, "the outputs of a recurrent module come with its states, return one of them"
+                )
+            if isinstance(value, State):
+                value = Flow(self._state(node, value))
+            if not isinstance(value, Flow):
+                raise self._error(node, "something else than a tensor of the model is returned")
+            self._outputs.append(value)
+        if any(value.swapped for value in self._outputs):
+            self._record.note("outputs: time first in PyTorch, batch first here")
+        inputs, outputs = ([flow.tensor for flow in flows] for flows in (self.inputs, self._outputs))
+        return Model(inputs[0] if len(inputs) == 1 else inputs, outputs[0] if single else outputs)
+
+    def example(self, number: int, random: np.random.Generator) -> Array:
+        """Random values for an input of the model; ids are small."""
+        tensor = self.inputs[number].tensor
+        shape = tuple(size or default for size, default in zip(tensor.shape, (3, 7), strict=False))
+        shape += tensor.shape[2:]
+        if tensor.dtype == "int32":
+            return np.asarray(random.integers(0, self._ids[number], shape))
+        return np.asarray(random.standard_normal(shape), np.float32)
+
+    def run(self, inputs: Sequence[Array]) -> list[Array]:
+        """What the module computes of the model's inputs, as the model's outputs are."""
+        torch, module = self._torch, self._module
+        tensors = [torch.from_numpy(x) for x in inputs]
+        training = module.training
+        module.eval()
+        try:
+            with torch.no_grad():
+                outputs = module(
+                    *(
+                        x.transpose(0, 1) if flow.swapped else x
+                        for x, flow in zip(tensors, self.inputs, strict=True)
+                    )
+                )
+        finally:
+            module.train(training)
+        arrays = []
+        for output, flow in zip(
+            outputs if isinstance(outputs, tuple | list) else (outputs,), self._outputs, strict=True
+        ):
+            array = (output.transpose(0, 1) if flow.swapped else output).numpy()
+            arrays.append(array[..., None] if array.ndim < len(flow.tensor.shape) else array)
+        return arrays

@@ -1,0 +1,256 @@
+"""Models from PyTorch: modules, state dicts, safetensors files."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from lstm_native.arrays import to_numpy
+from lstm_native.convert.conversion import Conversion
+from lstm_native.convert.layouts import Array
+from lstm_native.convert.torch_layers import (
+    CELLS,
+    Part,
+    Recurrent,
+    dense,
+    embedding,
+    kind_of,
+    layer_norm,
+    load,
+)
+from lstm_native.layers import Embedding, Input
+from lstm_native.models import Sequential
+
+MOST_GROUPS = 12  # modules whose order is searched for
+EPSILON = 1e-5  # of PyTorch's LayerNorm, which a state dict does not tell
+
+
+def from_torch(
+    source: Any,
+    *,
+    return_sequences: bool = False,
+    nonlinearity: str = "tanh",
+    order: Sequence[str] | None = None,
+) -> Any:
+    """A model with the weights of a PyTorch model.
+
+    Args:
+        source: one of
+
+            - a `torch.nn.Module`: an LSTM, GRU or RNN (with layers, directions, dropout, projection, both
+              biases), or any module whose `forward` is made of these, Embedding, Linear, LayerNorm, Dropout,
+              activations and what stands between them: `torch.fx` follows it, so that `out[:, -1]`, `h[-1]`,
+              `torch.cat((h[-2], h[-1]), 1)` or states given to a decoder find their layers;
+            - a state dict, or a safetensors file of one: Embedding, recurrent modules, Linear and LayerNorm,
+              which follow each other as their names do in the dict. A file does not keep that order: there it
+              is found from the widths.
+        return_sequences: for a state dict, whether the last recurrent module gives all its steps to what
+            follows rather than the last one.
+        nonlinearity: for a state dict, of a plain RNN: "tanh" or "relu".
+        order: for a state dict or a file, the names of the modules in the order of their calls.
+
+    Returns:
+        A `Sequential` or functional `Model`, batch first. Its `conversion` says which conventions differ, and
+        how far outputs are apart for random inputs (where there was a module to run).
+
+    Raises:
+        ValueError: what has no counterpart, named; or outputs that differ by more than 1e-5.
+        TypeError: `source` is something else.
+    """
+    record = Conversion("PyTorch", "lstm_native")
+    if isinstance(source, str | os.PathLike):
+        from lstm_native.saving import read_safetensors
+
+        groups = _groups(read_safetensors(source)[0])
+        order = _order_by_widths(groups) if order is None else order
+    elif isinstance(source, Mapping):
+        groups = _groups(source)
+    else:
+        groups = {}
+    if groups or isinstance(source, Mapping):
+        groups = _in_order(groups, order)
+        model = _sequential(*_parts_of_groups(groups, record, return_sequences, nonlinearity))
+    elif callable(getattr(source, "named_parameters", None)):
+        model = _from_module(source, record)
+    else:
+        raise TypeError(
+            f"from_torch: got a {type(source).__name__}, expected a torch.nn.Module, a state dict or the "
+            "path of a safetensors file"
+        )
+    model.conversion = record
+    return model
+
+
+# --- modules --------------------------------------------------------------------------------------
+
+
+def _from_module(module: Any, record: Conversion) -> Any:
+    import torch
+
+    from lstm_native.convert.torch_graph import TorchGraph
+
+    class Outputs(torch.nn.Module):  # type: ignore[misc]
+        """One module as the whole of a model: its outputs, without states."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.module = module
+
+        def forward(self, x: Any) -> Any:
+            outputs = self.module(x)
+            return outputs[0] if kind in CELLS else outputs
+
+    kind = kind_of(module)
+    if kind in CELLS:
+        record.note(f"the model gives the outputs of the {kind} without its last states")
+    graph = TorchGraph(module if kind is None else Outputs(), type(module).__name__, record)
+    model = graph.model()
+    load(graph.parts)
+    random = np.random.default_rng(0)
+    inputs = [graph.example(i, random) for i in range(len(graph.inputs))]
+    found = model.predict(inputs[0] if len(inputs) == 1 else inputs, verbose=0)
+    record.compare(graph.run(inputs), list(found) if isinstance(found, list | tuple) else [found])
+    return model
+
+
+# --- arrays ---------------------------------------------------------------------------------------
+
+
+def _array(name: str, value: Any) -> Array:
+    if not isinstance(name, str):
+        raise TypeError(f"from_torch: the state dict has the key {name!r}, expected names")
+    if callable(getattr(value, "detach", None)):
+        value = value.detach().cpu()
+        value = value.float().numpy() if value.is_floating_point() else value.numpy()
+    array = to_numpy(value, "from_torch", name)
+    if array.dtype.kind != "f":
+        raise ValueError(f"from_torch: {name} is {array.dtype}, expected floating-point weights")
+    return array.astype(np.float32)
+
+
+Groups = dict[str, dict[str, Array]]  # the arrays of each module, by its name
+
+
+def _groups(arrays: Mapping[str, Any]) -> Groups:
+    groups: Groups = {}
+    for name, value in arrays.items():
+        array = _array(name, value)
+        prefix, _, own = name.rpartition(".")
+        groups.setdefault(prefix, {})[own] = array
+    return groups
+
+
+def _in_order(groups: Groups, order: Sequence[str] | None) -> Groups:
+    if order is None:
+        return groups
+    if sorted(order) != sorted(groups):
+        raise ValueError(
+            f"from_torch: order is {list(order)}, expected {sorted(groups)} in the order of calls"
+        )
+    return {prefix: groups[prefix] for prefix in order}
+
+
+def _widths(group: dict[str, Array], is_embedding: bool) -> tuple[int, int]:
+    """Features that a module reads and gives; -1 for ids."""
+    if "weight_hh_l0" in group:
+        directions = 2 if "weight_ih_l0_reverse" in group else 1
+        return group["weight_ih_l0"].shape[1], directions * group["weight_hh_l0"].shape[1]
+    weight = group.get("weight", np.zeros((0, 0)))
+    if weight.ndim == 1:
+        return len(weight), len(weight)
+    if is_embedding:
+        return -1, weight.shape[1]
+    return weight.shape[1], weight.shape[0]
+
+
+def _order_by_widths(groups: Groups) -> list[str]:
+    """The one order in which each module reads as many features as the one before gives.
+
+    Raises:
+        ValueError: there is none, or there are several.
+    """
+    has_recurrent = any("weight_hh_l0" in group for group in groups.values())
+    found: list[list[str]] = []
+
+    def extend(so_far: list[str], width: int | None) -> None:
+        if len(found) > 1:
+            return
+        if len(so_far) == len(groups):
+            found.append(so_far)
+        for prefix, group in groups.items():
+            if prefix in so_far:
+                continue
+            first = not so_far and has_recurrent and set(group) == {"weight"} and group["weight"].ndim == 2
+            read, given = _widths(group, first)
+            if width is None or read == width:
+                extend([*so_far, prefix], given)
+
+    if len(groups) <= MOST_GROUPS:
+        extend([], None)
+    if len(found) != 1:
+        raise ValueError(
+            f"from_torch: {'more than one' if found else 'no'} order of {sorted(groups)} fits their "
+            "widths, pass order"
+        )
+    return found[0]
+
+
+def _parts_of_groups(
+    groups: Groups, record: Conversion, return_sequences: bool, nonlinearity: str
+) -> tuple[list[Part], tuple[int | None, ...]]:
+    """The layers, and the shape of an input."""
+    recurrent = [prefix for prefix, group in groups.items() if "weight_hh_l0" in group]
+    parts: list[Part] = []
+    shape: tuple[int | None, ...] = ()
+    for number, (prefix, group) in enumerate(groups.items()):
+        label = f"{prefix}." if prefix else ""
+        weight = group.get("weight")
+        if "weight_hh_l0" in group:
+            source = replace(Recurrent.of_arrays(group, label), activation=nonlinearity)
+            parts += source.parts(record, return_sequences=return_sequences or prefix != recurrent[-1])
+            shape = shape or (None, group["weight_ih_l0"].shape[1])
+        elif weight is None or set(group) - {"weight", "bias"} or weight.ndim not in (1, 2):
+            raise ValueError(
+                f"from_torch: {label}{next(iter(group))} is no weight of an Embedding, LSTM, GRU, RNN, "
+                "Linear or LayerNorm"
+            )
+        elif weight.ndim == 1:
+            parts.append(layer_norm(weight, group.get("bias"), EPSILON))
+            record.note(
+                f"{label}weight: a LayerNorm with eps 1e-5, PyTorch's default; the state dict has no eps"
+            )
+            shape = shape or weight.shape
+        elif number == 0 and "bias" not in group and recurrent:
+            parts.append(embedding(weight))
+            shape = (None,)
+        else:
+            parts.append(dense(weight, group.get("bias")))
+            shape = shape or weight.shape[1:]
+    if not parts:
+        raise ValueError("from_torch: the state dict is empty")
+    names = list(groups)
+    widths = [
+        _widths(group, n == 0 and isinstance(parts[0].layer, Embedding))
+        for n, group in enumerate(groups.values())
+    ]
+    for i in range(1, len(names)):
+        if widths[i][0] != widths[i - 1][1]:
+            raise ValueError(
+                f"from_torch: {names[i]} reads {widths[i][0]} features and cannot follow {names[i - 1]}, "
+                f"which gives {widths[i - 1][1]}; pass order"
+            )
+    record.note("a state dict has no activations and no dropout: the layers follow each other without")
+    return parts, shape
+
+
+def _sequential(parts: list[Part], shape: tuple[int | None, ...]) -> Any:
+    model = Sequential()
+    model.add(Input(shape))
+    for part in parts:
+        model.add(part.layer)
+    load(parts)
+    return model

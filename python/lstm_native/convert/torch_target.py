@@ -1,0 +1,266 @@
+"""Models to PyTorch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from lstm_native import activations
+from lstm_native.convert.conversion import Conversion
+from lstm_native.convert.layouts import TORCH_GATES, Array, Weights, to_rows
+from lstm_native.convert.torch_layers import CELLS
+from lstm_native.layers import (
+    GRU,
+    LSTM,
+    Activation,
+    Bidirectional,
+    Dense,
+    Dropout,
+    Embedding,
+    Flatten,
+    GlobalAveragePooling1D,
+    GlobalMaxPooling1D,
+    InputLayer,
+    Layer,
+    LayerNormalization,
+    RepeatVector,
+    SimpleRNN,
+    TimeDistributed,
+)
+from lstm_native.models import Model
+
+# Modules that compute what the activation of that name does; `softmax` and its like are over the last axis.
+_ACTIVATIONS: dict[str, tuple[str, dict[str, Any]]] = {
+    "linear": ("Identity", {}),
+    "relu": ("ReLU", {}),
+    "relu6": ("ReLU6", {}),
+    "tanh": ("Tanh", {}),
+    "sigmoid": ("Sigmoid", {}),
+    "hard_sigmoid": ("Hardsigmoid", {}),
+    "silu": ("SiLU", {}),
+    "gelu": ("GELU", {}),
+    "selu": ("SELU", {}),
+    "elu": ("ELU", {}),
+    "softplus": ("Softplus", {"threshold": 1000.0}),
+    "softsign": ("Softsign", {}),
+    "mish": ("Mish", {}),
+    "log_sigmoid": ("LogSigmoid", {}),
+    "hard_silu": ("Hardswish", {}),
+    "tanh_shrink": ("Tanhshrink", {}),
+    "softmax": ("Softmax", {"dim": -1}),
+    "log_softmax": ("LogSoftmax", {"dim": -1}),
+}
+
+
+def to_torch(model: Any) -> Any:
+    """The model as a `torch.nn.Sequential` of PyTorch's own modules, with its weights, in eval mode.
+
+    Recurrent modules stand in `lstm_native.torch.exported.Recurrent`, which picks the outputs that the layer
+    gives. `lstm_native.torch.replace` brings our kernels to them.
+
+    Args:
+        model: a built `Sequential`, or a functional model whose layers follow each other.
+
+    Returns:
+        The modules; their attribute `conversion` is the record of what differs, outputs were compared.
+
+    Raises:
+        ValueError: a layer or an argument that PyTorch's modules do not have, named.
+        TypeError: `model` is no model.
+    """
+    import torch
+
+    record = Conversion("lstm_native", "PyTorch")
+    if not isinstance(model, Model):
+        raise TypeError(f"to_torch: got a {type(model).__name__}, expected a model")
+    layers = _row(model)
+    modules = [module for layer in layers for module in _modules(layer, record)]
+    result = torch.nn.Sequential(*modules).eval()
+    x = _example(model, layers)
+    with torch.no_grad():
+        expected = model.predict(x, verbose=0)
+        record.compare([expected], [result(torch.from_numpy(x)).numpy()])
+    result.conversion = record
+    return result
+
+
+def _row(model: Model) -> list[Layer]:
+    """The layers in order, those of nested models too."""
+    if not model.built:
+        raise ValueError(f"to_torch: {model.label()} is not built yet, call it or give it an Input")
+    layers = model.layers_in_a_row()
+    if layers is None:
+        raise ValueError(f"to_torch: {model.label()} branches, expected layers that follow each other")
+    return [layer for layer in layers if not isinstance(layer, InputLayer)]
+
+
+def _example(model: Any, layers: list[Layer]) -> Array:
+    shape = model.input_shape
+    shape = tuple(size or default for size, default in zip(shape, (3, 7, 1), strict=False))
+    random = np.random.default_rng(0)
+    if layers and isinstance(layers[0], Embedding):
+        return np.asarray(random.integers(0, layers[0].input_dim, shape))
+    return random.standard_normal(shape).astype(np.float32)
+
+
+def _module(name: str, weights: dict[str, Array], *args: Any, **kwargs: Any) -> Any:
+    """A module of torch.nn with these parameters."""
+    import torch
+
+    module = getattr(torch.nn, name)(*args, **kwargs)
+    state = {key: torch.from_numpy(np.array(value, np.float32)) for key, value in weights.items()}
+    module.load_state_dict(state)
+    return module
+
+
+def _modules(layer: Any, record: Conversion) -> list[Any]:
+    for kind, convert in _LAYERS.items():
+        if type(layer) is kind:
+            return convert(layer, record)
+    raise _refused(layer, "PyTorch has no module for it here")
+
+
+def _refused(layer: Layer, why: str) -> ValueError:
+    return ValueError(f"to_torch: {layer.label()}: {why}")
+
+
+def _activation(layer: Any, record: Conversion) -> list[Any]:
+    name = activations.name_of(layer.activation)
+    if name not in _ACTIVATIONS:
+        raise _refused(layer, f"activation is {name}, which is no module of PyTorch")
+    module, arguments = _ACTIVATIONS[name]
+    return [] if name == "linear" else [_module(module, {}, **arguments)]
+
+
+def _dense(layer: Any, record: Conversion) -> list[Any]:
+    weights = {"weight": layer.kernel.numpy().T}
+    if layer.bias is not None:
+        weights["bias"] = layer.bias.numpy()
+    units, features = weights["weight"].shape
+    linear = _module("Linear", weights, features, units, bias=layer.bias is not None)
+    return [linear, *_activation(layer, record)]
+
+
+def _embedding(layer: Any, record: Conversion) -> list[Any]:
+    if layer.mask_zero:
+        raise _refused(
+            layer, "mask_zero is True, and PyTorch's modules take no masks (pack the sequences there)"
+        )
+    table = layer.embeddings.numpy()
+    return [_module("Embedding", {"weight": table}, *table.shape)]
+
+
+def _layer_norm(layer: Any, record: Conversion) -> list[Any]:
+    if (layer.gamma is None and layer.beta is not None) or getattr(layer, "rms_scaling", False):
+        raise _refused(layer, "PyTorch's LayerNorm has no such form")
+    named = (("weight", layer.gamma), ("bias", layer.beta))
+    weights = {name: v.numpy() for name, v in named if v is not None}
+    shape = next(iter(weights.values())).shape if weights else None
+    if shape is None or len(shape) != 1:
+        raise _refused(layer, "only the last axis, with a scale, is normalized by PyTorch's LayerNorm")
+    return [_module("LayerNorm", weights, shape[0], eps=layer.epsilon, bias=layer.beta is not None)]
+
+
+def _direction(layer: Any, end: str) -> dict[str, Array]:
+    cell = _cell(layer)
+    bias = None if layer.bias is None else layer.bias.numpy()
+    ours = Weights(layer.kernel.numpy(), layer.recurrent_kernel.numpy(), bias)
+    weight_ih, weight_hh, biases = to_rows(cell, TORCH_GATES[cell], ours)
+    named = {f"weight_ih_l0{end}": weight_ih, f"weight_hh_l0{end}": weight_hh}
+    if biases is not None:
+        named |= {f"bias_ih_l0{end}": biases[0], f"bias_hh_l0{end}": biases[1]}
+    if getattr(layer, "projection_kernel", None) is not None:
+        named[f"weight_hr_l0{end}"] = layer.projection_kernel.numpy().T
+    return named
+
+
+def _cell(layer: Any) -> str:
+    return {LSTM: "lstm", GRU: "gru", SimpleRNN: "simple_rnn"}[type(layer)]
+
+
+def _recurrent(layer: Any, record: Conversion) -> list[Any]:
+    from lstm_native.torch.exported import Recurrent
+
+    both = isinstance(layer, Bidirectional)
+    first = layer.forward_layer if both else layer
+    if type(first) not in (LSTM, GRU, SimpleRNN):
+        raise _refused(layer, f"it holds a {type(first).__name__}, expected LSTM, GRU or SimpleRNN")
+    if both and (layer.merge_mode != "concat" or type(layer.backward_layer) is not type(first)):
+        raise _refused(
+            layer, "PyTorch's bidirectional modules put both directions side by side, and nothing else"
+        )
+    directions = [first, layer.backward_layer] if both else [first]
+    for direction in directions:
+        _check_recurrent(direction)
+    cell = _cell(first)
+    name = next(key for key, value in CELLS.items() if value == cell)
+    weights = _direction(first, "") | (_direction(directions[1], "_reverse") if both else {})
+    arguments: dict[str, Any] = {"bias": first.bias is not None, "batch_first": True, "bidirectional": both}
+    if cell == "simple_rnn":
+        arguments["nonlinearity"] = activations.name_of(first.activation)
+    if getattr(first, "projection_units", None):
+        arguments["proj_size"] = first.projection_units
+    features = first.kernel.shape[0]
+    record.note("gates: our columns became PyTorch's rows, in its order; weights are transposed")
+    if first.bias is not None and cell != "gru":
+        record.note("biases: ours is bias_ih, bias_hh is zero")
+    if first.dropout or first.recurrent_dropout:
+        record.note(f"{layer.label()}: dropout inside the layer is left out, PyTorch's modules have none")
+    module = _module(name, weights, features, first.units, **arguments)
+    return [Recurrent(module, first.return_sequences, first.go_backwards)]
+
+
+def _check_recurrent(layer: Any) -> None:
+    expected: dict[str, tuple[str, ...]] = {"activation": ("tanh",), "recurrent_activation": ("sigmoid",)}
+    if isinstance(layer, SimpleRNN):
+        expected = {"activation": ("tanh", "relu")}
+    for argument, names in expected.items():
+        name = activations.name_of(getattr(layer, argument))
+        if name not in names:
+            raise _refused(layer, f"{argument} is {name}, PyTorch's module has {' or '.join(names)}")
+    if isinstance(layer, GRU) and not layer.reset_after:
+        raise _refused(layer, "reset_after is False, PyTorch's GRU resets after the recurrent product")
+    if layer.return_state or layer.stateful:
+        raise _refused(layer, "return_state and stateful have no counterpart in a row of modules")
+    extras = ("has_peepholes", "coupled_gates", "clip", "output_activation")
+    if any(getattr(layer, extra, None) for extra in extras):
+        raise _refused(layer, "peepholes, clip and coupled gates are not in PyTorch's module")
+
+
+def _time_distributed(layer: Any, record: Conversion) -> list[Any]:
+    if not isinstance(layer.layer, Dense | Activation | Dropout):
+        raise _refused(
+            layer, f"it holds a {type(layer.layer).__name__}, expected Dense, Activation or Dropout"
+        )
+    return _modules(layer.layer, record)
+
+
+def _exported(name: str) -> Callable[[Any, Conversion], list[Any]]:
+    def convert(layer: Any, record: Conversion) -> list[Any]:
+        from lstm_native.torch import exported
+
+        if getattr(layer, "keepdims", False) or getattr(layer, "data_format", None) == "channels_first":
+            raise _refused(layer, "keepdims and channels_first have no counterpart here")
+        return [getattr(exported, name)(*((layer.n,) if isinstance(layer, RepeatVector) else ()))]
+
+    return convert
+
+
+_LAYERS: dict[type, Callable[[Any, Conversion], list[Any]]] = {
+    LSTM: _recurrent,
+    GRU: _recurrent,
+    SimpleRNN: _recurrent,
+    Bidirectional: _recurrent,
+    Dense: _dense,
+    Embedding: _embedding,
+    LayerNormalization: _layer_norm,
+    Activation: _activation,
+    TimeDistributed: _time_distributed,
+    Dropout: lambda layer, _: [_module("Dropout", {}, layer.rate)],
+    Flatten: lambda layer, _: [_module("Flatten", {})],
+    GlobalAveragePooling1D: _exported("MeanOverTime"),
+    GlobalMaxPooling1D: _exported("MaximumOverTime"),
+    RepeatVector: _exported("Repeat"),
+}
