@@ -237,7 +237,7 @@ def test_the_package_root_holds_names_only() -> None:
 
 
 def test_what_comes_with_its_first_use() -> None:
-    check = "import lstm_native, sys; assert 'lstm_native.convert' not in sys.modules; lstm_native.convert.from_torch"
+    check = "import lstm_native as ln, sys; assert 'lstm_native.convert' not in sys.modules; ln.convert.to_torch"
     subprocess.run([sys.executable, "-c", check], check=True)
     with pytest.raises(AttributeError, match="no attribute 'convrt'"):
         lstm_native.convrt  # noqa: B018
