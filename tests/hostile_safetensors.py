@@ -448,10 +448,10 @@ def files_of_models(folder: Path) -> Iterator[Hostile]:
         yield functional(f"outputs {value}", lambda c, v=value: c["config"].update(output_layers=v))
     for value in (None, 3, "a", [3], [None], ["a"], [{"args": 3, "kwargs": 4}], [{}]):
         yield functional(f"calls {value}", lambda c, v=value: layers_of(c)[-1].update(inbound_nodes=v))
-    for levels in (15, 22, 40):
+    for levels in (20, 40):
         yield made(
             f"models in models twice each, {levels} levels",
-            "20000 calls|levels",
+            "10000 calls|levels",
             with_json("config", twice(levels)),
             tensor("more", lambda _: np.zeros(10_000, np.float32)),
         )

@@ -35,13 +35,17 @@ def check_error(error: BaseException, path: Path) -> None:
     assert len(message) < 2000  # with the names that are known, where one is not
 
 
-def check_refused(read: Callable[[Path], Any], file: Hostile, path: Path) -> None:
+def check_refused(read: Callable[[Path], Any], file: Hostile, path: Path, memory: bool = True) -> None:
+    """One clear error; with `memory`, which takes its time, in little memory."""
     path.write_bytes(file.content)
-    tracemalloc.start()
+    peak = 0
+    if memory:
+        tracemalloc.start()
     try:
         with pytest.raises((ValueError, OSError)) as caught:
             read(path)
-        peak = tracemalloc.get_traced_memory()[1]
+        if memory:
+            peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
     check_error(caught.value, path)
@@ -76,7 +80,7 @@ def test_files_of_models(tmp_path: Path) -> None:
     for file in hostile.files_of_models(tmp_path):
         count += 1
         try:
-            check_refused(load_model, file, path)
+            check_refused(load_model, file, path, re.search("units|million|terabyte", file.name) is not None)
         except BaseException as error:  # so that one run shows all
             wrong[file.name] = repr(error)[:400]
     assert wrong == {}

@@ -12,7 +12,7 @@ import numpy as np
 
 # Calls of layers that a model in a file may have. Models that call a model twice, which calls a model twice,
 # and so on, have more than any computer can list, though their files are small.
-_MAX_CALLS = 20_000
+_MAX_CALLS = 10_000
 
 
 class _Room(threading.local):
