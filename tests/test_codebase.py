@@ -237,8 +237,8 @@ def test_the_package_root_holds_names_only() -> None:
 
 
 def test_what_comes_with_its_first_use() -> None:
-    check = "import lstm_native as ln, sys; assert 'lstm_native.convert' not in sys.modules; ln.convert.to_torch"
-    subprocess.run([sys.executable, "-c", check], check=True)
+    loaded = "import lstm_native as ln, sys; assert 'lstm_native.convert' not in sys.modules"
+    subprocess.run([sys.executable, "-c", f"{loaded}; ln.convert.to_torch"], check=True)
     with pytest.raises(AttributeError, match="no attribute 'convrt'"):
         lstm_native.convrt  # noqa: B018
 

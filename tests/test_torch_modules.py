@@ -83,6 +83,26 @@ def test_same_as_torch(kind: str, form: str, layers: int, bidirectional: bool, b
         assert_same(*(results(m, x, inputs, hx) for m, x in zip(modules, xs, strict=True)))
 
 
+@pytest.mark.filterwarnings("ignore:LSTM with projections")
+@pytest.mark.parametrize("form", ["batch first", "unbatched", "packed"])
+@pytest.mark.parametrize("bidirectional", [False, True])
+@pytest.mark.parametrize("bias", [False, True])
+def test_projection(form: str, bidirectional: bool, bias: bool) -> None:
+    modules = pair("LSTM", 5, 7, 2, proj_size=3, bias=bias, bidirectional=bidirectional, batch_first=True)
+    count = 4 if bidirectional else 2
+    batch = () if form == "unbatched" else (3,)
+    for given in (False, True):
+        inputs = [torch.randn(n, 5, requires_grad=True) for n in (6, 4, 1)]
+        if form == "packed":
+            xs = [rnn.pack_sequence(inputs) for _ in modules]
+        else:
+            inputs = [torch.randn(*batch, 6, 5, requires_grad=True)]
+            xs = inputs * 2
+        hx = tuple(torch.randn(count, *batch, n, requires_grad=True) for n in (3, 7)) if given else None
+        assert modules[1]._takes(xs[1], hx)
+        assert_same(*(results(m, x, inputs, hx) for m, x in zip(modules, xs, strict=True)))
+
+
 @pytest.mark.parametrize("kind", ["LSTM", "GRU"])
 def test_dropout_draws_the_same_numbers(kind: str) -> None:
     modules = pair(kind, 4, 6, 3, dropout=0.4, bidirectional=True)

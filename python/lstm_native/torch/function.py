@@ -33,36 +33,58 @@ class PackedWeights:
 
     Args:
         cell: "lstm" or "gru".
+        projects: whether the last parameter projects h (`proj_size`).
     """
 
-    def __init__(self, cell: str) -> None:
+    def __init__(self, cell: str, projects: bool) -> None:
         self._cell = cell
+        self._projects = projects
         self._lock = threading.Lock()
         self._seen: list[Array] = []
         self._weights: _core.RecurrentWeights | None = None
 
     def native(self, weights: Sequence[Array]) -> _core.RecurrentWeights:
-        """The weights (weight_ih, weight_hh) or (weight_ih, weight_hh, bias_ih, bias_hh), packed."""
+        """The weights weight_ih, weight_hh, then bias_ih, bias_hh and weight_hr where they are, packed."""
         with self._lock:
             if self._weights is None or not all(map(np.array_equal, weights, self._seen)):
                 seen = [w.copy() for w in weights]
-                ours = from_rows(self._cell, TORCH_GATES[self._cell], seen[0], seen[1], seen[2:] or None)
+                biases = seen[2:4] if len(seen) >= 4 else None
+                ours = from_rows(self._cell, TORCH_GATES[self._cell], seen[0], seen[1], biases)
                 kernel, recurrent = (_core.Variable(_native(w)) for w in ours[:2])
                 bias = None if ours.bias is None else _core.Variable(_native(ours.bias))
-                self._weights = _core.RecurrentWeights(self._cell, kernel, recurrent, bias, "tanh", "sigmoid")
+                if self._projects:
+                    projection = _core.Variable(_native(seen[-1].T))
+                    self._weights = _core.RecurrentWeights.general(
+                        self._cell, kernel, recurrent, bias, "tanh", "sigmoid", "tanh", projection=projection
+                    )
+                else:
+                    self._weights = _core.RecurrentWeights(
+                        self._cell, kernel, recurrent, bias, "tanh", "sigmoid"
+                    )
                 self._seen = seen
             return self._weights
 
-    def gradients(self, kernel: Any, recurrent: Any, bias: Any) -> list[torch.Tensor]:
-        """Gradients of our variables as those of PyTorch's parameters."""
-        d_bias = None if bias is None else bias.numpy()
-        weights = Weights(kernel.numpy(), recurrent.numpy(), d_bias)
-        weight_ih, weight_hh, biases = to_rows(self._cell, TORCH_GATES[self._cell], weights)
+    def backward(
+        self, weights: Sequence[Array], *arguments: Any
+    ) -> tuple[Any, tuple[Any, Any], list[torch.Tensor]]:
+        """Gradients of x, of h and c, and of PyTorch's parameters.
+
+        Args:
+            weights: as for `native`.
+            arguments: of `_core.recurrent_backward` behind them.
+        """
+        backward = _core.general_backward if self._projects else _core.recurrent_backward
+        d_x, d_kernel, d_recurrent, d_bias, d_h0, d_c0, *rest = backward(self.native(weights), *arguments)
+        ours = Weights(d_kernel.numpy(), d_recurrent.numpy(), None if d_bias is None else d_bias.numpy())
+        weight_ih, weight_hh, biases = to_rows(self._cell, TORCH_GATES[self._cell], ours)
         arrays = [weight_ih, weight_hh]
         if biases is not None:
             # One bias of ours stands for the sum of two: each has its gradient.
             arrays += biases if len(GATES[self._cell]) == 3 else (biases[0], biases[0].copy())
-        return list(map(torch.from_numpy, arrays))
+        for d_projection in rest[1:]:
+            assert d_projection is not None
+            arrays.append(np.ascontiguousarray(d_projection.numpy().T))
+        return d_x, (d_h0, d_c0), list(map(torch.from_numpy, arrays))
 
 
 @dataclass
@@ -107,10 +129,9 @@ class Network:
             output, *last, _ = self.forward(tensors, training=False)
         return (output, *(state for state in last if state is not None))
 
-    def _weights(self, number: int, tensors: Sequence[Any]) -> _core.RecurrentWeights:
+    def _weights(self, number: int, tensors: Sequence[Any]) -> list[Array]:
         size = (len(tensors) - 3) // len(self.packed)
-        own = tensors[3 + number * size : 3 + (number + 1) * size]
-        return self.packed[number].native([w.detach().numpy() for w in own])
+        return [w.detach().numpy() for w in tensors[3 + number * size : 3 + (number + 1) * size]]
 
     def forward(self, tensors: Sequence[Any], training: bool, noises: Sequence[Any] = ()) -> tuple[Any, ...]:
         """Outputs, last h, last c or None, and what `backward` needs of each layer.
@@ -130,7 +151,7 @@ class Network:
             outputs = []
             for number in range(first, first + self.directions):
                 output, new_h, new_c, saved = _core.recurrent_forward(
-                    self._weights(number, tensors),
+                    self.packed[number].native(self._weights(number, tensors)),
                     now,
                     self.mask,
                     None,
@@ -198,7 +219,7 @@ class Network:
                 parts = (None, None) if d_output is None else self._split(d_output)
             d_inputs: list[Any] = []
             for number, part, saved in zip(range(first, first + 2), parts, kept.saved, strict=False):
-                d_x, d_kernel, d_recurrent, d_bias, *d_initial = _core.recurrent_backward(
+                d_x, d_initial, d_weights[number] = self.packed[number].backward(
                     self._weights(number, tensors),
                     saved,
                     part,
@@ -208,7 +229,6 @@ class Network:
                     tensors[1] is not None,
                 )
                 d_inputs.append(d_x)
-                d_weights[number] = self.packed[number].gradients(d_kernel, d_recurrent, d_bias)
                 for states, d_state in zip(d_states, d_initial, strict=True):
                     states[number] = None if d_state is None else d_state.numpy()
             d_output = d_inputs[0]

@@ -20,10 +20,10 @@ class _PackedLayers:
     def __reduce__(self) -> tuple[type, tuple[()]]:
         return type(self), ()
 
-    def of(self, number: int, cell: str) -> PackedWeights:
+    def of(self, number: int, cell: str, projects: bool) -> PackedWeights:
         """Those of one layer and direction, counted as l0, l0_reverse, l1, l1_reverse ..."""
         while len(self._layers) <= number:
-            self._layers.append(PackedWeights(cell))
+            self._layers.append(PackedWeights(cell, projects))
         return self._layers[number]
 
 
@@ -46,7 +46,7 @@ class _Native(torch.nn.RNNBase):
         """Whether our kernels run this call; wrong ones are left to PyTorch, which says what is wrong."""
         if torch.jit.is_tracing() or torch.jit.is_scripting() or torch.compiler.is_exporting():
             return False
-        if torch.is_autocast_enabled("cpu") or self.proj_size or torch._C._are_functorch_transforms_active():
+        if torch.is_autocast_enabled("cpu") or torch._C._are_functorch_transforms_active():
             return False
         packed = isinstance(input, PackedSequence)
         data = input.data if packed else input
@@ -60,17 +60,17 @@ class _Native(torch.nn.RNNBase):
             return False
         if data.shape[-1] != self.input_size:
             return False
+        if hx is None:
+            return True
+        batch: tuple[int, ...] = ()
         if packed:
-            batch = int(input.batch_sizes[0])
-        else:
-            batch = 1 if data.dim() == 2 else data.shape[0 if self.batch_first else 1]
-        expected: tuple[int, ...] = (self._directions * self.num_layers, batch, self.hidden_size)
-        if not packed and data.dim() == 2:
-            expected = (expected[0], expected[2])
-        wanted = 2 if self.cell == "lstm" else 1
-        if hx is not None and (self.cell == "lstm") != isinstance(hx, tuple | list):
-            return False
-        return hx is None or (len(states) == wanted and all(tuple(s.shape) == expected for s in states))
+            batch = (int(input.batch_sizes[0]),)
+        elif data.dim() == 3:
+            batch = (data.shape[0 if self.batch_first else 1],)
+        widths = [self.proj_size or self.hidden_size, self.hidden_size][: 2 if self.cell == "lstm" else 1]
+        expected = [(self._directions * self.num_layers, *batch, width) for width in widths]
+        is_pair = isinstance(hx, tuple | list)
+        return is_pair == (self.cell == "lstm") and [tuple(state.shape) for state in states] == expected
 
     @property
     def _directions(self) -> int:
@@ -100,7 +100,7 @@ class _Native(torch.nn.RNNBase):
         layers = self.__dict__.setdefault("_packed_layers", _PackedLayers())
         count = self.num_layers * self._directions
         return Network(
-            [layers.of(number, self.cell) for number in range(count)],
+            [layers.of(number, self.cell, self.proj_size > 0) for number in range(count)],
             self._directions,
             self.dropout if self.training else 0.0,
             time_first,
