@@ -389,6 +389,15 @@ def files_of_models(folder: Path) -> Iterator[Hostile]:
     for value in (3, [3], {"a": 1}, [None], "accuracy"):
         yield compiled(f"optimizer {value}", asked, optimizer=value)
     yield compiled("unknown metric", asked, metrics=["no"])
+    for name, arguments in {
+        "AUC": {"num_thresholds": (1 << 31) - 1},
+        "PrecisionAtRecall": {"num_thresholds": 10**12, "recall": 0.5},
+        "AUC of labels": {"multi_label": True, "num_labels": 1 << 31},
+    }.items():
+        metric = {"class_name": name.split()[0], "config": arguments}
+        yield compiled(f"{name} of many units", "a file may ask for", metrics=[metric])
+    auc = {"class_name": "AUC", "config": {"num_thresholds": 20_000}}
+    yield compiled("many metrics of many units", "a file may ask for", metrics=[auc] * 99)
     yield compiled("metrics of a wrong type", asked, metrics=3)
     yield compiled("an argument too many for compile", asked, more=1)
     yield made("compile is no dict", "no valid JSON", metadata(compile="[3]"))

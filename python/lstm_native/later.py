@@ -15,10 +15,20 @@ import numpy as np
 _MAX_CALLS = 10_000
 
 
+# Numbers that all other objects may make when they are made, thresholds of metrics for example.
+_MAX_OTHERS = 100_000
+
+
 class _Room(threading.local):
-    """How many numbers the weights that are made in this thread may still have; None for the usual way."""
+    """What may still be made in this thread.
+
+    Attributes:
+        left: numbers of weights; None for the usual way, without limits.
+        others: numbers of other objects.
+    """
 
     left: int | None = None
+    others: int = 0
 
 
 _room = _Room()
@@ -32,12 +42,12 @@ def values_come_later(count: int) -> Iterator[None]:
         count: numbers that all these weights together may have. One more raises ValueError before any memory
             is taken.
     """
-    before = _room.left
-    _room.left = count
+    before = _room.left, _room.others
+    _room.left, _room.others = count, _MAX_OTHERS
     try:
         yield
     finally:
-        _room.left = before
+        _room.left, _room.others = before
 
 
 @contextmanager
@@ -48,6 +58,19 @@ def weights_for_a_while() -> Iterator[None]:
         yield
     finally:
         _room.left = before
+
+
+def check_room(argument: str, count: int) -> None:
+    """To be called by who makes `count` numbers because an argument says so.
+
+    Raises:
+        ValueError: a file says so, and it is more than there is room for.
+    """
+    if _room.left is None:
+        return
+    if count > _room.others:
+        raise ValueError(f"{argument} asks for {count} numbers, a file may ask for {_room.others}")
+    _room.others -= count
 
 
 def max_calls() -> int | None:

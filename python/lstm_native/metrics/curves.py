@@ -9,6 +9,7 @@ import numpy as np
 
 from lstm_native.activations import sigmoid
 from lstm_native.errors import check_number
+from lstm_native.later import check_room
 from lstm_native.metrics.base import Array, ratio, same_shape
 from lstm_native.metrics.confusion import ConfusionMetric, given_thresholds
 
@@ -115,6 +116,7 @@ class AUC(CurveMetric):
         self._from_logits = bool(from_logits)
         self._built = not self.multi_label or num_labels is not None
         if self._built:
+            check_room("AUC: num_labels", self.num_thresholds * (num_labels or 0))
             self._build((num_labels,) if num_labels else ())
 
     def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
@@ -287,4 +289,5 @@ def even_thresholds(number: int, label: str) -> list[float]:
         raise ValueError(
             f"{label}: Argument `num_thresholds` must be an integer > 1. Received: num_thresholds={number}"
         )
+    check_room(f"{label}: num_thresholds", number)
     return [i / (number - 1) for i in range(number)]

@@ -179,7 +179,7 @@ def _model(file: SafetensorsFile, custom_objects: Any) -> Any:
 
 def _compile(file: SafetensorsFile, model: Any, named: dict[str, Any], custom_objects: Any) -> None:
     config, parts = _json(file, "compile"), _json(file, "optimizer")
-    with _blaming(file, "what compile() was given"):
+    with _blaming(file, "what compile() was given"), values_come_later(0):
         model.compile_from_config(config, custom_objects)
         chosen = {}
         for key in ("weights", "without_decay"):
