@@ -1,7 +1,7 @@
 // Random orthonormal vectors (floor 0); see random.h.
 #include <cmath>
+#include <vector>
 
-#include "core/memory.h"
 #include "core/random.h"
 #include "core/size.h"
 
@@ -26,11 +26,12 @@ double dot(const double* a, const double* b, std::int64_t n) {
 void fill_orthonormal(float* out, std::int64_t vectors, std::int64_t length, std::uint64_t seed, std::uint64_t offset) {
     const std::int64_t count = checked_mul(vectors, length);
     fill_normal(out, count, 0.0, 1.0, seed, offset);
-    const Block<double> memory = allocate_array<double>(static_cast<std::size_t>(count));
-    double* const q = memory.get();
-    for (std::int64_t i = 0; i < count; ++i) q[i] = static_cast<double>(out[i]);
+    // From the system and back to it: a kept block would serve nobody once the weights are made. A vector each: malloc
+    // answers the return of a large block with keeping later ones of that size.
+    std::vector<std::vector<double>> q;
+    for (std::int64_t i = 0; i < vectors; ++i) q.emplace_back(out + i * length, out + (i + 1) * length);
     for (std::int64_t i = 0; i < vectors; ++i) {
-        double* const done = q + i * length;
+        double* const done = q[static_cast<std::size_t>(i)].data();
         const double scale = 1.0 / std::sqrt(dot(done, done, length));
         for (std::int64_t k = 0; k < length; ++k) {
             done[k] *= scale;
@@ -38,7 +39,7 @@ void fill_orthonormal(float* out, std::int64_t vectors, std::int64_t length, std
         }
         // Its part is taken out of all vectors that follow.
         for (std::int64_t j = i + 1; j < vectors; ++j) {
-            double* const other = q + j * length;
+            double* const other = q[static_cast<std::size_t>(j)].data();
             const double part = dot(done, other, length);
             for (std::int64_t k = 0; k < length; ++k) other[k] -= part * done[k];
         }

@@ -363,12 +363,14 @@ LnStatus recurrent_backward(LnContext* context, const void* opaque, const LnRecu
         const std::int64_t tasks = threads == 1 ? 1 : std::min<std::int64_t>(pairs, 4 * threads);
         const std::int64_t rows = plan.largest_tile() * plan.steps * plan.lanes;
         const std::int64_t blocked = plan.input_blocks * (indexed ? kIndexedRows * plan.lanes : rows);
-        const std::int64_t sum_floats = indexed ? indexed_floats(plan, forward) : 0;
         const core::Block<float> memory =
-            core::allocate_array<float>(static_cast<std::size_t>(rows + threads * blocked + sum_floats));
+            core::allocate_array<float>(static_cast<std::size_t>(rows + threads * blocked));
         float* const ones = memory.get();
         float* const inputs = ones + rows;
-        float* const sums = indexed ? inputs + threads * blocked : nullptr;
+        // A block of its own: forward gave one of the same size back, that of the projected rows.
+        core::Block<float> sum_memory;
+        if (indexed) sum_memory = core::allocate_array<float>(static_cast<std::size_t>(indexed_floats(plan, forward)));
+        float* const sums = sum_memory.get();
         std::fill_n(ones, rows, 1.0F);
         core::parallel_tasks(tasks, threads, [&](std::int64_t task, int rank) {
             backward.weight_gradients(part_of(pairs, tasks, task), inputs + rank * blocked, ones, sums);
