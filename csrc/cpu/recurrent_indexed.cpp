@@ -6,6 +6,9 @@ namespace lstm_native::cpu {
 
 namespace {
 
+// Sums that are added to at a time, in floats: half a megabyte stays in a second-level cache.
+constexpr std::int64_t kSumFloats = 131072;
+
 // Calls body(first row, rows, scratch) for groups of the R rows; `row_floats` of scratch for each row of a group.
 template <class F>
 void for_row_groups(std::int64_t R, std::int64_t row_floats, int threads, const F& body) {
@@ -20,14 +23,37 @@ void for_row_groups(std::int64_t R, std::int64_t row_floats, int threads, const 
     });
 }
 
+void sum_chunk_by_row(const RecurrentPlan& plan, const LnRecurrentBackward& args, std::int64_t tile, std::int64_t chunk,
+                      const Range& pairs, float* sums) {
+    const LnRecurrentForward& forward = *args.forward;
+    const Range rows = plan.tile_rows(tile);
+    const Range steps = plan.chunk_steps(chunk);
+    const TileMemory::Gates gates =
+        TileMemory(plan, tile, Kept::all, static_cast<float*>(args.saved)).chunk_gates(chunk);
+    std::int32_t numbers[RecurrentPlan::kChunkRows];  // of the chunk's rows, in their order
+    SumByRow sum{};
+    for (std::int64_t t = steps.begin; t < steps.end; ++t)
+        for (std::int64_t row = rows.begin; row < rows.end; ++row)
+            numbers[sum.rows++] = forward.index[row * forward.T + input_time(forward, t)];
+    sum.blocks = 2;
+    sum.in_stride = gates.stride;
+    sum.index = numbers;
+    sum.sums_stride = forward.R * plan.lanes;
+    for (std::int64_t pair = pairs.begin; pair < pairs.end; ++pair) {
+        sum.in = gates.data + plan.pack.input_block(pair) * sum.in_stride;
+        sum.sums = sums + plan.pack.input_block(pair) * sum.sums_stride;
+        plan.pack.table->sum_by_row(sum);
+    }
+}
+
 }  // namespace
 
 std::int64_t indexed_floats(const RecurrentPlan& plan, const LnRecurrentForward& args) {
     return core::checked_mul(args.R, plan.gate_blocks * plan.lanes);
 }
 
-void project_rows(const RecurrentPack& pack, const RecurrentPlan& plan, const LnRecurrentForward& args, int threads,
-                  float* projected) {
+void project_rows(const RecurrentPlan& plan, const LnRecurrentForward& args, int threads, float* projected) {
+    const RecurrentPack& pack = plan.pack;
     const std::int64_t I = pack.config.I;
     for_row_groups(
         args.R, plan.input_blocks * plan.lanes, threads, [&](std::int64_t row, std::int64_t rows, float* input) {
@@ -46,8 +72,22 @@ IndexedRows rows_of_step(const RecurrentPlan& plan, const LnRecurrentForward& ar
     return {data, args.R * plan.lanes, args.index + row * args.T + input_time(args, t), args.T};
 }
 
-void indexed_kernel_gradient(const RecurrentPack& pack, const RecurrentPlan& plan, const LnRecurrentBackward& args,
-                             const Range& pairs, const float* sums, float* input) {
+void sum_by_row(const RecurrentPlan& plan, const LnRecurrentBackward& args, const Range& pairs, float* sums) {
+    const std::int64_t stride = args.forward->R * plan.lanes;
+    for (std::int64_t pair = pairs.begin; pair < pairs.end; ++pair)
+        std::fill_n(sums + plan.pack.input_block(pair) * stride, 2 * stride, 0.0F);
+    const std::int64_t at_once = std::max<std::int64_t>(1, kSumFloats / (2 * stride));
+    for (Range part{pairs.begin, 0}; part.begin < pairs.end; part.begin = part.end) {
+        part.end = std::min(part.begin + at_once, pairs.end);
+        for (std::int64_t tile = 0; tile < plan.tiles; ++tile)
+            for (std::int64_t chunk = 0; chunk < plan.chunks(); ++chunk)
+                sum_chunk_by_row(plan, args, tile, chunk, part, sums);
+    }
+}
+
+void indexed_kernel_gradient(const RecurrentPlan& plan, const LnRecurrentBackward& args, const Range& pairs,
+                             const float* sums, float* input) {
+    const RecurrentPack& pack = plan.pack;
     const LnRecurrentForward& forward = *args.forward;
     const std::int64_t I = pack.config.I;
     const std::int64_t groups = core::ceil_div(forward.R, kIndexedRows);
@@ -63,11 +103,11 @@ void indexed_kernel_gradient(const RecurrentPack& pack, const RecurrentPlan& pla
     }
 }
 
-void indexed_input_gradient(const RecurrentPack& pack, const RecurrentPlan& plan, const LnRecurrentBackward& args,
-                            int threads, const float* sums) {
+void indexed_input_gradient(const RecurrentPlan& plan, const LnRecurrentBackward& args, int threads,
+                            const float* sums) {
+    const RecurrentPack& pack = plan.pack;
     const std::int64_t R = args.forward->R;
     const std::int64_t I = pack.config.I;
-    pack.kernel_transposed();  // made here rather than by a thread: it may fail
     for_row_groups(R, plan.input_blocks * plan.lanes, threads,
                    [&](std::int64_t row, std::int64_t rows, float* gradient) {
                        Product p{};

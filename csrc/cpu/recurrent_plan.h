@@ -7,50 +7,15 @@
 #pragma once
 
 #include <cstdint>
-#include <mutex>
 
 #include "backend/backend.h"
 #include "core/thread_pool.h"
-#include "cpu/pack.h"
+#include "cpu/recurrent_pack.h"
 
 namespace lstm_native::cpu {
 
-struct RecurrentPack {
-    const KernelTable* table = nullptr;
-    LnRecurrentConfig config{};
-    CellKind kind{};
-    ColumnBlocks columns{};  // of kernel and recurrent kernel, and of the gates
-    PackedPairs kernel, recurrent;
-    core::Block<float> bias;            // [pair][2][lanes]
-    core::Block<float> recurrent_bias;  // GRU: of the product h R, in the candidate's pairs
-
-    // Unit blocks that a step works on: the real ones, with GRU whole groups of column blocks.
-    std::int64_t unit_blocks() const {
-        const std::int64_t real = core::ceil_div(config.H, columns.lanes);
-        return has_apart() ? core::round_up(real, 2) : real;
-    }
-    bool has_cell_state() const { return kind == CellKind::lstm; }
-    // GRU: the gates have a block more for each unit block, behind the others (gru-inl.h).
-    bool has_apart() const { return columns.candidates != 0; }
-    std::int64_t apart_block() const { return columns.count(); }
-    // Of the gates, the block with what the inputs give to a pair of columns, and with its gradient; the next block
-    // belongs to it too. That of the recurrent product is 2 * pair.
-    std::int64_t input_block(std::int64_t pair) const {
-        return kind == CellKind::gru && columns.is_candidate(pair) ? apart_block() + 2 * (2 * pair / columns.group())
-                                                                   : 2 * pair;
-    }
-    // The pairs of the unit blocks [blocks.begin, blocks.end), both even.
-    Range pairs_of(const Range& blocks) const {
-        return {blocks.begin * columns.group() / 4, std::min(blocks.end * columns.group() / 4, columns.pairs())};
-    }
-
-    const PackedPairs& kernel_transposed() const;
-    const PackedPairs& recurrent_transposed() const;
-
-private:
-    mutable std::once_flag kernel_once_, recurrent_once_;
-    mutable PackedPairs kernel_transposed_, recurrent_transposed_;
-};
+// What the memory of a tile holds: all its steps, for the way back, or as few as the way forward needs.
+enum class Kept { all, few };
 
 class RecurrentPlan {
 public:
@@ -59,7 +24,9 @@ public:
     // T: the steps of the call; `masked`: there is a recurrent_mask.
     RecurrentPlan(const RecurrentPack& pack, std::int64_t B, std::int64_t T, bool masked);
 
+    const RecurrentPack& pack;
     std::int64_t B, T;
+    bool masked;
     std::int64_t lanes;
     std::int64_t unit_blocks;  // column blocks of h and c, rounded up to whole pairs
     std::int64_t gate_blocks;  // column blocks of the gates
@@ -70,41 +37,56 @@ public:
     Range tile_rows(std::int64_t tile) const { return part_of(B, tiles, tile); }
     std::int64_t largest_tile() const { return core::ceil_div(B, tiles); }
     std::int64_t chunks() const { return core::ceil_div(T, steps); }
-    std::int64_t chunk_steps(std::int64_t chunk) const { return std::min(steps, T - chunk * steps); }
+    // Empty for the one behind the last.
+    Range chunk_steps(std::int64_t chunk) const {
+        return {std::min(chunk * steps, T), std::min((chunk + 1) * steps, T)};
+    }
 
-    // One chunk of one tile, in blocked rows; row s * rows + r is step s of the chunk, row r of the tile.
-    // h and c have one step more: slot s is the state that step s starts from.
-    struct Chunk {
-        float* gates;     // (S * rows, G * H)
-        float* apart;     // (S * rows, H) with GRU; at the end of the gates
-        float* h;         // ((S + 1) * rows, H)
-        float* c;         // null without a cell state
-        float* masked_h;  // what the recurrent product takes: h, or h times the recurrent mask
-        std::int64_t gates_stride, state_stride;
-    };
-    std::int64_t chunk_floats(std::int64_t rows, std::int64_t chunk_steps) const;
-    Chunk chunk_at(float* memory, std::int64_t rows, std::int64_t chunk_steps) const;
-    // Where chunk `chunk` of tile `tile` lies in the saved memory, in floats.
-    std::int64_t saved_offset(std::int64_t tile, std::int64_t chunk) const;
-    std::int64_t saved_floats() const { return saved_offset(tiles, 0); }
+    // Floats of a TileMemory of so many rows.
+    std::int64_t tile_floats(std::int64_t rows, Kept kept) const;
+    // Of scratch: the blocked inputs of a chunk, and one blocked state of a tile.
+    std::int64_t input_floats() const { return largest_tile() * steps * input_blocks * lanes; }
+    std::int64_t state_floats() const { return largest_tile() * unit_blocks * lanes; }
 
-private:
-    std::int64_t apart_block_;
-    bool has_cell_state_, masked_;
-    std::int64_t states_;          // h, c where there is one, masked h where there is one
-    std::int64_t row_floats_ = 0;  // saved floats of one row, all steps
+    // Column blocks of a state: h, c where there is one, masked h where there is one.
+    std::int64_t state_blocks() const { return (1 + (pack.has_cell_state() ? 1 : 0) + (masked ? 1 : 0)) * unit_blocks; }
+    // Unused slots of a chunk's states: column blocks a power of two apart would meet in the same places of a cache.
+    std::int64_t padding() const { return steps * largest_tile() % 32 == 0 ? 1 : 0; }
 };
 
-// What the inputs give to the gates: bias + a * kernel for the pairs of columns; `p` has rows, k, a.
-void project_inputs(const RecurrentPack& pack, Product p, const Range& pairs, float* gates, std::int64_t stride);
+// Gates and states of one tile, in blocked rows. Where all are kept, each chunk has its gates and then the states that
+// its steps start from; behind the last chunk comes the state that it leaves. Where few are kept, the chunks take turns
+// in the same gates, and the states in two slots.
+class TileMemory {
+public:
+    // `memory`: with Kept::all that of all tiles, which lie one after the other.
+    TileMemory(const RecurrentPlan& plan, std::int64_t tile, Kept kept, float* memory);
 
-// Back from the gates' gradients to the inputs: `p` has rows, c and the pairs of the inputs' columns.
-void project_back(const RecurrentPack& pack, Product p, const float* gates, std::int64_t stride);
+    struct Gates {
+        float* data;   // (S * rows, gates): row s * rows + r is step s of the chunk, row r of the tile
+        float* apart;  // (S * rows, H) with GRU; at the end of data
+        std::int64_t stride;
+    };
+    Gates chunk_gates(std::int64_t chunk) const;
+    // Those of step t, which belongs to the chunk.
+    Gates step_gates(std::int64_t chunk, std::int64_t t) const;
 
-// to[block] = from[block] * mask[block] for the unit blocks; floats between blocks: `stride`, those of the mask
-// rows * lanes.
-void apply_mask(const RecurrentPack& pack, const Range& blocks, std::int64_t rows, const float* from, const float* mask,
-                float* to, std::int64_t stride);
+    struct State {
+        float* h;         // (rows, H)
+        float* c;         // null without a cell state
+        float* masked_h;  // what the recurrent product takes: h, or h times the recurrent mask
+        std::int64_t stride;
+    };
+    // What step t starts from; t = T: what the last one leaves. With Kept::all the states of a chunk's steps follow
+    // each other as the rows of its gates do.
+    State state(std::int64_t t) const;
+
+private:
+    const RecurrentPlan& plan_;
+    Kept kept_;
+    std::int64_t slot_;  // floats of a step in a column block
+    float* memory_;
+};
 
 // One member's share of a tile. With at least as many tiles as members, each member claims whole tiles; otherwise a
 // group of members shares the units of one tile, step by step.
@@ -120,26 +102,17 @@ struct Share {
     }
 };
 
-// Of the steps of a call, `t` is the number in processed order from the sequence's begin on.
-// Where step t stands on the time axis of the inputs.
-inline std::int64_t input_time(const LnRecurrentForward& args, std::int64_t t) {
-    return args.go_backwards != 0 ? args.T - 1 - t : t;
-}
-// The inputs of `steps` steps from step t on, for the tile's rows [row, row + m), as blocked rows (steps * m, I).
-void block_inputs(const RecurrentPack& pack, const LnRecurrentForward& args, std::int64_t row, std::int64_t m,
-                  std::int64_t t, std::int64_t steps, float* blocked);
-
 // Members that pay for this call.
-int recurrent_threads(const LnContext& context, const RecurrentPlan& plan, const RecurrentPack& pack);
+int recurrent_threads(const LnContext& context, const RecurrentPlan& plan);
 
 // Runs body(tile, share) for every tile; `want` from recurrent_threads. `group` and `rank` are below `want`.
 using TileBody = void (*)(const void* argument, std::int64_t tile, const Share& share);
-void run_tiles(const RecurrentPlan& plan, const RecurrentPack& pack, int want, TileBody body, const void* argument);
+void run_tiles(const RecurrentPlan& plan, int want, TileBody body, const void* argument);
 
 template <class F>
-void run_tiles(const RecurrentPlan& plan, const RecurrentPack& pack, int want, const F& body) {
+void run_tiles(const RecurrentPlan& plan, int want, const F& body) {
     run_tiles(
-        plan, pack, want,
+        plan, want,
         [](const void* f, std::int64_t tile, const Share& share) { (*static_cast<const F*>(f))(tile, share); }, &body);
 }
 
