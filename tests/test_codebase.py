@@ -68,7 +68,8 @@ MAY_INCLUDE = {
 TABLE_OF_DEVICE = ("csrc/ops/context.h", "csrc/bindings/machine.cpp")
 INTRINSICS = re.compile(r"<(\w*mmintrin|x86intrin|arm_neon|arm_sve|cpuid)\.h>")
 INTRINSIC_CALL = re.compile(r"\b(_mm\d*_\w+|__m(128|256|512)\w*|__cpuid\w*|_xgetbv|vld1q_\w+|float32x4_t)\b")
-OPERATING_SYSTEM = re.compile(r"<(pthread|sched|signal|unistd|sys/\w+|asm/\w+|windows)\.h>")
+OPERATING_SYSTEM = re.compile(r"<(pthread|dlfcn|sched|signal|unistd|sys/\w+|asm/\w+|windows)\.h>")
+CUDA_TOOLKIT = re.compile(r"<(cuda_\w+\.h|cub/.+\.cuh)>")
 # Their inline functions must not be compiled for one instruction set and linked for all (architecture.md).
 CONTAINERS = re.compile(
     r"<(vector|string|map|unordered_map|memory|functional|algorithm|atomic|mutex|sstream|array)>"
@@ -99,6 +100,8 @@ def test_native_floors(path: Path) -> None:
             assert floor == "bindings", include
         elif OPERATING_SYSTEM.fullmatch(include):
             assert floor == "core", include
+        elif CUDA_TOOLKIT.fullmatch(include):
+            assert floor == "cuda", include
         elif not INTRINSICS.fullmatch(include):
             standard_c = floor == "backend"
             assert re.fullmatch(r"<std(int|def)\.h>" if standard_c else r"<[a-z_0-9]+>", include), include
@@ -181,6 +184,7 @@ EXTRAS = {
     "convert/torch_layers.py": {"torch"},
     "convert/torch_source.py": {"torch"},
     "convert/torch_target.py": {"torch"},
+    "cuda.py": {"cuda", "lstm_native_cuda13"},
     # Modules for PyTorch's users, which nothing else imports.
     "torch/exported.py": {"torch"},
     "torch/function.py": {"torch"},

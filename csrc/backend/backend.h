@@ -17,7 +17,10 @@
 extern "C" {
 #endif
 
-#define LN_BACKEND_VERSION 1
+#define LN_BACKEND_VERSION 2
+
+/* A backend in a library of its own exports `const LnBackend* LN_BACKEND_ENTRY(void)`, which touches no device. */
+#define LN_BACKEND_ENTRY "lstm_native_backend"
 
 /* Every entry that can fail returns one of these; on failure `context->message` says why. */
 typedef enum LnStatus { LN_OK = 0, LN_OUT_OF_MEMORY = 1, LN_RUNTIME_ERROR = 2 } LnStatus;
@@ -209,10 +212,34 @@ typedef struct LnRmspropArray {
     int64_t count;
 } LnRmspropArray;
 
+typedef enum LnCopy { LN_TO_DEVICE = 0, LN_TO_HOST = 1, LN_ON_DEVICE = 2 } LnCopy;
+
+typedef struct LnDeviceInfo {
+    char name[128];       /* "NVIDIA H100 80GB HBM3" */
+    int32_t major, minor; /* compute capability */
+    uint64_t free_bytes, total_bytes;
+} LnDeviceInfo;
+
+/* A device with memory of its own. Its work is done in the order of the calls, whatever thread they come from; calls
+ * may return before it is done, but host memory that a call read or wrote is the caller's again. */
+typedef struct LnDevice {
+    /* First, and once: what fails says in one sentence what is missing and what to do. `blas`: path of the library of
+     * matrix products. */
+    LnStatus (*open)(LnContext*);
+    LnStatus (*open_blas)(LnContext*, const char* blas);
+    LnStatus (*info)(LnContext*, LnDeviceInfo*);
+    LnStatus (*allocate)(LnContext*, size_t bytes, void** memory); /* aligned to 256; 0 bytes are fine */
+    void (*release)(void* memory);
+    LnStatus (*copy)(LnContext*, int32_t direction, size_t bytes, const void* from, void* to);
+    LnStatus (*zero)(LnContext*, size_t bytes, void* memory);
+    LnStatus (*synchronize)(LnContext*); /* returns when all work is done */
+} LnDevice;
+
 typedef struct LnBackend {
-    uint32_t version;     /* LN_BACKEND_VERSION */
-    uint32_t struct_size; /* sizeof(LnBackend) */
-    const char* name;     /* "cpu" */
+    uint32_t version;       /* LN_BACKEND_VERSION */
+    uint32_t struct_size;   /* sizeof(LnBackend) */
+    const char* name;       /* "cpu" */
+    const LnDevice* device; /* NULL: arrays lie in the memory of the host */
 
     /* A number that changes when packs made before can no longer be used (another instruction set). */
     uint64_t (*pack_epoch)(void);

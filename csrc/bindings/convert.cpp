@@ -220,14 +220,20 @@ std::shared_ptr<void> hold(py::object object) {
 }
 
 py::array view_as_numpy(const Tensor& tensor, const py::handle& owner) {
+    if (tensor.device() != core::Device::cpu) {
+        Tensor host = run(kReleaseWork, [&] { return tensor.to(core::Device::cpu); });  // waits for the device
+        const py::object held = py::cast(host);
+        return view_as_numpy(host, held);
+    }
     py::array::ShapeContainer extents(tensor.shape().data(), tensor.shape().data() + tensor.rank());
     return py::array(py::dtype(numpy_type(tensor.dtype())), std::move(extents), tensor.raw(), owner);
 }
 
 py::array copy_as_numpy(const Tensor& tensor) { return view_as_numpy(tensor, py::handle()); }
 
-Tensor convert(const Tensor& source, DType dtype) {
-    if (source.dtype() == dtype) return source;
+Tensor convert(const Tensor& given, DType dtype) {
+    if (given.dtype() == dtype) return given;
+    const Tensor source = given.to(core::Device::cpu);
     Tensor target = Tensor::empty(source.shape(), dtype);
     run(kConversionWork * static_cast<double>(source.count()), [&] {
         switch (source.dtype()) {

@@ -17,7 +17,8 @@ bool find_dtype(int numpy_type, core::DType* dtype);  // false where we have no 
 // Keeps a Python object alive for as long as C++ needs it; may be let go by any thread.
 std::shared_ptr<void> hold(py::object object);
 
-// A NumPy array on the tensor's memory, which lives as long as the array.
+// A NumPy array on the tensor's memory, which lives as long as the array; on a copy where that is no memory of the
+// host.
 py::array view_as_numpy(const core::Tensor& tensor, const py::handle& owner);
 // A NumPy array of its own.
 py::array copy_as_numpy(const core::Tensor& tensor);

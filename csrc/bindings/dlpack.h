@@ -11,6 +11,7 @@ inline constexpr std::uint32_t kMinor = 0;
 
 // Device types
 inline constexpr std::int32_t kCpu = 1;
+inline constexpr std::int32_t kCuda = 2;
 inline constexpr std::int32_t kCudaHost = 3;  // pinned memory of the host
 
 // Type codes

@@ -6,6 +6,7 @@
 #include "bindings/bindings.h"
 #include "core/thread_pool.h"
 #include "cpu/backend_cpu.h"
+#include "ops/cuda.h"
 
 #ifndef LSTM_NATIVE_VERSION
 #define LSTM_NATIVE_VERSION "unknown"
@@ -43,7 +44,6 @@ py::dict build_info() {
     info["compiler"] = compiler();
     info["architecture"] = architecture();
     info["pybind11"] = LSTM_NATIVE_TEXT(PYBIND11_VERSION_MAJOR) "." LSTM_NATIVE_TEXT(PYBIND11_VERSION_MINOR);
-    info["cuda"] = "not built";
     return info;
 }
 
@@ -58,6 +58,14 @@ void bind_machine(py::module_& module) {
         .def("pool_threads", &core::pool_threads)
         .def("set_patient", &core::set_patient)
         .def("build_info", &build_info);
+
+    module.def("open_cuda", &ops::open_cuda)
+        .def("open_cuda_blas", &ops::open_cuda_blas)
+        .def("cuda_is_open", &ops::cuda_is_open)
+        .def("cuda_info", [] {
+            const LnDeviceInfo info = ops::cuda_info();
+            return py::make_tuple(info.name, py::make_tuple(info.major, info.minor), info.free_bytes, info.total_bytes);
+        });
 }
 
 }  // namespace lstm_native::bindings

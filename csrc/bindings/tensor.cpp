@@ -2,6 +2,7 @@
 #include <memory>
 #include <string_view>
 #include <utility>
+#include <vector>
 
 #include "bindings/convert.h"
 #include "bindings/dlpack.h"
@@ -14,7 +15,11 @@ namespace {
 using core::Tensor;
 using ops::Variable;
 
-const char* device_name(core::Device device) { return device == core::Device::cpu ? "cpu" : "cuda"; }
+core::Device device_from_name(std::string_view name) {
+    for (const core::Device device : {core::Device::cpu, core::Device::cuda})
+        if (name == core::name_of(device)) return device;
+    core::fail("device is '", name, "', expected 'cpu' or 'cuda'");
+}
 
 // Properties that Tensor and Variable have in common.
 template <class Class, class TensorOf>
@@ -24,10 +29,12 @@ void bind_properties(Class& type, TensorOf tensor_of) {
         .def_property_readonly("ndim", [=](const Self& self) { return tensor_of(self).rank(); })
         .def_property_readonly("size", [=](const Self& self) { return tensor_of(self).count(); })
         .def_property_readonly("dtype", [=](const Self& self) { return core::name_of(tensor_of(self).dtype()); })
-        .def_property_readonly("device", [=](const Self& self) { return device_name(tensor_of(self).device()); });
+        .def_property_readonly("device", [=](const Self& self) { return core::name_of(tensor_of(self).device()); });
 }
 
 py::buffer_info buffer_of(const Tensor& tensor) {
+    if (tensor.device() != core::Device::cpu)
+        throw py::buffer_error("Tensor: lies on the device 'cuda', which has no buffer; take .numpy()");
     std::vector<py::ssize_t> shape(tensor.shape().data(), tensor.shape().data() + tensor.rank());
     const char* format = "";
     switch (tensor.dtype()) {
@@ -68,6 +75,8 @@ py::object as_numpy(const py::object& self, const py::object& dtype, const py::o
 
 py::capsule dlpack_of(const Tensor& self, const py::object& stream, const py::object& max_version,
                       const py::object& dl_device, const py::object& copy) {
+    if (self.device() != core::Device::cpu)
+        throw py::buffer_error("Tensor.__dlpack__: not available on cuda yet; take .numpy()");
     if (!stream.is_none()) throw py::buffer_error("Tensor.__dlpack__: stream is given, expected None for the CPU");
     if (!dl_device.is_none() && !dl_device.equal(py::make_tuple(dlpack::kCpu, 0))) {
         throw py::buffer_error("Tensor.__dlpack__: dl_device is another device, expected the CPU, (1, 0)");
@@ -112,6 +121,14 @@ void bind_tensor(py::module_& module) {
         .def("numpy", [](const py::object& self) { return view_as_numpy(*self.cast<const Tensor*>(), self); })
         .def("copy", &Tensor::copy)
         .def(
+            "to",
+            [](const py::object& self, std::string_view device) -> py::object {
+                const core::Device wanted = device_from_name(device);
+                const Tensor& tensor = *self.cast<const Tensor*>();
+                return tensor.device() == wanted ? self : py::cast(tensor.to(wanted));
+            },
+            py::arg("device"))
+        .def(
             "reshape",
             [](const Tensor& self, const py::object& shape) { return self.reshape(shape_from_python(shape)); },
             py::arg("shape"))
@@ -128,7 +145,9 @@ void bind_tensor(py::module_& module) {
         .def("__array__", &as_numpy, py::arg("dtype") = py::none(), py::arg("copy") = py::none())
         .def("__dlpack__", &dlpack_of, py::kw_only(), py::arg("stream") = py::none(),
              py::arg("max_version") = py::none(), py::arg("dl_device") = py::none(), py::arg("copy") = py::none())
-        .def("__dlpack_device__", [](const Tensor&) { return py::make_tuple(dlpack::kCpu, 0); });
+        .def("__dlpack_device__", [](const Tensor& self) {
+            return py::make_tuple(self.device() == core::Device::cpu ? dlpack::kCpu : dlpack::kCuda, 0);
+        });
 
     module.def(
         "as_tensor",
@@ -142,6 +161,16 @@ void bind_tensor(py::module_& module) {
 
     py::class_<Variable, std::shared_ptr<Variable>> variable(module, "Variable");
     bind_properties(variable, [](const Variable& self) -> const Tensor& { return self.tensor(); });
+    module.def(
+        "move_variables",
+        [](const py::iterable& variables, std::string_view device) {
+            const py::tuple held(variables);
+            std::vector<Variable*> moved;
+            for (const py::handle item : held) moved.push_back(item.cast<Variable*>());
+            Variable::move(moved, device_from_name(device));
+        },
+        py::arg("variables"), py::arg("device"));
+
     variable.def(py::init<const Tensor&>(), py::arg("value"))
         .def_property_readonly("version", &Variable::version)
         .def("numpy", [](const Variable& self) { return copy_as_numpy(self.tensor()); })

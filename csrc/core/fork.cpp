@@ -2,6 +2,7 @@
 
 #include <pthread.h>
 
+#include <atomic>
 #include <new>
 
 namespace lstm_native::core {
@@ -11,6 +12,7 @@ constexpr int kMost = 8;  // each is one line of this library's source
 std::mutex* held[kMost] = {};
 int count = 0;
 std::mutex registration;
+std::atomic<int> generation{0};
 
 void lock_all() {
     registration.lock();
@@ -22,12 +24,20 @@ void unlock_all() {
     registration.unlock();
 }
 
+void unlock_in_child() {
+    generation.fetch_add(1, std::memory_order_relaxed);
+    unlock_all();
+}
+
 }  // namespace
 
 void hold_over_fork(std::mutex& mutex) {
     const std::lock_guard<std::mutex> lock(registration);
-    if (count == kMost || (count == 0 && pthread_atfork(lock_all, unlock_all, unlock_all) != 0)) throw std::bad_alloc();
+    if (count == kMost || (count == 0 && pthread_atfork(lock_all, unlock_all, unlock_in_child) != 0))
+        throw std::bad_alloc();
     held[count++] = &mutex;
 }
+
+int forks() noexcept { return generation.load(std::memory_order_relaxed); }
 
 }  // namespace lstm_native::core

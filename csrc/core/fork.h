@@ -10,4 +10,8 @@ namespace lstm_native::core {
 // system refuses.
 void hold_over_fork(std::mutex& mutex);
 
+// Forks between this process and the one that first called hold_over_fork: a value that has changed since tells a
+// child.
+int forks() noexcept;
+
 }  // namespace lstm_native::core

@@ -1,13 +1,11 @@
 // Shape and Tensor (floor 0).
 #include "core/tensor.h"
 
-#include <cstring>
 #include <ostream>
 #include <stdexcept>
 #include <utility>
 
 #include "core/error.h"
-#include "core/memory.h"
 #include "core/size.h"
 
 namespace lstm_native::core {
@@ -66,21 +64,20 @@ std::string Shape::text() const {
 }
 
 Tensor Tensor::empty(const Shape& shape, DType dtype, Device device) {
-    if (device != Device::cpu) throw std::runtime_error("this build has no memory on the device 'cuda'");
     Tensor result;
     result.shape_ = shape;
     result.count_ = shape.count();
     result.dtype_ = dtype;
     result.device_ = device;
     const auto bytes = checked_mul(result.count_, static_cast<std::int64_t>(size_of(dtype)));
-    result.data_ = allocate(static_cast<std::size_t>(bytes));
-    result.owner_ = std::shared_ptr<void>(result.data_, Releaser{});
+    result.data_ = allocate_on(device, static_cast<std::size_t>(bytes));
+    result.owner_ = std::shared_ptr<void>(result.data_, [device](void* memory) { release_on(device, memory); });
     return result;
 }
 
 Tensor Tensor::zeros(const Shape& shape, DType dtype, Device device) {
     Tensor result = empty(shape, dtype, device);
-    std::memset(result.data_, 0, result.bytes());
+    zero_bytes(result.data_, device, result.bytes());
     return result;
 }
 
@@ -97,7 +94,14 @@ Tensor Tensor::wrap(void* data, const Shape& shape, DType dtype, Device device, 
 
 Tensor Tensor::copy() const {
     Tensor result = empty(shape_, dtype_, device_);
-    if (bytes() != 0) std::memcpy(result.data_, data_, bytes());
+    copy_bytes(result.data_, device_, data_, device_, bytes());
+    return result;
+}
+
+Tensor Tensor::to(Device device) const {
+    if (device == device_ || !defined()) return *this;
+    Tensor result = empty(shape_, dtype_, device);
+    copy_bytes(result.data_, device, data_, device_, bytes());
     return result;
 }
 

@@ -10,11 +10,10 @@
 #include <memory>
 #include <string>
 
+#include "core/device.h"
 #include "core/dtype.h"
 
 namespace lstm_native::core {
-
-enum class Device : std::int32_t { cpu = 0, cuda = 1 };
 
 inline constexpr int kMaxRank = 8;
 
@@ -48,7 +47,7 @@ class Tensor {
 public:
     Tensor() = default;  // no memory; !defined()
 
-    // Uninitialised memory of its own.
+    // Uninitialised memory of its own; runtime_error where the device has none.
     static Tensor empty(const Shape& shape, DType dtype, Device device = Device::cpu);
     static Tensor zeros(const Shape& shape, DType dtype, Device device = Device::cpu);
     // Memory of somebody else, kept alive by `owner`.
@@ -71,6 +70,7 @@ public:
     }
 
     Tensor copy() const;
+    Tensor to(Device device) const;            // itself where it lies there, else a copy
     Tensor reshape(const Shape& shape) const;  // shares the memory; invalid_argument when counts differ
 
 private:

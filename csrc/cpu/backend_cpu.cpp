@@ -17,6 +17,7 @@ constexpr LnBackend kBackend = {
     LN_BACKEND_VERSION,
     sizeof(LnBackend),
     "cpu",
+    nullptr,
     kernels_epoch,
     recurrent_prepare,
     recurrent_release,

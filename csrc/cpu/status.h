@@ -1,27 +1,15 @@
 // Exceptions stop at the backend table: they become a status and a message (floor 1, CPU).
 #pragma once
 
-#include <cstdio>
-#include <exception>
-#include <new>
-
 #include "backend/backend.h"
+#include "core/guard.h"
 #include "core/thread_pool.h"
 
 namespace lstm_native::cpu {
 
 template <class F>
 LnStatus guarded(LnContext* context, F&& body) {
-    try {
-        body();
-        return LN_OK;
-    } catch (const std::bad_alloc&) {
-        std::snprintf(context->message, sizeof context->message, "out of memory");
-        return LN_OUT_OF_MEMORY;
-    } catch (const std::exception& error) {
-        std::snprintf(context->message, sizeof context->message, "%s", error.what());
-        return LN_RUNTIME_ERROR;
-    }
+    return static_cast<LnStatus>(core::guarded(context->message, sizeof context->message, body));
 }
 
 // Multiply-adds below which a call stays on its caller's thread: waking a sleeping worker costs about as much; and

@@ -43,11 +43,11 @@ Tensor activation_backward(Activation activation, const Tensor& x, const Tensor&
     check_array(activation, "d_y", d_y);
     core::check(y.shape() == x.shape() && d_y.shape() == x.shape(), "activation '", core::name_of(activation),
                 "': y has shape ", y.shape(), " and d_y ", d_y.shape(), ", expected that of x, ", x.shape());
-    core::check(y.device() == x.device() && d_y.device() == x.device(), "activation '", core::name_of(activation),
-                "': x, y and d_y are on different devices");
-    Tensor d_x = Tensor::empty(x.shape(), DType::float32, x.device());
-    call(backend_of(x.device()).activation_backward, static_cast<std::int32_t>(activation), rows_of(x), columns_of(x),
-         x.data<const float>(), y.data<const float>(), d_y.data<const float>(), d_x.data<float>());
+    const core::Device device = device_of({&x, &y, &d_y});
+    const Tensor there[] = {x.to(device), y.to(device), d_y.to(device)};
+    Tensor d_x = Tensor::empty(x.shape(), DType::float32, device);
+    call(backend_of(device).activation_backward, static_cast<std::int32_t>(activation), rows_of(x), columns_of(x),
+         there[0].data<const float>(), there[1].data<const float>(), there[2].data<const float>(), d_x.data<float>());
     return d_x;
 }
 

@@ -15,8 +15,7 @@ using core::Tensor;
 
 LnAdditiveScoresArgs check_arguments(const Tensor& query, const Tensor& key, const Tensor& scale) {
     const bool fit = query.dtype() == DType::float32 && key.dtype() == DType::float32 && query.rank() == 3 &&
-                     key.rank() == 3 && query.shape()[0] == key.shape()[0] && query.shape()[2] == key.shape()[2] &&
-                     query.device() == key.device();
+                     key.rank() == 3 && query.shape()[0] == key.shape()[0] && query.shape()[2] == key.shape()[2];
     check(fit, "attention: query is ", core::name_of(query.dtype()), " ", query.shape(), " and key ",
           core::name_of(key.dtype()), " ", key.shape(),
           ", expected float32 (batch, queries, dim) and (batch, keys, dim)");
@@ -37,23 +36,27 @@ LnAdditiveScoresArgs check_arguments(const Tensor& query, const Tensor& key, con
 }  // namespace
 
 Tensor additive_scores_forward(const Tensor& query, const Tensor& key, const Tensor& scale) {
-    const LnAdditiveScoresArgs args = check_arguments(query, key, scale);
-    Tensor scores = Tensor::empty({args.B, args.Q, args.S}, DType::float32, query.device());
-    call(backend_of(query.device()).additive_scores_forward, &args, scores.data<float>());
+    const core::Device device = device_of({&query, &key, &scale});
+    const Tensor there[] = {query.to(device), key.to(device), scale.to(device)};
+    const LnAdditiveScoresArgs args = check_arguments(there[0], there[1], there[2]);
+    Tensor scores = Tensor::empty({args.B, args.Q, args.S}, DType::float32, device);
+    call(backend_of(device).additive_scores_forward, &args, scores.data<float>());
     return scores;
 }
 
 AdditiveScoresGradients additive_scores_backward(const Tensor& query, const Tensor& key, const Tensor& scale,
                                                  const Tensor& d_scores) {
-    const LnAdditiveScoresArgs args = check_arguments(query, key, scale);
+    const core::Device device = device_of({&query, &key, &scale, &d_scores});
+    const Tensor there[] = {query.to(device), key.to(device), scale.to(device), d_scores.to(device)};
+    const LnAdditiveScoresArgs args = check_arguments(there[0], there[1], there[2]);
     const Shape expected{args.B, args.Q, args.S};
     check(d_scores.dtype() == DType::float32 && d_scores.shape() == expected, "attention: gradient of the scores is ",
           core::name_of(d_scores.dtype()), " ", d_scores.shape(), ", expected float32 ", expected);
     AdditiveScoresGradients gradients;
-    gradients.d_query = Tensor::empty(query.shape(), DType::float32, query.device());
-    gradients.d_key = Tensor::empty(key.shape(), DType::float32, key.device());
-    if (scale.defined()) gradients.d_scale = Tensor::empty(scale.shape(), DType::float32, scale.device());
-    call(backend_of(query.device()).additive_scores_backward, &args, d_scores.data<const float>(),
+    gradients.d_query = Tensor::empty(query.shape(), DType::float32, device);
+    gradients.d_key = Tensor::empty(key.shape(), DType::float32, device);
+    if (scale.defined()) gradients.d_scale = Tensor::empty(scale.shape(), DType::float32, device);
+    call(backend_of(device).additive_scores_backward, &args, there[3].data<const float>(),
          gradients.d_query.data<float>(), gradients.d_key.data<float>(), gradients.d_scale.data<float>());
     return gradients;
 }

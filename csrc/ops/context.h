@@ -1,7 +1,11 @@
-// What every operation needs around a backend call (floor 2): the device's table, the call's context, the
-// status turned into an exception.
+// What every operation needs around a backend call (floor 2): the device's table, arrays on it, the call's context,
+// the status turned into an exception.
+//
+// An operation runs where its variables lie, and without variables on a device other than the CPU if any of its arrays
+// lies there. The other arrays are copied to it: no caller needs to know which device it is on.
 #pragma once
 
+#include <initializer_list>
 #include <new>
 #include <stdexcept>
 
@@ -10,13 +14,19 @@
 #include "core/tensor.h"
 #include "core/thread_pool.h"
 #include "cpu/backend_cpu.h"
+#include "ops/cuda.h"
 
 namespace lstm_native::ops {
 
-// The table of the device's backend; runtime_error where this build has none.
+// The table of the device's backend; runtime_error where there is none.
 inline const LnBackend& backend_of(core::Device device) {
-    if (device != core::Device::cpu) throw std::runtime_error("this build has no backend for the device 'cuda'");
-    return *cpu::backend();
+    return device == core::Device::cpu ? *cpu::backend() : cuda_backend();
+}
+
+inline core::Device device_of(std::initializer_list<const core::Tensor*> arrays) {
+    for (const core::Tensor* array : arrays)
+        if (array->defined() && array->device() != core::Device::cpu) return array->device();
+    return core::Device::cpu;
 }
 
 // Context of one call; invalid_argument when LSTM_NATIVE_NUM_THREADS cannot be understood.

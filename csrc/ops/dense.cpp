@@ -40,12 +40,13 @@ void check_input(const DenseWeights& weights, const Tensor& x) {
 
 Tensor dense_forward(DenseWeights& weights, const Tensor& x) {
     check_input(weights, x);
-    const Tensor y = Tensor::empty(x.shape().with_last(weights.units()), DType::float32, x.device());
+    const core::Device device = weights.device();
+    const Tensor y = Tensor::empty(x.shape().with_last(weights.units()), DType::float32, device);
     const std::int64_t rows = x.shape().without_last().count();
     if (y.count() == 0) return y;
     const std::shared_ptr<const void> pack = weights.pack();
-    call(backend_of(weights.device()).dense_forward, pack.get(), rows, static_cast<const float*>(x.data<float>()),
-         y.data<float>());
+    const Tensor there = x.to(device);
+    call(backend_of(device).dense_forward, pack.get(), rows, there.data<const float>(), y.data<float>());
     return y;
 }
 
@@ -57,13 +58,15 @@ DenseGradients dense_backward(DenseWeights& weights, const Tensor& x, const Tens
     const std::int64_t rows = x.shape().without_last().count();
     DenseGradients gradients;
     const auto make = rows == 0 ? &Tensor::zeros : &Tensor::empty;
-    if (need_d_x) gradients.d_x = make(x.shape(), DType::float32, x.device());
-    gradients.d_kernel = make({weights.inputs(), weights.units()}, DType::float32, x.device());
-    if (weights.has_bias()) gradients.d_bias = make({weights.units()}, DType::float32, x.device());
+    const core::Device device = weights.device();
+    if (need_d_x) gradients.d_x = make(x.shape(), DType::float32, device);
+    gradients.d_kernel = make({weights.inputs(), weights.units()}, DType::float32, device);
+    if (weights.has_bias()) gradients.d_bias = make({weights.units()}, DType::float32, device);
     if (rows == 0) return gradients;
     const std::shared_ptr<const void> pack = weights.pack();
-    call(backend_of(weights.device()).dense_backward, pack.get(), rows, static_cast<const float*>(x.data<float>()),
-         static_cast<const float*>(d_y.data<float>()), gradients.d_x.data<float>(), gradients.d_kernel.data<float>(),
+    const Tensor there[] = {x.to(device), d_y.to(device)};
+    call(backend_of(device).dense_backward, pack.get(), rows, there[0].data<const float>(),
+         there[1].data<const float>(), gradients.d_x.data<float>(), gradients.d_kernel.data<float>(),
          gradients.d_bias.data<float>());
     return gradients;
 }

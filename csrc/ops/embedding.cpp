@@ -26,12 +26,12 @@ std::string index_text(const Shape& shape, std::int64_t flat) {
     return Shape(index, shape.rank()).text();
 }
 
-void check_ids(const Tensor& ids, std::int64_t V) {
+void check_ids(const Tensor& given, std::int64_t V) {
+    const Tensor ids = given.to(core::Device::cpu);
     core::check(ids.defined() && ids.dtype() == DType::int32, "Embedding: ids are ",
                 ids.defined() ? core::name_of(ids.dtype()) : "missing", ", expected int32");
     core::check(V <= std::numeric_limits<std::int32_t>::max(), "Embedding: input_dim is ", V,
                 ", expected less than 2^31");
-    if (ids.device() != core::Device::cpu) return;  // the device's kernels look themselves
     const std::int32_t* const id = ids.data<const std::int32_t>();
     const std::int64_t count = ids.count();
     const auto bound = static_cast<std::uint32_t>(V);
@@ -62,15 +62,16 @@ Tensor embedding_forward(const Variable& table, const Tensor& ids) {
     core::check(values.rank() == 2 && values.dtype() == DType::float32, "Embedding: table is ",
                 core::name_of(values.dtype()), " ", values.shape(), ", expected float32 (input_dim, output_dim)");
     check_ids(ids, values.shape()[0]);
-    core::check(ids.device() == values.device(), "Embedding: table and ids are on different devices");
     const std::int64_t D = values.shape()[1];
+    const Tensor there = ids.to(values.device());
     Tensor rows = Tensor::empty(with_width(ids.shape(), D), DType::float32, values.device());
     call(backend_of(values.device()).embedding_forward, ids.count(), D, values.data<const float>(),
-         ids.data<const std::int32_t>(), rows.data<float>());
+         there.data<const std::int32_t>(), rows.data<float>());
     return rows;
 }
 
-DistinctIds distinct_ids(const Tensor& ids, std::int64_t input_dim) {
+DistinctIds distinct_ids(const Tensor& given, std::int64_t input_dim) {
+    const Tensor ids = given.to(core::Device::cpu);
     check_ids(ids, input_dim);
     const std::int64_t count = ids.count();
     const std::int64_t most = count / 2;
@@ -107,12 +108,14 @@ Tensor embedding_backward(const Tensor& ids, const Tensor& d_y, std::int64_t inp
                 d_y.defined() ? core::name_of(d_y.dtype()) : "missing", ", expected float32");
     core::check(d_y.rank() == ids.rank() + 1 && d_y.shape().without_last() == ids.shape(), "Embedding: d_y has shape ",
                 d_y.shape(), ", expected that of ids, ", ids.shape(), ", and one axis more");
-    core::check(ids.device() == d_y.device(), "Embedding: ids and d_y are on different devices");
+    const core::Device device = device_of({&ids, &d_y});
     const std::int64_t D = d_y.shape().back();
-    Tensor d_table = Tensor::empty(Shape{input_dim, D}, DType::float32, d_y.device());
+    Tensor d_table = Tensor::empty(Shape{input_dim, D}, DType::float32, device);
     if (d_table.count() == 0) return d_table;
-    call(backend_of(d_y.device()).embedding_backward, ids.count(), D, input_dim, ids.data<const std::int32_t>(),
-         d_y.data<const float>(), d_table.data<float>());
+    const Tensor ids_there = ids.to(device);
+    const Tensor d_y_there = d_y.to(device);
+    call(backend_of(device).embedding_backward, ids.count(), D, input_dim, ids_there.data<const std::int32_t>(),
+         d_y_there.data<const float>(), d_table.data<float>());
     return d_table;
 }
 

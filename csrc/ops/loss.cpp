@@ -59,8 +59,8 @@ void check_parameter(const Name& loss, double value) {
     }
 }
 
-void check_labels(const std::string& name, const Tensor& labels, std::int64_t N) {
-    if (labels.device() != core::Device::cpu) return;  // the device's kernels look themselves
+void check_labels(const std::string& name, const Tensor& given, std::int64_t N) {
+    const Tensor labels = given.to(core::Device::cpu);
     const std::int32_t* const label = labels.data<const std::int32_t>();
     for (std::int64_t i = 0; i < labels.count(); ++i) {
         core::check(label[i] >= 0 && label[i] < N, name, ": y_true holds class ", label[i], " in row ", i,
@@ -83,32 +83,32 @@ LossResult loss(const std::string& name, const Tensor& y_true, const Tensor& y_p
     core::check(y_true.shape() == expected, name, ": y_true has shape ", y_true.shape(), ", expected ", expected,
                 " as y_pred has shape ", y_pred.shape());
     check_parameter(entry, parameter);
-    core::check(y_true.device() == y_pred.device(), name, ": y_true and y_pred are on different devices");
     const std::int64_t N = y_pred.shape().back();
     if (row_weights != nullptr) {
         check_dtype(name, "row_weights", *row_weights, DType::float32);
         core::check(row_weights->count() == y_pred.count() / N, name, ": row_weights have shape ", row_weights->shape(),
                     ", expected one number a row, ", row_shape);
-        core::check(row_weights->device() == y_pred.device(), name,
-                    ": row_weights and y_pred are on different devices");
     }
     if (sparse) check_labels(name, y_true, N);
 
+    const core::Device device = y_pred.device();
+    const Tensor labels = y_true.to(device);
+    const Tensor weights = row_weights == nullptr ? Tensor() : row_weights->to(device);
     LossResult result;
-    result.rows = Tensor::empty(row_shape, DType::float32, y_pred.device());
-    if (need_gradient) result.d_y_pred = Tensor::empty(y_pred.shape(), DType::float32, y_pred.device());
+    result.rows = Tensor::empty(row_shape, DType::float32, device);
+    if (need_gradient) result.d_y_pred = Tensor::empty(y_pred.shape(), DType::float32, device);
     LnLossArgs args{};
     args.loss = entry.loss;
     args.from_logits = from_logits ? 1 : 0;
     args.parameter = static_cast<float>(parameter);
     args.M = y_pred.count() / N;
     args.N = N;
-    args.y_true = y_true.raw();
+    args.y_true = labels.raw();
     args.y_pred = y_pred.data<const float>();
-    args.row_weights = row_weights == nullptr ? nullptr : row_weights->data<const float>();
+    args.row_weights = weights.data<const float>();
     args.rows = result.rows.data<float>();
     args.d_y_pred = need_gradient ? result.d_y_pred.data<float>() : nullptr;
-    call(backend_of(y_pred.device()).loss, &args);
+    call(backend_of(device).loss, &args);
     return result;
 }
 

@@ -27,7 +27,7 @@ LnMergeArgs check_directions(LnMerge mode, const Tensor& forward, const Tensor& 
         args.U = forward.rank() == 0 ? 0 : forward.shape().back();
         args.forward = forward.data<const float>();
         check(forward.dtype() == DType::float32 && forward.rank() == shape.rank() &&
-                  forward.shape() == shape.with_last(args.U) && forward.device() == backward.device(),
+                  forward.shape() == shape.with_last(args.U),
               "Bidirectional: the forward outputs are ", core::name_of(forward.dtype()), " ", forward.shape(),
               ", the backward ones ", shape);
     }
@@ -51,9 +51,11 @@ LnMerge merge_from_name(const std::string& name) {
 }
 
 Tensor merge_forward(LnMerge mode, const Tensor& forward, const Tensor& backward) {
-    const LnMergeArgs args = check_directions(mode, forward, backward);
-    Tensor outputs = Tensor::empty(merged_shape(args, backward.shape()), DType::float32, backward.device());
-    call(backend_of(backward.device()).merge_forward, &args, outputs.data<float>());
+    const core::Device device = device_of({&forward, &backward});
+    const Tensor there[] = {forward.to(device), backward.to(device)};
+    const LnMergeArgs args = check_directions(mode, there[0], there[1]);
+    Tensor outputs = Tensor::empty(merged_shape(args, backward.shape()), DType::float32, device);
+    call(backend_of(device).merge_forward, &args, outputs.data<float>());
     return outputs;
 }
 
@@ -65,9 +67,11 @@ MergeGradients merge_backward(LnMerge mode, const Tensor& d_outputs, std::int64_
               (concat ? forward_units <= shape.back() : forward_units == shape.back()),
           "Bidirectional: output gradient is ", core::name_of(d_outputs.dtype()), " ", shape,
           ", expected float32 (batch, time, units) or (batch, units) with ", forward_units, " forward units");
+    const core::Device device = device_of({&d_outputs, &forward, &backward});
+    const Tensor there[] = {d_outputs.to(device), forward.to(device), backward.to(device)};
     LnMergeArgs args{};
     if (mode == LN_MERGE_MUL) {
-        args = check_directions(mode, forward, backward);
+        args = check_directions(mode, there[1], there[2]);
         check(forward.shape() == shape, "Bidirectional: output gradient has shape ", shape, ", the outputs ",
               forward.shape());
     } else {
@@ -78,10 +82,10 @@ MergeGradients merge_backward(LnMerge mode, const Tensor& d_outputs, std::int64_
         args.V = concat ? shape.back() - forward_units : forward_units;
     }
     MergeGradients gradients;
-    if (args.U > 0) gradients.d_forward = Tensor::empty(shape.with_last(args.U), DType::float32, d_outputs.device());
-    gradients.d_backward = Tensor::empty(shape.with_last(args.V), DType::float32, d_outputs.device());
-    call(backend_of(d_outputs.device()).merge_backward, &args, d_outputs.data<const float>(),
-         gradients.d_forward.data<float>(), gradients.d_backward.data<float>());
+    if (args.U > 0) gradients.d_forward = Tensor::empty(shape.with_last(args.U), DType::float32, device);
+    gradients.d_backward = Tensor::empty(shape.with_last(args.V), DType::float32, device);
+    call(backend_of(device).merge_backward, &args, there[0].data<const float>(), gradients.d_forward.data<float>(),
+         gradients.d_backward.data<float>());
     return gradients;
 }
 

@@ -1,5 +1,6 @@
 #include "ops/normalization.h"
 
+#include <stdexcept>
 #include <utility>
 
 #include "core/error.h"
@@ -36,6 +37,13 @@ LnLayerNormArgs arguments(const LayerNormWeights& weights, std::int64_t rows, st
     return args;
 }
 
+// Where the weights lie; without any, where x does.
+core::Device device_for(const LayerNormWeights& weights, const Tensor& x) {
+    for (const Variable* variable : {weights.gamma(), weights.beta()})
+        if (variable != nullptr) return variable->tensor().device();
+    return x.device();
+}
+
 std::int64_t check_input(const Tensor& x, std::int64_t columns) {
     check(x.dtype() == DType::float32 && columns > 0 && x.count() % columns == 0, "LayerNormalization: input is ",
           core::name_of(x.dtype()), " ", x.shape(), ", expected float32 rows of ", columns, " elements");
@@ -53,6 +61,10 @@ public:
     }
 
     void run(StreamStep& step) override {
+        if (device_for(*weights_, outputs_) != core::Device::cpu)
+            throw std::runtime_error(
+                "LayerNormalization: streams are not available on cuda yet; move the model with "
+                "to('cpu')");
         const LnLayerNormArgs args = arguments(*weights_, outputs_.shape()[0], outputs_.shape()[1], step.values);
         float* const none = nullptr;
         call(backend_of(outputs_.device()).layer_norm_forward, &args, outputs_.data<float>(), none, none);
@@ -76,14 +88,16 @@ LayerNormWeights::LayerNormWeights(std::shared_ptr<Variable> gamma, std::shared_
 LayerNormResult layer_norm_forward(const LayerNormWeights& weights, const Tensor& x, std::int64_t columns,
                                    bool training) {
     const std::int64_t rows = check_input(x, columns);
-    const LnLayerNormArgs args = arguments(weights, rows, columns, x.data<const float>());
+    const core::Device device = device_for(weights, x);
+    const Tensor there = x.to(device);
+    const LnLayerNormArgs args = arguments(weights, rows, columns, there.data<const float>());
     LayerNormResult result;
-    result.y = Tensor::empty(x.shape(), DType::float32, x.device());
+    result.y = Tensor::empty(x.shape(), DType::float32, device);
     if (training) {
-        result.mean = Tensor::empty({rows}, DType::float32, x.device());
-        result.inverse = Tensor::empty({rows}, DType::float32, x.device());
+        result.mean = Tensor::empty({rows}, DType::float32, device);
+        result.inverse = Tensor::empty({rows}, DType::float32, device);
     }
-    call(backend_of(x.device()).layer_norm_forward, &args, result.y.data<float>(), result.mean.data<float>(),
+    call(backend_of(device).layer_norm_forward, &args, result.y.data<float>(), result.mean.data<float>(),
          result.inverse.data<float>());
     return result;
 }
@@ -91,18 +105,20 @@ LayerNormResult layer_norm_forward(const LayerNormWeights& weights, const Tensor
 LayerNormGradients layer_norm_backward(const LayerNormWeights& weights, const Tensor& x, std::int64_t columns,
                                        const Tensor& mean, const Tensor& inverse, const Tensor& d_y, bool need_d_x) {
     const std::int64_t rows = check_input(x, columns);
-    const LnLayerNormArgs args = arguments(weights, rows, columns, x.data<const float>());
+    const core::Device device = device_for(weights, x);
+    const Tensor there[] = {x.to(device), mean.to(device), inverse.to(device), d_y.to(device)};
+    const LnLayerNormArgs args = arguments(weights, rows, columns, there[0].data<const float>());
     const auto is_rows = [&](const Tensor& t) { return t.dtype() == DType::float32 && t.count() == rows; };
     check(is_rows(mean) && is_rows(inverse), "LayerNormalization: mean and inverse have shapes ", mean.shape(), " and ",
           inverse.shape(), ", expected (", rows, ",)");
     check(d_y.dtype() == DType::float32 && d_y.shape() == x.shape(), "LayerNormalization: output gradient is ",
           core::name_of(d_y.dtype()), " ", d_y.shape(), ", expected float32 ", x.shape());
     LayerNormGradients gradients;
-    if (need_d_x) gradients.d_x = Tensor::empty(x.shape(), DType::float32, x.device());
-    if (weights.gamma() != nullptr) gradients.d_gamma = Tensor::empty({columns}, DType::float32, x.device());
-    if (weights.beta() != nullptr) gradients.d_beta = Tensor::empty({columns}, DType::float32, x.device());
-    call(backend_of(x.device()).layer_norm_backward, &args, mean.data<const float>(), inverse.data<const float>(),
-         d_y.data<const float>(), gradients.d_x.data<float>(), gradients.d_gamma.data<float>(),
+    if (need_d_x) gradients.d_x = Tensor::empty(x.shape(), DType::float32, device);
+    if (weights.gamma() != nullptr) gradients.d_gamma = Tensor::empty({columns}, DType::float32, device);
+    if (weights.beta() != nullptr) gradients.d_beta = Tensor::empty({columns}, DType::float32, device);
+    call(backend_of(device).layer_norm_backward, &args, there[1].data<const float>(), there[2].data<const float>(),
+         there[3].data<const float>(), gradients.d_x.data<float>(), gradients.d_gamma.data<float>(),
          gradients.d_beta.data<float>());
     return gradients;
 }

@@ -39,9 +39,9 @@ void check_slots(const char* function, const char* argument, const std::vector<V
     }
 }
 
-// Variables, gradients and decays of either rule.
-void check_step(const char* function, const std::vector<Variable*>& variables, const std::vector<Tensor>& gradients,
-                const std::vector<double>& decays) {
+// Checks variables, gradients and decays of either rule; gives the gradients on the device of the variables.
+std::vector<Tensor> check_step(const char* function, const std::vector<Variable*>& variables,
+                               std::vector<Tensor> gradients, const std::vector<double>& decays) {
     check_length(function, "gradients", gradients.size(), variables.size());
     for (std::size_t i = 0; i < variables.size(); ++i) {
         core::check(variables[i] != nullptr, function, ": variables[", i, "] is missing");
@@ -49,9 +49,11 @@ void check_step(const char* function, const std::vector<Variable*>& variables, c
         check_float(function, "variable", variable);
         core::check(variable.device() == variables[0]->tensor().device(), function,
                     ": the variables are on different devices");
+        gradients[i] = gradients[i].to(variable.device());
         check_like(function, "gradients", i, gradients[i], variable);
     }
     if (!decays.empty()) check_length(function, "decays", decays.size(), variables.size());
+    return gradients;
 }
 
 float* floats(const std::vector<Variable*>& variables, std::size_t i) {
@@ -71,16 +73,15 @@ void check_pair(const char* function, const char* first, const Tensor& a, const 
     check_float(function, second, b);
     core::check(a.shape() == b.shape(), function, ": ", second, " has shape ", b.shape(), ", expected ", a.shape(),
                 " as ", first);
-    core::check(a.device() == b.device(), function, ": ", first, " and ", second, " are on different devices");
 }
 
 }  // namespace
 
-void adam_step(const std::vector<Variable*>& variables, const std::vector<Tensor>& gradients,
+void adam_step(const std::vector<Variable*>& variables, const std::vector<Tensor>& given,
                const std::vector<Variable*>& m, const std::vector<Variable*>& v, const std::vector<Variable*>& v_hat,
                double alpha, double beta_1, double beta_2, double epsilon, const std::vector<double>& decays) {
     constexpr const char* kFunction = "adam_step";
-    check_step(kFunction, variables, gradients, decays);
+    const std::vector<Tensor> gradients = check_step(kFunction, variables, given, decays);
     check_slots(kFunction, "m", variables, m);
     check_slots(kFunction, "v", variables, v);
     if (!v_hat.empty()) check_slots(kFunction, "v_hat", variables, v_hat);
@@ -100,11 +101,11 @@ void adam_step(const std::vector<Variable*>& variables, const std::vector<Tensor
     mark_written(v_hat);
 }
 
-void sgd_step(const std::vector<Variable*>& variables, const std::vector<Tensor>& gradients,
+void sgd_step(const std::vector<Variable*>& variables, const std::vector<Tensor>& given,
               const std::vector<Variable*>& velocities, double learning_rate, double momentum, bool nesterov,
               const std::vector<double>& decays) {
     constexpr const char* kFunction = "sgd_step";
-    check_step(kFunction, variables, gradients, decays);
+    const std::vector<Tensor> gradients = check_step(kFunction, variables, given, decays);
     if (!velocities.empty()) check_slots(kFunction, "velocities", variables, velocities);
     if (variables.empty()) return;
     std::vector<LnSgdArray> arrays(variables.size());
@@ -118,12 +119,12 @@ void sgd_step(const std::vector<Variable*>& variables, const std::vector<Tensor>
     mark_written(velocities);
 }
 
-void rmsprop_step(const std::vector<Variable*>& variables, const std::vector<Tensor>& gradients,
+void rmsprop_step(const std::vector<Variable*>& variables, const std::vector<Tensor>& given,
                   const std::vector<Variable*>& velocities, const std::vector<Variable*>& momentums,
                   const std::vector<Variable*>& averages, double learning_rate, double rho, double momentum,
                   double epsilon, const std::vector<double>& decays) {
     constexpr const char* kFunction = "rmsprop_step";
-    check_step(kFunction, variables, gradients, decays);
+    const std::vector<Tensor> gradients = check_step(kFunction, variables, given, decays);
     check_slots(kFunction, "velocities", variables, velocities);
     if (!momentums.empty()) check_slots(kFunction, "momentums", variables, momentums);
     if (!averages.empty()) check_slots(kFunction, "averages", variables, averages);
@@ -146,7 +147,8 @@ void rmsprop_step(const std::vector<Variable*>& variables, const std::vector<Ten
 
 void add_(const Tensor& target, const Tensor& other) {
     check_pair("add_", "target", target, "other", other);
-    call(backend_of(target.device()).add, target.count(), target.data<float>(), other.data<const float>());
+    const Tensor there = other.to(target.device());
+    call(backend_of(target.device()).add, target.count(), target.data<float>(), there.data<const float>());
 }
 
 void scale_(const Tensor& target, double factor) {
@@ -163,8 +165,10 @@ void clip_(const Tensor& target, double low, double high) {
 
 Tensor multiply(const Tensor& a, const Tensor& b) {
     check_pair("multiply", "a", a, "b", b);
-    Tensor result = Tensor::empty(a.shape(), DType::float32, a.device());
-    call(backend_of(a.device()).multiply, a.count(), a.data<const float>(), b.data<const float>(),
+    const core::Device device = device_of({&a, &b});
+    const Tensor there[] = {a.to(device), b.to(device)};
+    Tensor result = Tensor::empty(a.shape(), DType::float32, device);
+    call(backend_of(device).multiply, a.count(), there[0].data<const float>(), there[1].data<const float>(),
          result.data<float>());
     return result;
 }

@@ -34,8 +34,9 @@ Shape step_shape(const RecurrentWeights& weights, const Tensor& inputs, const Te
     check(index.rank() == 2 && index.dtype() == DType::int32, weights.label(), ": index has shape ", index.shape(),
           " and dtype ", core::name_of(index.dtype()), ", expected (batch, time) and int32");
     const std::int64_t R = inputs.shape()[0];
-    for (std::int64_t i = 0; i < index.count(); ++i) {
-        const std::int32_t row = index.data<std::int32_t>()[i];
+    const Tensor numbers = index.to(core::Device::cpu);
+    for (std::int64_t i = 0; i < numbers.count(); ++i) {
+        const std::int32_t row = numbers.data<std::int32_t>()[i];
         check(row >= 0 && row < R, weights.label(), ": index holds ", row, ", expected row numbers in [0, ", R, ")");
     }
     return {index.shape()[0], index.shape()[1], I};
@@ -115,8 +116,10 @@ void backward_in_segments(const RecurrentWeights& weights, const RecurrentSaved&
 }
 
 // One control byte a step, in processed order (backend.h); undefined when every step is plain.
-Tensor control_bytes(std::int64_t B, std::int64_t T, const Tensor& mask, const Tensor& reset,
+Tensor control_bytes(std::int64_t B, std::int64_t T, const Tensor& given_mask, const Tensor& given_reset,
                      const RecurrentOptions& options) {
+    const Tensor mask = given_mask.to(core::Device::cpu);
+    const Tensor reset = given_reset.to(core::Device::cpu);
     if (!mask.defined() && !reset.defined()) return {};
     const Tensor control = Tensor::empty({B, T}, DType::uint8);
     for (std::int64_t b = 0; b < B; ++b) {
@@ -136,11 +139,16 @@ Tensor control_bytes(std::int64_t B, std::int64_t T, const Tensor& mask, const T
 
 }  // namespace
 
-RecurrentResult recurrent_forward(RecurrentWeights& weights, const Tensor& inputs, const Tensor& index,
-                                  const Tensor& mask, const Tensor& reset, const Tensor& initial_h,
-                                  const Tensor& initial_c, const Tensor& recurrent_mask,
-                                  const RecurrentOptions& options) {
-    const Shape steps = step_shape(weights, inputs, index);
+RecurrentResult recurrent_forward(RecurrentWeights& weights, const Tensor& given_inputs, const Tensor& given_index,
+                                  const Tensor& mask, const Tensor& reset, const Tensor& given_h, const Tensor& given_c,
+                                  const Tensor& given_recurrent_mask, const RecurrentOptions& options) {
+    const Shape steps = step_shape(weights, given_inputs, given_index);
+    const core::Device device = weights.device();
+    const Tensor inputs = given_inputs.to(device);
+    const Tensor index = given_index.to(device);
+    const Tensor initial_h = given_h.to(device);
+    const Tensor initial_c = given_c.to(device);
+    const Tensor recurrent_mask = given_recurrent_mask.to(device);
     check(inputs.dtype() == DType::float32, weights.label(), ": input has dtype ", core::name_of(inputs.dtype()),
           ", expected float32");
     const std::int64_t B = steps[0];
@@ -161,12 +169,11 @@ RecurrentResult recurrent_forward(RecurrentWeights& weights, const Tensor& input
     check(!initial_c.defined() || weights.has_cell_state(), weights.label(),
           ": initial_state has a c, which this cell has not");
 
-    const core::Device device = weights.device();
     RecurrentResult result;
     result.output = Tensor::empty(options.return_sequences ? Shape{B, T, P} : Shape{B, P}, DType::float32, device);
     result.h = Tensor::empty({B, P}, DType::float32, device);
     if (weights.has_cell_state()) result.c = Tensor::empty({B, H}, DType::float32, device);
-    const Tensor control = control_bytes(B, T, mask, reset, options);
+    const Tensor control = control_bytes(B, T, mask, reset, options).to(device);
 
     LnRecurrentForward forward{};
     forward.B = B;
@@ -222,11 +229,16 @@ RecurrentGradients recurrent_backward(RecurrentWeights& weights, RecurrentSaved&
                    saved.return_sequences ? Shape{B, T, P} : Shape{B, P}, DType::float32);
     check_optional(weights.label(), "gradient of h", d_h, {B, P}, DType::float32);
     check_optional(weights.label(), "gradient of c", d_c, {B, H}, DType::float32);
+    const core::Device device = saved.inputs.device();
+    if (weights.device() != device)
+        throw std::runtime_error(core::message(weights.label(), ": the weights have moved to ",
+                                               core::name_of(weights.device()),
+                                               " since this forward pass; run forward again"));
     if (saved.used.exchange(true))
         throw std::runtime_error(
             core::message(weights.label(), ": backward was already called for this forward pass; run forward again"));
 
-    const core::Device device = weights.device();
+    const Tensor there[] = {d_output.to(device), d_h.to(device), d_c.to(device)};
     const auto make = B == 0 ? &Tensor::zeros : &Tensor::empty;
     RecurrentGradients gradients;
     if (need_d_inputs) gradients.d_inputs = make(saved.inputs.shape(), DType::float32, device);
@@ -247,9 +259,9 @@ RecurrentGradients recurrent_backward(RecurrentWeights& weights, RecurrentSaved&
     LnRecurrentBackward backward{};
     backward.forward = &saved.forward;
     backward.saved = saved.memory.raw();
-    (saved.return_sequences ? backward.d_outputs : backward.d_last_output) = floats(d_output);
-    backward.d_last_h = floats(d_h);
-    backward.d_last_c = floats(d_c);
+    (saved.return_sequences ? backward.d_outputs : backward.d_last_output) = floats(there[0]);
+    backward.d_last_h = floats(there[1]);
+    backward.d_last_c = floats(there[2]);
     backward.d_inputs = gradients.d_inputs.data<float>();
     backward.d_kernel = gradients.d_kernel.data<float>();
     backward.d_recurrent_kernel = gradients.d_recurrent_kernel.data<float>();

@@ -1,6 +1,7 @@
 #include "ops/stream_layers.h"
 
 #include <algorithm>
+#include <stdexcept>
 #include <utility>
 
 #include "core/error.h"
@@ -14,6 +15,14 @@ using core::DType;
 using core::Tensor;
 
 Tensor float_rows(std::int64_t rows, std::int64_t width) { return Tensor::empty({rows, width}, DType::float32); }
+
+// Streams keep their arrays in the memory of the host.
+core::Device on_host(const char* label, core::Device device) {
+    if (device != core::Device::cpu)
+        throw std::runtime_error(core::message(label, ": streams are not available on ", core::name_of(device),
+                                               " yet; move the model with to('cpu')"));
+    return device;
+}
 
 double product_work(std::int64_t rows, std::int64_t inner, std::int64_t columns) {
     return 2.0 * static_cast<double>(rows) * static_cast<double>(inner) * static_cast<double>(columns);
@@ -32,7 +41,7 @@ public:
     }
 
     void run(StreamStep& step) override {
-        call(backend_of(vectors_.device()).embedding_forward, rows_, vectors_.shape()[1],
+        call(backend_of(on_host("Embedding", table_->tensor().device())).embedding_forward, rows_, vectors_.shape()[1],
              table_->tensor().data<const float>(), step.ids, vectors_.data<float>());
         step.values = vectors_.data<float>();
         step.valid = nullptr;
@@ -108,6 +117,7 @@ public:
     }
 
     void prepare() override {
+        on_host(weights_->label(), weights_->device());
         pack_ = weights_->pack();
         if (!sized_for_.owner_before(pack_) && !pack_.owner_before(sized_for_)) return;
         const std::size_t bytes = weights_->step_bytes(pack_.get(), rows_);
@@ -172,7 +182,10 @@ public:
 
     double work() const override { return product_work(outputs_.shape()[0], weights_->inputs(), weights_->units()); }
 
-    void prepare() override { pack_ = weights_->pack(); }
+    void prepare() override {
+        on_host("Dense", weights_->device());
+        pack_ = weights_->pack();
+    }
 
     void run(StreamStep& step) override {
         call(backend_of(weights_->device()).dense_forward, static_cast<const void*>(pack_.get()), outputs_.shape()[0],

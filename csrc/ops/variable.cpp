@@ -1,8 +1,9 @@
 // Variable and PackCache (floor 2).
 #include "ops/variable.h"
 
-#include <cstring>
+#include <cstddef>
 #include <mutex>
+#include <utility>
 
 #include "core/error.h"
 #include "core/fork.h"
@@ -16,9 +17,19 @@ void Variable::assign(const core::Tensor& value) {
                 tensor_.shape());
     core::check(value.dtype() == tensor_.dtype(), "Variable.assign: value has dtype ", core::name_of(value.dtype()),
                 ", expected ", core::name_of(tensor_.dtype()));
-    core::check(value.device() == tensor_.device(), "Variable.assign: value is on another device");
-    if (value.bytes() != 0) std::memmove(tensor_.raw(), value.raw(), value.bytes());
+    core::copy_bytes(tensor_.raw(), tensor_.device(), value.raw(), value.device(), value.bytes());
     mark_written();
+}
+
+void Variable::move(const std::vector<Variable*>& variables, core::Device device) {
+    std::vector<core::Tensor> moved;
+    moved.reserve(variables.size());
+    for (const Variable* variable : variables) moved.push_back(variable->tensor_.to(device));
+    for (std::size_t i = 0; i < variables.size(); ++i) {
+        if (variables[i]->tensor_.device() == device) continue;
+        variables[i]->tensor_ = std::move(moved[i]);
+        variables[i]->mark_written();
+    }
 }
 
 void check_float32(const char* name, const std::shared_ptr<Variable>& variable) {

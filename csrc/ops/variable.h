@@ -28,8 +28,10 @@ public:
     std::uint64_t version() const noexcept { return version_.load(std::memory_order_acquire); }
     void mark_written() noexcept { version_.fetch_add(1, std::memory_order_release); }
 
-    // Copies `value` in; invalid_argument when shape, dtype or device differ.
+    // Copies `value` in, from whatever device; invalid_argument when shape or dtype differ.
     void assign(const core::Tensor& value);
+    // Moves all of them, or none when memory runs out or the device fails. Nobody computes with them meanwhile.
+    static void move(const std::vector<Variable*>& variables, core::Device device);
 
 private:
     core::Tensor tensor_;

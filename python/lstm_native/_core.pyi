@@ -1,6 +1,6 @@
 """Types of the native module (floor 3). Private: the public face is the package around it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,7 +10,8 @@ class Tensor:
     """Contiguous row-major array with a shape, a dtype, a device and an owner.
 
     Holds float32, float64, int32, int64, uint8 or bool. NumPy arrays and DLPack objects on the
-    CPU come in without a copy where dtype and layout allow; `numpy()` shares memory too.
+    CPU come in without a copy where dtype and layout allow; `numpy()` shares memory too, and is a copy
+    where the device is another one.
     """
 
     @property
@@ -25,6 +26,8 @@ class Tensor:
     def device(self) -> str: ...
     def numpy(self) -> npt.NDArray[Any]: ...
     def copy(self) -> Tensor: ...
+    def to(self, device: str) -> Tensor:
+        """Itself where it lies on `device`, "cpu" or "cuda", else a copy there."""
     def reshape(self, shape: Sequence[int]) -> Tensor: ...
     def __len__(self) -> int: ...
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> npt.NDArray[Any]: ...
@@ -65,6 +68,9 @@ class Variable:
         """A copy."""
     def assign(self, value: Tensor) -> None:
         """Copies `value` in; ValueError when its shape differs."""
+
+def move_variables(variables: Iterable[Variable], device: str) -> None:
+    """Moves all to `device`, or none when its memory does not suffice; each gets a new version."""
 
 # --- recurrent layers ---------------------------------------------------------------------------
 
@@ -401,3 +407,15 @@ def set_patient(patient: bool, /) -> None:
     """Makes calls wait until their whole team is there (for tests)."""
 
 def build_info() -> dict[str, str]: ...
+
+# --- CUDA -----------------------------------------------------------------------------------------
+
+def open_cuda(path: str, /) -> None:
+    """Opens the backend's library and starts its device; RuntimeError says what is missing."""
+
+def open_cuda_blas(path: str, /) -> None:
+    """Gives the device its library of matrix products; it can be used then."""
+
+def cuda_is_open() -> bool: ...
+def cuda_info() -> tuple[str, tuple[int, int], int, int]:
+    """Name, compute capability, free and total bytes."""

@@ -6,7 +6,7 @@ import sys
 
 import numpy as np
 
-from lstm_native import _core
+from lstm_native import _core, cuda
 
 
 def get_num_threads() -> int:
@@ -38,12 +38,14 @@ def config_text() -> str:
     import platform
 
     build = _core.build_info()
+    reason = cuda.unavailable_reason()
     lines = [
         ("lstm_native", build.pop("version", "unknown")),
         ("python", f"{platform.python_implementation()} {platform.python_version()}"),
         ("numpy", np.__version__),
         ("platform", f"{sys.platform} {platform.machine()}"),
         *sorted((name.replace("_", " "), value) for name, value in build.items()),
+        ("cuda", cuda.device_name() if reason is None else reason),
         ("instruction sets here", ", ".join(_core.available_isas())),
         ("instruction set chosen", _core.isa()),
         ("threads", f"{_core.get_num_threads()} allowed, {_core.pool_threads()} workers running"),
@@ -53,5 +55,5 @@ def config_text() -> str:
 
 
 def show_config() -> None:
-    """Prints versions, compiler, instruction sets built and chosen, and threads."""
+    """Prints versions, compiler, instruction sets built and chosen, threads, the GPU or why not."""
     print(config_text())

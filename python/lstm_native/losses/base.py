@@ -197,7 +197,9 @@ class Loss(Configurable):
             rows = _weighted(rows, weights)
             if gradient is not None:
                 # Zero times NaN is NaN, but a row that does not count must not reach the weights.
-                gradient.numpy()[weights == 0] = 0.0
+                values = gradient.numpy()
+                values[weights == 0] = 0.0
+                gradient = _core.as_tensor(values, "float32")
         # float64, so that the reported loss does not depend on how NumPy splits a sum.
         total = rows.item() if rows.size == 1 else float(rows.sum(dtype=np.float64))
         return total * scale, gradient

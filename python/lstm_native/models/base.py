@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
-from lstm_native import saving
+from lstm_native import _core, cuda, saving
 from lstm_native.arrays import positive_int, to_step_flags
 from lstm_native.layers.base import Context, Layer, structure_version
 from lstm_native.models.graph import Graph, Steps
@@ -35,7 +35,7 @@ class Model(Trainer):
     conversion: Conversion | None = None
     """What was converted, where the model comes from another library."""
 
-    uncopied: ClassVar[tuple[str, ...]] = (*Trainer.uncopied, "_current_plan", "_placeholders")
+    uncopied: ClassVar[tuple[str, ...]] = (*Trainer.uncopied, "_current_plan", "_device", "_placeholders")
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
         if cls is Model:
@@ -48,6 +48,7 @@ class Model(Trainer):
         super().make_uncopied()
         self._current_plan: Chain | Graph | None = None
         self._placeholders: tuple[Any, Any] | None = None
+        self._device: str | None = None  # None: as the layers come
 
     # --- what a kind of model brings --------------------------------------------------------------
 
@@ -161,6 +162,8 @@ class Model(Trainer):
         version = structure_version()
         if plan is None or plan.version != version:
             plan = self._current_plan = self._new_plan(version)
+            if self._device is not None:  # variables made since `to`
+                _core.move_variables(self.variables, self._device)
         return plan
 
     def _new_plan(self, version: int) -> Chain | Graph:
@@ -285,6 +288,39 @@ class Model(Trainer):
             AttributeError: the model is not built.
         """
         raise NotImplementedError
+
+    # --- device -----------------------------------------------------------------------------------
+
+    @property
+    def device(self) -> str:
+        """Where the weights lie and the model computes: "cpu" or "cuda"."""
+        if self._device is not None:
+            return self._device
+        return next((variable.device for variable in self.variables), "cpu")
+
+    def to(self, device: str) -> Self:
+        """Moves the weights, and what the optimizer keeps of them, to "cpu" or "cuda".
+
+        Layers that other models share move with it. Weights that are made later go there too. Copies and
+        pickles of a model lie on the CPU.
+
+        Returns:
+            The model.
+
+        Raises:
+            RuntimeError: CUDA cannot be used, or the model is training; the model stays where it is.
+            ValueError: another device.
+            MemoryError: the weights do not fit there.
+        """
+        if device not in ("cpu", "cuda"):
+            raise self.error(f"to got the device {device!r}, expected 'cpu' or 'cuda'")
+        if device == "cuda":
+            cuda.open_device()
+        with self.not_training("to"):
+            kept = () if self.optimizer is None else self.optimizer.variables
+            _core.move_variables([*self.variables, *(v for v in kept if isinstance(v, Variable))], device)
+            self._device = device
+        return self
 
     # --- weights ----------------------------------------------------------------------------------
 

@@ -383,7 +383,9 @@ class Optimizer(HasLearningRate, Configurable):
 def _zeros_like(variable: _core.Variable, index: int, slot: str) -> Variable:
     path = getattr(variable, "path", None) or f"variable_{index}"
     name = f"{path.replace('/', '_')}_{slot}"
-    return Variable(np.zeros(variable.shape, np.float32), name=name, trainable=False)
+    zeros = Variable(np.zeros(variable.shape, np.float32), name=name, trainable=False)
+    _core.move_variables([zeros], variable.device)
+    return zeros
 
 
 def _name(variable: _core.Variable) -> str:

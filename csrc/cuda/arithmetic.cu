@@ -1,0 +1,121 @@
+// Elementwise arithmetic, norms and penalties, merging of directions (floor 1, CUDA).
+#include "cuda/entries.h"
+#include "cuda/launch.h"
+#include "cuda/math.h"
+#include "cuda/reduce.h"
+#include "cuda/status.h"
+
+namespace lstm_native::cuda {
+
+LnStatus add(LnContext* context, int64_t count, float* target, const float* other) {
+    return guarded(context, [=] { for_each(count, LSTM_NATIVE_KERNEL(std::int64_t i) { target[i] += other[i]; }); });
+}
+
+LnStatus scale(LnContext* context, int64_t count, float* target, float factor) {
+    return guarded(context, [=] { for_each(count, LSTM_NATIVE_KERNEL(std::int64_t i) { target[i] *= factor; }); });
+}
+
+LnStatus clip(LnContext* context, int64_t count, float* target, float low, float high) {
+    return guarded(context, [=] {
+        for_each(count, LSTM_NATIVE_KERNEL(std::int64_t i) { target[i] = clamp(target[i], low, high); });
+    });
+}
+
+LnStatus multiply(LnContext* context, int64_t count, const float* a, const float* b, float* result) {
+    return guarded(context, [=] { for_each(count, LSTM_NATIVE_KERNEL(std::int64_t i) { result[i] = a[i] * b[i]; }); });
+}
+
+namespace {
+
+double sum_of_squares(int64_t count, const float* x) {
+    return total(
+        count,
+        LSTM_NATIVE_KERNEL(std::int64_t i)->double { return static_cast<double>(x[i]) * static_cast<double>(x[i]); });
+}
+
+double sum_of_sizes(int64_t count, const float* x) {
+    return total(count, LSTM_NATIVE_KERNEL(std::int64_t i)->double { return ::fabs(static_cast<double>(x[i])); });
+}
+
+void penalty_gradient(int64_t count, const float* x, float l1, float l2, float* gradient) {
+    for_each(
+        count, LSTM_NATIVE_KERNEL(std::int64_t i) {
+            const float sign = x[i] > 0.0F ? 1.0F : x[i] < 0.0F ? -1.0F : x[i];  // 0 and NaN stay
+            gradient[i] = l1 * sign + 2.0F * l2 * x[i];
+        });
+}
+
+// The element of `opposite` order: row (b, t) of (B, T) becomes (b, T - 1 - t).
+LSTM_NATIVE_HOST_DEVICE inline std::int64_t opposite(std::int64_t row, std::int64_t T) {
+    const std::int64_t b = row / T;
+    return b * T + (T - 1 - (row - b * T));
+}
+
+void merge(const LnMergeArgs& a, float* outputs) {
+    const std::int64_t width = a.mode == LN_MERGE_CONCAT ? a.U + a.V : a.U;
+    const float factor = a.mode == LN_MERGE_AVE ? 0.5F : 1.0F;
+    for_each(
+        a.B * a.T * width, LSTM_NATIVE_KERNEL(std::int64_t i) {
+            const std::int64_t row = i / width;
+            const std::int64_t j = i - row * width;
+            const std::int64_t other = opposite(row, a.T);
+            if (a.mode == LN_MERGE_CONCAT) {
+                outputs[i] = j < a.U ? a.forward[row * a.U + j] : a.backward[other * a.V + j - a.U];
+            } else {
+                const float first = a.forward[row * a.U + j];
+                const float second = a.backward[other * a.V + j];
+                outputs[i] = a.mode == LN_MERGE_MUL ? first * second : factor * (first + second);
+            }
+        });
+}
+
+void merge_gradient(const LnMergeArgs& a, const float* d_outputs, float* d_forward, float* d_backward) {
+    const std::int64_t width = a.mode == LN_MERGE_CONCAT ? a.U + a.V : a.U;
+    const float factor = a.mode == LN_MERGE_AVE ? 0.5F : 1.0F;
+    for_each(
+        a.B * a.T * width, LSTM_NATIVE_KERNEL(std::int64_t i) {
+            const std::int64_t row = i / width;
+            const std::int64_t j = i - row * width;
+            const std::int64_t other = opposite(row, a.T);
+            const float d = d_outputs[i];
+            if (a.mode == LN_MERGE_CONCAT) {
+                if (j < a.U) {
+                    d_forward[row * a.U + j] = d;
+                } else {
+                    d_backward[other * a.V + j - a.U] = d;
+                }
+                return;
+            }
+            const bool product = a.mode == LN_MERGE_MUL;
+            d_forward[row * a.U + j] = product ? d * a.backward[other * a.V + j] : factor * d;
+            d_backward[other * a.V + j] = product ? d * a.forward[row * a.U + j] : factor * d;
+        });
+}
+
+}  // namespace
+
+LnStatus squared_norm(LnContext* context, int64_t count, const float* x, double* result) {
+    return guarded(context, [=] { *result = sum_of_squares(count, x); });
+}
+
+LnStatus penalty(LnContext* context, int64_t count, const float* x, double l1, double l2, float* gradient,
+                 double* result) {
+    return guarded(context, [=] {
+        double sum = 0.0;
+        if (l1 != 0.0) sum += l1 * sum_of_sizes(count, x);
+        if (l2 != 0.0) sum += l2 * sum_of_squares(count, x);
+        if (gradient != nullptr) penalty_gradient(count, x, static_cast<float>(l1), static_cast<float>(l2), gradient);
+        *result = sum;
+    });
+}
+
+LnStatus merge_forward(LnContext* context, const LnMergeArgs* args, float* outputs) {
+    return guarded(context, [=] { merge(*args, outputs); });
+}
+
+LnStatus merge_backward(LnContext* context, const LnMergeArgs* args, const float* d_outputs, float* d_forward,
+                        float* d_backward) {
+    return guarded(context, [=] { merge_gradient(*args, d_outputs, d_forward, d_backward); });
+}
+
+}  // namespace lstm_native::cuda

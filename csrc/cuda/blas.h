@@ -1,0 +1,34 @@
+// cuBLASLt, found when the process runs (floor 1, CUDA): its functions are looked up by name, so that nothing of it is
+// linked.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "cuda/runtime.h"
+
+namespace lstm_native::cuda {
+
+// Products on one stream, with scratch memory of `workspace_bytes`. Thread-safe.
+class Blas {
+public:
+    // runtime_error where the library or one of its functions is not found, or it does not start.
+    Blas(const char* path, void* stream, void* workspace, std::size_t workspace_bytes);
+    Blas(const Blas&) = delete;
+    Blas& operator=(const Blas&) = delete;
+
+    // As product() in runtime.h.
+    void product(std::int64_t M, std::int64_t N, std::int64_t K, const Matrix& a, const Matrix& b, float beta, float* c,
+                 std::int64_t c_stride, const float* bias);
+
+private:
+    struct Functions;
+    struct Plans;
+    // Live for ever, as the device does.
+    Functions* functions_;
+    Plans* plans_;
+    void *handle_ = nullptr, *stream_, *workspace_;
+    std::size_t workspace_bytes_;
+};
+
+}  // namespace lstm_native::cuda

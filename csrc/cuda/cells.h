@@ -1,0 +1,350 @@
+// One time step of each cell, forward and backward, for one batch row and unit (floor 1, CUDA). The equations stand in
+// cpu/kernels/{lstm,gru,simple_rnn}-inl.h's comments and in the papers named there. Gates of a step lie in rows of
+// `columns` = blocks of H: one for every gate, and for the GRU a fourth.
+#pragma once
+
+#include <cstdint>
+
+#include "backend/backend.h"
+#include "core/host_device.h"
+#include "cuda/math.h"
+
+namespace lstm_native::cuda {
+
+// A step forward. Where rows end: b H + j is a state's element, b columns + j one of the gates.
+struct StepForward {
+    std::int64_t H, columns;
+    const float* x;             // kernel times inputs: row b, or row index[b * T] of another matrix
+    std::int64_t x_stride;      // elements between rows
+    const std::int32_t* index;  // or null
+    const float* recurrent;     // (B, products): masked h times the recurrent kernel
+    std::int64_t products;
+    const float* bias;            // or null
+    const std::uint8_t* control;  // of row b: control[b * T]; or null
+    const std::uint8_t* next;     // of the step after; null where there is none
+    std::int64_t T;
+    const float *h_in, *c_in;  // the state that the step starts from
+    float *h_out, *c_out;      // the one that the step after starts from: after its reset
+    float* masked_out;         // h_out times the recurrent mask; null where there is none
+    const float* masked;       // h_in times the mask, or h_in
+    const float *recurrent_mask, *initial_h, *initial_c;
+    float* gates;  // written in training; scratch of the GRU, which may be where x is
+    int training;
+    float* output;  // row b at output + b * output_stride; or null
+    std::int64_t output_stride;
+    float *last_h, *last_c;  // the state after the step, or null
+};
+
+// A step backward: gates become their gradients.
+struct StepBackward {
+    std::int64_t H, columns;
+    const std::uint8_t *control, *next;
+    std::int64_t T;
+    float* gates;
+    const float *h_in, *c_in, *masked, *recurrent_mask;
+    // The gradient of h after the step is direct + mask * through, as the step after left it; at the last step of the
+    // call d_last_h. This step leaves `direct`; a product makes `through` of the gradients of its gates.
+    int last;
+    float *direct, *through, *dc;
+    const float* d_reset;  // of GRU_BEFORE's second phase: gradient of r h
+    const float *d_last_h, *d_last_c;
+    const float* d_output;  // row b at d_output + b * d_output_stride; or null
+    std::int64_t d_output_stride;
+    float *d_initial_h, *d_initial_c;  // added to; or null
+};
+
+struct Element {
+    std::int64_t b, j, state, gate;  // gate: of block 0
+    template <class Step>
+    LSTM_NATIVE_HOST_DEVICE Element(const Step& s, std::int64_t i)
+        : b(i / s.H), j(i - b * s.H), state(i), gate(b * s.columns + j) {}
+};
+
+LSTM_NATIVE_HOST_DEVICE inline unsigned control_of(const std::uint8_t* control, std::int64_t at) {
+    return control == nullptr ? unsigned{LN_UPDATE | LN_EMIT} : unsigned{control[at]};
+}
+LSTM_NATIVE_HOST_DEVICE inline float or_zero(const float* values, std::int64_t at) {
+    return values == nullptr ? 0.0F : values[at];
+}
+
+// What the inputs and the bias give to block `block` of the gates.
+LSTM_NATIVE_HOST_DEVICE inline float input_of(const StepForward& s, const Element& e, int block) {
+    const std::int64_t row = s.index == nullptr ? e.b : std::int64_t{s.index[e.b * s.T]};
+    return s.x[row * s.x_stride + block * s.H + e.j] + or_zero(s.bias, block * s.H + e.j);
+}
+LSTM_NATIVE_HOST_DEVICE inline float product_of(const StepForward& s, const Element& e, int block) {
+    return s.recurrent[e.b * s.products + block * s.H + e.j];
+}
+
+// Hands the state after a step on.
+LSTM_NATIVE_HOST_DEVICE inline void finish_h(const StepForward& s, const Element& e, unsigned control, float h) {
+    if (s.output != nullptr) s.output[e.b * s.output_stride + e.j] = (control & LN_EMIT) != 0 ? h : 0.0F;
+    if (s.last_h != nullptr) s.last_h[e.state] = h;
+    const bool reset = s.next != nullptr && (s.next[e.b * s.T] & LN_RESET) != 0;
+    const float next = reset ? or_zero(s.initial_h, e.state) : h;
+    s.h_out[e.state] = next;
+    if (s.masked_out != nullptr) s.masked_out[e.state] = next * s.recurrent_mask[e.state];
+}
+LSTM_NATIVE_HOST_DEVICE inline void finish_c(const StepForward& s, const Element& e, float c) {
+    if (s.last_c != nullptr) s.last_c[e.state] = c;
+    const bool reset = s.next != nullptr && (s.next[e.b * s.T] & LN_RESET) != 0;
+    s.c_out[e.state] = reset ? or_zero(s.initial_c, e.state) : c;
+}
+
+// The gradient of h after a step, and of c; where the step after was reset, it went to the initial state.
+LSTM_NATIVE_HOST_DEVICE inline float after_reset(const StepBackward& s, const Element& e, float d, float* d_initial) {
+    if (s.next == nullptr || (s.next[e.b * s.T] & LN_RESET) == 0) return d;
+    if (d_initial != nullptr) d_initial[e.state] += d;
+    return 0.0F;
+}
+LSTM_NATIVE_HOST_DEVICE inline float h_gradient(const StepBackward& s, const Element& e, unsigned control) {
+    float d;
+    if (s.last != 0) {
+        d = or_zero(s.d_last_h, e.state);
+    } else {
+        const float mask = s.recurrent_mask == nullptr ? 1.0F : s.recurrent_mask[e.state];
+        d = after_reset(s, e, s.direct[e.state] + mask * s.through[e.state], s.d_initial_h);
+    }
+    const bool emitted = s.d_output != nullptr && (control & LN_EMIT) != 0;
+    return emitted ? d + s.d_output[e.b * s.d_output_stride + e.j] : d;
+}
+
+// i, f, c, o
+template <class Act>
+struct LstmForward {
+    StepForward s;
+    Act act;
+    LSTM_NATIVE_HOST_DEVICE void operator()(std::int64_t at) const {
+        const Element e(s, at);
+        const unsigned control = control_of(s.control, e.b * s.T);
+        if ((control & LN_UPDATE) == 0) {
+            finish_h(s, e, control, s.h_in[at]);
+            finish_c(s, e, s.c_in[at]);
+            return;
+        }
+        float sums[4];
+        for (int g = 0; g < 4; ++g) sums[g] = input_of(s, e, g) + product_of(s, e, g);
+        const float i = act.gate(sums[0]);
+        const float f = act.gate(sums[1]);
+        const float g = act.candidate(sums[2]);
+        const float o = act.gate(sums[3]);
+        const float c = f * s.c_in[at] + i * g;
+        const float h = o * act.candidate(c);
+        if (s.training != 0) {
+            float* const kept = s.gates + e.gate;
+            kept[0] = act.keep(sums[0], i);
+            kept[s.H] = act.keep(sums[1], f);
+            kept[2 * s.H] = act.keep(sums[2], g);
+            kept[3 * s.H] = act.keep(sums[3], o);
+        }
+        finish_h(s, e, control, h);
+        finish_c(s, e, c);
+    }
+};
+
+template <class Act>
+struct LstmBackward {
+    StepBackward s;
+    Act act;
+    LSTM_NATIVE_HOST_DEVICE void operator()(std::int64_t at) const {
+        const Element e(s, at);
+        const unsigned control = control_of(s.control, e.b * s.T);
+        const float d_h = h_gradient(s, e, control);
+        float d_c = s.last != 0 ? or_zero(s.d_last_c, at) : after_reset(s, e, s.dc[at], s.d_initial_c);
+        float* const kept = s.gates + e.gate;
+        if ((control & LN_UPDATE) == 0) {
+            for (int g = 0; g < 4; ++g) kept[g * s.H] = 0.0F;
+            s.direct[at] = d_h;
+            s.dc[at] = d_c;
+            return;
+        }
+        const float keep[4] = {kept[0], kept[s.H], kept[2 * s.H], kept[3 * s.H]};
+        const float i = act.kept_gate(keep[0]);
+        const float f = act.kept_gate(keep[1]);
+        const float g = act.kept_candidate(keep[2]);
+        const float o = act.kept_gate(keep[3]);
+        const float before = s.c_in[at];
+        const float c = f * before + i * g;
+        const float squashed = act.candidate(c);
+        d_c += d_h * o * act.candidate_slope(act.keep(c, squashed));
+        kept[0] = d_c * g * act.gate_slope(keep[0]);
+        kept[s.H] = d_c * before * act.gate_slope(keep[1]);
+        kept[2 * s.H] = d_c * i * act.candidate_slope(keep[2]);
+        kept[3 * s.H] = d_h * squashed * act.gate_slope(keep[3]);
+        s.direct[at] = 0.0F;
+        s.dc[at] = d_c * f;
+    }
+};
+
+template <class Act>
+struct SimpleRnnForward {
+    StepForward s;
+    Act act;
+    LSTM_NATIVE_HOST_DEVICE void operator()(std::int64_t at) const {
+        const Element e(s, at);
+        const unsigned control = control_of(s.control, e.b * s.T);
+        float h = s.h_in[at];
+        if ((control & LN_UPDATE) != 0) {
+            const float sum = input_of(s, e, 0) + product_of(s, e, 0);
+            h = act.candidate(sum);
+            if (s.training != 0) s.gates[e.gate] = act.keep(sum, h);
+        }
+        finish_h(s, e, control, h);
+    }
+};
+
+template <class Act>
+struct SimpleRnnBackward {
+    StepBackward s;
+    Act act;
+    LSTM_NATIVE_HOST_DEVICE void operator()(std::int64_t at) const {
+        const Element e(s, at);
+        const unsigned control = control_of(s.control, e.b * s.T);
+        const float d_h = h_gradient(s, e, control);
+        const bool updated = (control & LN_UPDATE) != 0;
+        float& kept = s.gates[e.gate];
+        kept = updated ? d_h * act.candidate_slope(kept) : 0.0F;
+        s.direct[at] = updated ? 0.0F : d_h;
+    }
+};
+
+// z, r, h, and in the fourth block h R_h + its bias. The bias has two rows: of the inputs, of the product.
+template <class Act>
+struct GruForward {
+    StepForward s;
+    Act act;
+    LSTM_NATIVE_HOST_DEVICE void operator()(std::int64_t at) const {
+        const Element e(s, at);
+        const unsigned control = control_of(s.control, e.b * s.T);
+        float h = s.h_in[at];
+        if ((control & LN_UPDATE) != 0) {
+            float product[3];
+            for (int g = 0; g < 3; ++g) product[g] = product_of(s, e, g) + or_zero(s.bias, (3 + g) * s.H + e.j);
+            const float z_sum = input_of(s, e, 0) + product[0];
+            const float r_sum = input_of(s, e, 1) + product[1];
+            const float z = act.gate(z_sum);
+            const float r = act.gate(r_sum);
+            const float sum = input_of(s, e, 2) + r * product[2];
+            const float g = act.candidate(sum);
+            h = g + z * (h - g);
+            if (s.training != 0) {
+                float* const kept = s.gates + e.gate;
+                kept[0] = act.keep(z_sum, z);
+                kept[s.H] = act.keep(r_sum, r);
+                kept[2 * s.H] = act.keep(sum, g);
+                kept[3 * s.H] = product[2];
+            }
+        }
+        finish_h(s, e, control, h);
+    }
+};
+
+// Gradients of the three inputs in the first blocks, of the candidate's product in the fourth.
+template <class Act>
+struct GruBackward {
+    StepBackward s;
+    Act act;
+    LSTM_NATIVE_HOST_DEVICE void operator()(std::int64_t at) const {
+        const Element e(s, at);
+        const unsigned control = control_of(s.control, e.b * s.T);
+        const float d_h = h_gradient(s, e, control);
+        float* const kept = s.gates + e.gate;
+        if ((control & LN_UPDATE) == 0) {
+            for (int g = 0; g < 4; ++g) kept[g * s.H] = 0.0F;
+            s.direct[at] = d_h;
+            return;
+        }
+        const float keep[4] = {kept[0], kept[s.H], kept[2 * s.H], kept[3 * s.H]};
+        const float z = act.kept_gate(keep[0]);
+        const float d_sum = d_h * (1.0F - z) * act.candidate_slope(keep[2]);
+        kept[0] = d_h * (s.h_in[at] - act.kept_candidate(keep[2])) * act.gate_slope(keep[0]);
+        kept[s.H] = d_sum * keep[3] * act.gate_slope(keep[1]);
+        kept[2 * s.H] = d_sum;
+        kept[3 * s.H] = d_sum * act.kept_gate(keep[1]);
+        s.direct[at] = d_h * z;
+    }
+};
+
+// The reset gate before the product, first phase: z and r are kept in the first blocks, r h goes to the fourth.
+template <class Act>
+struct GruBeforeReset {
+    StepForward s;
+    Act act;
+    LSTM_NATIVE_HOST_DEVICE void operator()(std::int64_t at) const {
+        const Element e(s, at);
+        float* const kept = s.gates + e.gate;
+        if ((control_of(s.control, e.b * s.T) & LN_UPDATE) == 0) {
+            kept[3 * s.H] = 0.0F;
+            return;
+        }
+        const float z_sum = input_of(s, e, 0) + product_of(s, e, 0);
+        const float r_sum = input_of(s, e, 1) + product_of(s, e, 1);
+        const float r = act.gate(r_sum);
+        kept[0] = act.keep(z_sum, act.gate(z_sum));
+        kept[s.H] = act.keep(r_sum, r);
+        kept[3 * s.H] = r * s.masked[at];
+    }
+};
+
+// Second phase: `recurrent` holds r h R_h alone.
+template <class Act>
+struct GruBeforeForward {
+    StepForward s;
+    Act act;
+    LSTM_NATIVE_HOST_DEVICE void operator()(std::int64_t at) const {
+        const Element e(s, at);
+        const unsigned control = control_of(s.control, e.b * s.T);
+        float h = s.h_in[at];
+        if ((control & LN_UPDATE) != 0) {
+            float* const kept = s.gates + e.gate;
+            const float z = act.kept_gate(kept[0]);
+            const float sum = input_of(s, e, 2) + product_of(s, e, 0);
+            const float g = act.candidate(sum);
+            h = g + z * (h - g);
+            kept[2 * s.H] = act.keep(sum, g);
+        }
+        finish_h(s, e, control, h);
+    }
+};
+
+// Gradients of z and of the candidate; the fourth block stays.
+template <class Act>
+struct GruBeforeBackward {
+    StepBackward s;
+    Act act;
+    LSTM_NATIVE_HOST_DEVICE void operator()(std::int64_t at) const {
+        const Element e(s, at);
+        const unsigned control = control_of(s.control, e.b * s.T);
+        const float d_h = h_gradient(s, e, control);
+        float* const kept = s.gates + e.gate;
+        if ((control & LN_UPDATE) == 0) {
+            kept[0] = kept[2 * s.H] = 0.0F;
+            s.direct[at] = d_h;
+            return;
+        }
+        const float z = act.kept_gate(kept[0]);
+        const float kept_g = kept[2 * s.H];
+        kept[0] = d_h * (s.h_in[at] - act.kept_candidate(kept_g)) * act.gate_slope(kept[0]);
+        kept[2 * s.H] = d_h * (1.0F - z) * act.candidate_slope(kept_g);
+        s.direct[at] = d_h * z;
+    }
+};
+
+// From the gradient of r h: that of r, and what passes to the masked h.
+template <class Act>
+struct GruBeforeResetBackward {
+    StepBackward s;
+    Act act;
+    LSTM_NATIVE_HOST_DEVICE void operator()(std::int64_t at) const {
+        const Element e(s, at);
+        float& kept = s.gates[e.gate + s.H];
+        if ((control_of(s.control, e.b * s.T) & LN_UPDATE) == 0) {
+            kept = s.through[at] = 0.0F;
+            return;
+        }
+        s.through[at] = s.d_reset[at] * act.kept_gate(kept);
+        kept = s.d_reset[at] * s.masked[at] * act.gate_slope(kept);
+    }
+};
+
+}  // namespace lstm_native::cuda

@@ -1,0 +1,444 @@
+// Recurrent layers over whole sequences (floor 1, CUDA): the inputs of all steps are projected with one product; then
+// each step is a product with the recurrent kernel and a kernel that finishes the cell. Backward walks the steps back
+// and makes the gradients of the weights with one product each.
+//
+// Within a call everything lies step by step, (steps, B, ...) in processed order, so that a step is a contiguous
+// matrix and all steps are one.
+#include <algorithm>
+
+#include "core/size.h"
+#include "cuda/cells.h"
+#include "cuda/entries.h"
+#include "cuda/launch.h"
+#include "cuda/reduce.h"
+#include "cuda/status.h"
+
+namespace lstm_native::cuda {
+namespace {
+
+struct Pack {
+    LnRecurrentConfig config;
+    std::int64_t gates;   // of the weights
+    std::int64_t blocks;  // of H columns that are kept of a step
+    Array<float> kernel, recurrent, bias;
+
+    std::int64_t weight_columns() const { return gates * config.H; }
+    std::int64_t columns() const { return blocks * config.H; }
+    bool has_c() const { return config.cell == LN_CELL_LSTM; }
+};
+
+std::int64_t gates_of(std::int32_t cell) { return cell == LN_CELL_LSTM ? 4 : cell == LN_CELL_SIMPLE_RNN ? 1 : 3; }
+
+// What training keeps, and inference of a few steps: gates of `gate_steps` steps, states of `state_steps`.
+struct States {
+    float *gates = nullptr, *h = nullptr, *c = nullptr, *masked = nullptr;
+    std::int64_t gate_steps, state_steps;
+    std::int64_t floats = 0;
+
+    States(const Pack& pack, std::int64_t B, std::int64_t gate_steps_kept, std::int64_t state_steps_kept, bool has_mask)
+        : gate_steps(gate_steps_kept), state_steps(state_steps_kept) {
+        const std::int64_t rows = core::checked_mul(state_steps, core::checked_mul(B, pack.config.H));
+        place[0] = take(core::checked_mul(gate_steps, core::checked_mul(B, pack.columns())));
+        place[1] = take(rows);
+        place[2] = take(pack.has_c() ? rows : 0);
+        place[3] = take(has_mask ? rows : 0);
+        has_c = pack.has_c();
+        masks = has_mask;
+    }
+
+    void lie_in(float* memory) {
+        gates = memory + place[0];
+        h = memory + place[1];
+        c = has_c ? memory + place[2] : nullptr;
+        masked = masks ? memory + place[3] : nullptr;
+    }
+
+private:
+    std::int64_t place[4];
+    bool has_c = false, masks = false;
+
+    std::int64_t take(std::int64_t count) {
+        const std::int64_t begin = floats;
+        floats += core::round_up(count, 64);
+        return begin;
+    }
+};
+
+States states_of_training(const Pack& pack, std::int64_t B, std::int64_t steps, bool has_mask) {
+    return States(pack, B, steps, steps + 1, has_mask);
+}
+
+template <class F>
+void with_activations(const LnRecurrentConfig& config, F function) {
+    const auto candidates = static_cast<core::Activation>(config.activation);
+    const auto gates = static_cast<core::Activation>(config.recurrent_activation);
+    if (candidates == core::Activation::tanh &&
+        (gates == core::Activation::sigmoid || config.cell == LN_CELL_SIMPLE_RNN))
+        return function(CommonActivations{});
+    function(AnyActivations{candidates, gates});
+}
+
+template <class T>
+T* at(T* array, std::int64_t offset) {
+    return array == nullptr ? nullptr : array + offset;
+}
+
+// Where step s of the sequence is in the arrays of the inputs.
+LSTM_NATIVE_HOST_DEVICE inline std::int64_t input_step(std::int64_t s, std::int64_t T, bool go_backwards) {
+    return go_backwards ? T - 1 - s : s;
+}
+
+// The inputs of the steps [begin, begin + steps) as (steps, B, I): where they lie, or copied to `memory`.
+const float* inputs_of(const LnRecurrentForward& f, std::int64_t I, std::int64_t begin, std::int64_t steps,
+                       Array<float>& memory) {
+    if (f.T == 1 || (f.B == 1 && f.go_backwards == 0)) return f.inputs + begin * I;
+    if (memory.get() == nullptr) memory = Array<float>(steps * f.B * I);
+    float* const rows = memory.get();
+    const float* const inputs = f.inputs;
+    const std::int64_t B = f.B;
+    const std::int64_t T = f.T;
+    const bool back = f.go_backwards != 0;
+    for_each(
+        steps * B * I, LSTM_NATIVE_KERNEL(std::int64_t i) {
+            const std::int64_t row = i / I;
+            const std::int64_t s = row / B;
+            rows[i] = inputs[((row - s * B) * T + input_step(begin + s, T, back)) * I + (i - row * I)];
+        });
+    return rows;
+}
+
+// The other way: gradients of the inputs of the call's steps.
+void scatter_inputs(const LnRecurrentForward& f, std::int64_t I, const float* rows, float* d_inputs) {
+    const std::int64_t B = f.B;
+    const std::int64_t T = f.T;
+    const std::int64_t first = f.first;
+    const bool back = f.go_backwards != 0;
+    for_each(
+        f.steps * B * I, LSTM_NATIVE_KERNEL(std::int64_t i) {
+            const std::int64_t row = i / I;
+            const std::int64_t s = row / B;
+            d_inputs[((row - s * B) * T + input_step(first + s, T, back)) * I + (i - row * I)] = rows[i];
+        });
+}
+
+// Numbers of the rows that the steps of the call read, (steps, B).
+void row_numbers(const LnRecurrentForward& f, std::int32_t* numbers) {
+    const std::int32_t* const index = f.index;
+    const std::int64_t B = f.B;
+    const std::int64_t T = f.T;
+    const std::int64_t first = f.first;
+    const bool back = f.go_backwards != 0;
+    for_each(
+        f.steps * B, LSTM_NATIVE_KERNEL(std::int64_t i) {
+            const std::int64_t s = i / B;
+            numbers[i] = index[(i - s * B) * T + input_step(first + s, T, back)];
+        });
+}
+
+// The state that the first step starts from.
+void begin_states(const LnRecurrentForward& f, std::int64_t H, const States& states) {
+    const float* const start_h = f.start_h != nullptr ? f.start_h : f.initial_h;
+    const float* const start_c = f.start_c != nullptr ? f.start_c : f.initial_c;
+    const std::uint8_t* const control = at(f.control, f.first);
+    const float* const initial_h = f.initial_h;
+    const float* const initial_c = f.initial_c;
+    const float* const mask = f.recurrent_mask;
+    const std::int64_t T = f.T;
+    float* const h = states.h;
+    float* const c = states.c;
+    float* const masked = states.masked;
+    for_each(
+        f.B * H, LSTM_NATIVE_KERNEL(std::int64_t i) {
+            const bool reset = control != nullptr && (control[i / H * T] & LN_RESET) != 0;
+            h[i] = or_zero(reset ? initial_h : start_h, i);
+            if (c != nullptr) c[i] = or_zero(reset ? initial_c : start_c, i);
+            if (masked != nullptr) masked[i] = h[i] * mask[i];
+        });
+}
+
+void run_forward(const Pack& pack, const LnRecurrentForward& f) {
+    const std::int64_t B = f.B;
+    const std::int64_t H = pack.config.H;
+    const std::int64_t I = pack.config.I;
+    const std::int64_t columns = pack.columns();
+    const std::int64_t weight_columns = pack.weight_columns();
+    const bool training = f.saved != nullptr;
+    const bool indexed = f.index != nullptr;
+    const bool before = pack.config.cell == LN_CELL_GRU_BEFORE;
+    const float* const R = pack.recurrent.get();
+
+    // Inference works in one step's states, and in the gates of as many steps as are projected at once.
+    const std::int64_t chunk = training ? f.steps : indexed ? 1 : steps_per_projection(f.steps, B, columns);
+    States states = training ? states_of_training(pack, B, f.steps, f.recurrent_mask != nullptr)
+                             : States(pack, B, chunk, 1, f.recurrent_mask != nullptr);
+    Array<float> own;
+    if (!training) own = Array<float>(states.floats);
+    states.lie_in(training ? static_cast<float*>(f.saved) : own.get());
+
+    Array<float> rows;
+    Array<float> projected;
+    if (indexed) {
+        projected = Array<float>(f.R * weight_columns);
+        product(f.R, weight_columns, I, {f.inputs, I}, {pack.kernel.get(), weight_columns}, 0.0F, projected.get(),
+                weight_columns);
+    }
+    const Array<float> recurrent(B * weight_columns);
+    begin_states(f, H, states);
+
+    StepForward s{};
+    s.H = H;
+    s.columns = columns;
+    s.recurrent = recurrent.get();
+    s.bias = pack.bias.get();
+    s.T = f.T;
+    s.recurrent_mask = f.recurrent_mask;
+    s.initial_h = f.initial_h;
+    s.initial_c = f.initial_c;
+    s.training = training ? 1 : 0;
+    s.output_stride = f.outputs != nullptr ? f.T * H : H;
+    for (std::int64_t step = 0; step < f.steps; ++step) {
+        const std::int64_t time = f.first + step;
+        const bool last = step + 1 == f.steps;
+        if (!indexed && step % chunk == 0) {
+            const std::int64_t steps = std::min(chunk, f.steps - step);
+            const float* const inputs = inputs_of(f, I, time, steps, rows);
+            product(steps * B, weight_columns, I, {inputs, I}, {pack.kernel.get(), weight_columns}, 0.0F, states.gates,
+                    columns);
+        }
+        s.gates = states.gates + step % chunk * B * columns;
+        s.x = indexed ? projected.get() : s.gates;
+        s.x_stride = indexed ? weight_columns : columns;
+        s.index = at(f.index, input_step(time, f.T, f.go_backwards != 0));
+        s.control = at(f.control, time);
+        s.next = last ? nullptr : at(f.control, time + 1);
+        const std::int64_t in = training ? step * B * H : 0;
+        const std::int64_t out = training ? in + B * H : 0;
+        s.h_in = states.h + in;
+        s.h_out = states.h + out;
+        s.c_in = at(states.c, in);
+        s.c_out = at(states.c, out);
+        s.masked = states.masked == nullptr ? s.h_in : states.masked + in;
+        s.masked_out = at(states.masked, out);
+        const bool at_end = time + 1 == f.T;
+        s.output = f.outputs != nullptr ? f.outputs + time * H : at_end ? f.last_output : nullptr;
+        s.last_h = last ? f.last_h : nullptr;
+        s.last_c = last ? f.last_c : nullptr;
+
+        s.products = before ? 2 * H : weight_columns;
+        product(B, s.products, H, {s.masked, H}, {R, weight_columns}, 0.0F, recurrent.get(), s.products);
+        with_activations(pack.config, [&](auto act) {
+            using Act = decltype(act);
+            switch (pack.config.cell) {
+                case LN_CELL_LSTM:
+                    return for_each(B * H, LstmForward<Act>{s, act});
+                case LN_CELL_SIMPLE_RNN:
+                    return for_each(B * H, SimpleRnnForward<Act>{s, act});
+                case LN_CELL_GRU:
+                    return for_each(B * H, GruForward<Act>{s, act});
+                default:
+                    for_each(B * H, GruBeforeReset<Act>{s, act});
+                    product(B, H, H, {s.gates + 3 * H, columns}, {R + 2 * H, weight_columns}, 0.0F, recurrent.get(), H);
+                    s.products = H;
+                    return for_each(B * H, GruBeforeForward<Act>{s, act});
+            }
+        });
+    }
+}
+
+// What reaches one state before the first step: given to the start of the call, or to the initial state.
+void end_gradient(const LnRecurrentForward& f, std::int64_t H, const float* gradient, const float* through,
+                  bool started, float* d_start, float* d_initial) {
+    const std::uint8_t* const control = at(f.control, f.first);
+    const float* const mask = f.recurrent_mask;
+    const std::int64_t T = f.T;
+    for_each(
+        f.B * H, LSTM_NATIVE_KERNEL(std::int64_t i) {
+            const bool reset = control != nullptr && (control[i / H * T] & LN_RESET) != 0;
+            float d = gradient[i];
+            if (through != nullptr) d += through[i] * (mask == nullptr ? 1.0F : mask[i]);
+            if (d_start != nullptr) d_start[i] = reset ? 0.0F : d;
+            if (d_initial != nullptr && (reset || !started)) d_initial[i] += d;
+        });
+}
+
+void bias_gradient(const Pack& pack, std::int64_t rows, const float* gates, bool accumulate, float* d_bias) {
+    const std::int64_t H = pack.config.H;
+    const std::int64_t columns = pack.columns();
+    const std::int64_t N = pack.weight_columns();
+    column_sums(
+        rows, N, LSTM_NATIVE_KERNEL(std::int64_t row, std::int64_t j)->float { return gates[row * columns + j]; },
+        accumulate, d_bias);
+    if (pack.config.cell != LN_CELL_GRU) return;
+    column_sums(
+        rows, N,
+        LSTM_NATIVE_KERNEL(std::int64_t row, std::int64_t j)->float {
+            return gates[row * columns + (j < 2 * H ? j : j + H)];
+        },
+        accumulate, d_bias + N);
+}
+
+void weight_gradients(const Pack& pack, const LnRecurrentBackward& b, const States& states) {
+    const LnRecurrentForward& f = *b.forward;
+    const std::int64_t H = pack.config.H;
+    const std::int64_t I = pack.config.I;
+    const std::int64_t N = pack.weight_columns();
+    const std::int64_t columns = pack.columns();
+    const std::int64_t rows = f.steps * f.B;
+    const float beta = b.accumulate != 0 ? 1.0F : 0.0F;
+    const Matrix d_gates{states.gates, columns};
+
+    if (b.d_recurrent_kernel != nullptr) {
+        const Matrix h{states.masked == nullptr ? states.h : states.masked, H, true};
+        float* const d_R = b.d_recurrent_kernel;
+        if (pack.gates != 3) {
+            product(H, N, rows, h, d_gates, beta, d_R, N);
+        } else {
+            product(H, 2 * H, rows, h, d_gates, beta, d_R, N);
+            if (pack.config.cell == LN_CELL_GRU) {
+                product(H, H, rows, h, {states.gates + 3 * H, columns}, beta, d_R + 2 * H, N);
+            } else {
+                product(H, H, rows, {states.gates + 3 * H, columns, true}, {states.gates + 2 * H, columns}, beta,
+                        d_R + 2 * H, N);
+            }
+        }
+    }
+    if (b.d_bias != nullptr) bias_gradient(pack, rows, states.gates, b.accumulate != 0, b.d_bias);
+
+    const Matrix kernel{pack.kernel.get(), N, true};
+    if (f.index != nullptr) {
+        const Array<std::int32_t> numbers(rows);
+        row_numbers(f, numbers.get());
+        const Array<float> d_projected(f.R * N);
+        sums_by_id(rows, N, f.R, numbers.get(), states.gates, columns, d_projected.get());
+        const Matrix d_rows{d_projected.get(), N};
+        if (b.d_kernel != nullptr) product(I, N, f.R, {f.inputs, I, true}, d_rows, beta, b.d_kernel, N);
+        if (b.d_inputs != nullptr) product(f.R, I, N, d_rows, kernel, 0.0F, b.d_inputs, I);
+        return;
+    }
+    if (b.d_kernel != nullptr) {
+        Array<float> memory;
+        const float* const inputs = inputs_of(f, I, f.first, f.steps, memory);
+        product(I, N, rows, {inputs, I, true}, d_gates, beta, b.d_kernel, N);
+    }
+    if (b.d_inputs != nullptr) {
+        const Array<float> d_rows(rows * I);
+        product(rows, I, N, d_gates, kernel, 0.0F, d_rows.get(), I);
+        scatter_inputs(f, I, d_rows.get(), b.d_inputs);
+    }
+}
+
+void run_backward(const Pack& pack, const LnRecurrentBackward& b) {
+    const LnRecurrentForward& f = *b.forward;
+    const std::int64_t B = f.B;
+    const std::int64_t H = pack.config.H;
+    const std::int64_t columns = pack.columns();
+    const std::int64_t weight_columns = pack.weight_columns();
+    States states = states_of_training(pack, B, f.steps, f.recurrent_mask != nullptr);
+    states.lie_in(static_cast<float*>(b.saved));
+    const Matrix R{pack.recurrent.get(), weight_columns, true};
+    const Matrix R_candidate{pack.recurrent.get() + 2 * H, weight_columns, true};
+
+    const Array<float> direct(B * H);
+    const Array<float> through(B * H);
+    Array<float> dc;
+    if (pack.has_c()) dc = Array<float>(B * H);
+    Array<float> d_reset;
+    if (pack.config.cell == LN_CELL_GRU_BEFORE) d_reset = Array<float>(B * H);
+    if (b.accumulate == 0) {
+        const std::size_t bytes = static_cast<std::size_t>(B * H) * sizeof(float);
+        if (b.d_initial_h != nullptr) zero(bytes, b.d_initial_h);
+        if (b.d_initial_c != nullptr) zero(bytes, b.d_initial_c);
+    }
+
+    StepBackward s{};
+    s.H = H;
+    s.columns = columns;
+    s.T = f.T;
+    s.recurrent_mask = f.recurrent_mask;
+    s.direct = direct.get();
+    s.through = through.get();
+    s.dc = dc.get();
+    s.d_reset = d_reset.get();
+    s.d_last_h = b.d_last_h;
+    s.d_last_c = b.d_last_c;
+    s.d_output_stride = b.d_outputs != nullptr ? f.T * H : H;
+    s.d_initial_h = b.d_initial_h;
+    s.d_initial_c = b.d_initial_c;
+    for (std::int64_t step = f.steps - 1; step >= 0; --step) {
+        const std::int64_t time = f.first + step;
+        const std::int64_t state = step * B * H;
+        s.last = step + 1 == f.steps ? 1 : 0;
+        s.control = at(f.control, time);
+        s.next = s.last != 0 ? nullptr : at(f.control, time + 1);
+        s.gates = states.gates + step * B * columns;
+        s.h_in = states.h + state;
+        s.c_in = at(states.c, state);
+        s.masked = states.masked == nullptr ? s.h_in : states.masked + state;
+        s.d_output = b.d_outputs != nullptr ? b.d_outputs + time * H : time + 1 == f.T ? b.d_last_output : nullptr;
+        with_activations(pack.config, [&](auto act) {
+            using Act = decltype(act);
+            const Matrix gates{s.gates, columns};
+            switch (pack.config.cell) {
+                case LN_CELL_LSTM:
+                    for_each(B * H, LstmBackward<Act>{s, act});
+                    return product(B, H, weight_columns, gates, R, 0.0F, s.through, H);
+                case LN_CELL_SIMPLE_RNN:
+                    for_each(B * H, SimpleRnnBackward<Act>{s, act});
+                    return product(B, H, weight_columns, gates, R, 0.0F, s.through, H);
+                case LN_CELL_GRU:
+                    for_each(B * H, GruBackward<Act>{s, act});
+                    product(B, H, 2 * H, gates, R, 0.0F, s.through, H);
+                    return product(B, H, H, {s.gates + 3 * H, columns}, R_candidate, 1.0F, s.through, H);
+                default:
+                    for_each(B * H, GruBeforeBackward<Act>{s, act});
+                    product(B, H, H, {s.gates + 2 * H, columns}, R_candidate, 0.0F, d_reset.get(), H);
+                    for_each(B * H, GruBeforeResetBackward<Act>{s, act});
+                    return product(B, H, 2 * H, gates, R, 1.0F, s.through, H);
+            }
+        });
+    }
+    end_gradient(f, H, s.direct, s.through, f.start_h != nullptr, b.d_start_h, b.d_initial_h);
+    if (pack.has_c()) end_gradient(f, H, s.dc, nullptr, f.start_c != nullptr, b.d_start_c, b.d_initial_c);
+    weight_gradients(pack, b, states);
+}
+
+const Pack& pack_of(const void* pack) { return *static_cast<const Pack*>(pack); }
+
+}  // namespace
+
+LnStatus recurrent_prepare(LnContext* context, const LnRecurrentConfig* config, const float* kernel,
+                           const float* recurrent_kernel, const float* bias, void** pack) {
+    return guarded(context, [=] {
+        const std::int64_t gates = gates_of(config->cell);
+        const std::int64_t N = gates * config->H;
+        const std::int64_t biases = config->cell == LN_CELL_GRU ? 2 * N : N;
+        *pack = new Pack{*config,
+                         gates,
+                         gates == 3 ? 4 : gates,
+                         copy_of(kernel, config->I * N),
+                         copy_of(recurrent_kernel, config->H * N),
+                         copy_of(bias, biases)};
+    });
+}
+
+void recurrent_release(void* pack) { delete static_cast<Pack*>(pack); }
+
+size_t recurrent_saved_bytes(const void* pack, int64_t B, int64_t steps, int32_t masked) {
+    return static_cast<size_t>(states_of_training(pack_of(pack), B, steps, masked != 0).floats) * sizeof(float);
+}
+
+LnStatus recurrent_forward(LnContext* context, const void* pack, const LnRecurrentForward* args) {
+    return guarded(context, [=] { run_forward(pack_of(pack), *args); });
+}
+
+size_t recurrent_step_bytes(const void*, int64_t) { return 0; }
+
+LnStatus recurrent_step(LnContext* context, const void* pack, const LnRecurrentForward* args, void*) {
+    return recurrent_forward(context, pack, args);
+}
+
+LnStatus recurrent_backward(LnContext* context, const void* pack, const LnRecurrentBackward* args) {
+    return guarded(context, [=] { run_backward(pack_of(pack), *args); });
+}
+
+}  // namespace lstm_native::cuda

@@ -1,0 +1,76 @@
+// What drivers and kernels of this backend need of the machine (floor 1, CUDA): memory, the queue, matrix products,
+// stable sorting. runtime_cuda.cu has it on a GPU; tests/cpp/cuda_on_host.cpp on the host, where the same drivers and
+// kernels run as loops, so that machines without a GPU test them.
+//
+// All work goes into one queue, so it is done in the order of the calls, and memory may be given back while work that
+// uses it is still waiting. Functions throw bad_alloc or runtime_error.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "backend/backend.h"
+
+namespace lstm_native::cuda {
+
+void open_device();
+void open_blas(const char* path);
+LnDeviceInfo device_info();
+
+void* allocate(std::size_t bytes);
+void release(void* memory) noexcept;
+void copy(std::int32_t direction, std::size_t bytes, const void* from, void* to);
+void zero(std::size_t bytes, void* memory);
+void synchronize();
+
+// Memory for a while.
+template <class T>
+class Array {
+public:
+    Array() = default;
+    explicit Array(std::int64_t count)
+        : data_(static_cast<T*>(allocate(static_cast<std::size_t>(count) * sizeof(T)))) {}
+    ~Array() {
+        if (data_ != nullptr) release(data_);
+    }
+    Array(Array&& other) noexcept : data_(other.data_) { other.data_ = nullptr; }
+    Array& operator=(Array&& other) noexcept {
+        T* const mine = data_;
+        data_ = other.data_;
+        other.data_ = mine;
+        return *this;
+    }
+    Array(const Array&) = delete;
+    Array& operator=(const Array&) = delete;
+
+    T* get() const { return data_; }
+
+private:
+    T* data_ = nullptr;
+};
+
+template <class T>
+Array<T> copy_of(const T* from, std::int64_t count) {
+    if (from == nullptr) return {};
+    Array<T> made(count);
+    copy(LN_ON_DEVICE, static_cast<std::size_t>(count) * sizeof(T), from, made.get());
+    return made;
+}
+
+// A row-major matrix whose rows begin `stride` elements after each other.
+struct Matrix {
+    const float* data;
+    std::int64_t stride;
+    bool transposed = false;
+};
+
+// c (M, N) = a (M, K) b (K, N) + beta c, + bias (N) for every row unless null; a transposed operand lies the other way
+// round. One order of summation for a shape: no float atomics.
+void product(std::int64_t M, std::int64_t N, std::int64_t K, const Matrix& a, const Matrix& b, float beta, float* c,
+             std::int64_t c_stride, const float* bias = nullptr);
+
+// Keys in [0, bound) in ascending order, with the values of theirs; equal ones keep their order.
+void sort_by_key(std::int64_t count, std::int64_t bound, const std::int32_t* keys, const std::int32_t* values,
+                 std::int32_t* sorted_keys, std::int32_t* sorted_values);
+
+}  // namespace lstm_native::cuda

@@ -1,0 +1,156 @@
+// The machine of runtime.h on a GPU (floor 1, CUDA): device 0 of those that CUDA_VISIBLE_DEVICES shows, one stream, a
+// pool of memory that is asked and given back in the stream's order.
+#include <cuda_runtime_api.h>
+
+#include <atomic>
+#include <cstdio>
+#include <cub/device/device_radix_sort.cuh>
+#include <memory>
+#include <mutex>
+#include <new>
+#include <stdexcept>
+
+#include "core/error.h"
+#include "cuda/blas.h"
+#include "cuda/launch.h"
+#include "cuda/planner.h"
+#include "cuda/runtime.h"
+
+namespace lstm_native::cuda {
+namespace {
+
+constexpr int kDevice = 0;
+constexpr std::size_t kBlasWorkspace = std::size_t{32} << 20;  // what NVIDIA recommends for Hopper
+
+// Made once; lives as long as the process.
+cudaStream_t stream = nullptr;
+cudaMemPool_t pool = nullptr;
+Blas* blas = nullptr;
+LnDeviceInfo info{};
+
+void check(cudaError_t error, const char* what) {
+    if (error == cudaSuccess) return;
+    static_cast<void>(cudaGetLastError());  // forgets it where it can be forgotten
+    if (error == cudaErrorMemoryAllocation) throw std::bad_alloc();
+    throw std::runtime_error(core::message("CUDA: ", what, ": ", cudaGetErrorString(error)));
+}
+
+Machine find_machine(cudaDeviceProp& properties) {
+    Machine machine;
+    check(cudaDriverGetVersion(&machine.driver), "version of the driver");
+    if (machine.driver < machine.needed) return machine;
+    const cudaError_t counted = cudaGetDeviceCount(&machine.devices);
+    if (counted == cudaErrorNoDevice) {
+        machine.devices = 0;
+        static_cast<void>(cudaGetLastError());
+    } else {
+        check(counted, "number of devices");
+    }
+    if (machine.devices == 0) return machine;
+    check(cudaGetDeviceProperties(&properties, kDevice), "properties of the device");
+    machine.name = properties.name;
+    machine.major = properties.major;
+    machine.minor = properties.minor;
+    return machine;
+}
+
+}  // namespace
+
+cudaStream_t queue() { return stream; }
+
+void check_launch() { check(cudaGetLastError(), "start of a kernel"); }
+
+void open_device() {
+    if (stream != nullptr) return;
+    cudaDeviceProp properties{};
+    const std::string reason = unusable(find_machine(properties));
+    if (!reason.empty()) throw std::runtime_error(reason);
+    check(cudaSetDevice(kDevice), "choice of the device");
+    cudaMemPoolProps wanted{};
+    wanted.allocType = cudaMemAllocationTypePinned;
+    wanted.location.type = cudaMemLocationTypeDevice;
+    wanted.location.id = kDevice;
+    check(cudaMemPoolCreate(&pool, &wanted), "pool of memory");
+    std::uint64_t keep_all = UINT64_MAX;  // fresh memory from the driver costs more than small models compute
+    check(cudaMemPoolSetAttribute(pool, cudaMemPoolAttrReleaseThreshold, &keep_all), "pool of memory");
+    std::snprintf(info.name, sizeof info.name, "%.127s", properties.name);
+    info.major = properties.major;
+    info.minor = properties.minor;
+    cudaStream_t made = nullptr;
+    check(cudaStreamCreateWithFlags(&made, cudaStreamNonBlocking), "stream");
+    stream = made;
+}
+
+void open_blas(const char* path) {
+    if (blas != nullptr) return;
+    void* const workspace = allocate(kBlasWorkspace);
+    try {
+        blas = new Blas(path, stream, workspace, kBlasWorkspace);
+    } catch (...) {
+        release(workspace);
+        throw;
+    }
+}
+
+LnDeviceInfo device_info() {
+    LnDeviceInfo now = info;
+    std::size_t free_bytes = 0;
+    std::size_t total_bytes = 0;
+    check(cudaMemGetInfo(&free_bytes, &total_bytes), "memory of the device");
+    now.free_bytes = free_bytes;
+    now.total_bytes = total_bytes;
+    return now;
+}
+
+void* allocate(std::size_t bytes) {
+    void* memory = nullptr;
+    const std::size_t wanted = bytes == 0 ? 1 : bytes;
+    if (cudaMallocFromPoolAsync(&memory, wanted, pool, stream) == cudaSuccess) return memory;
+    static_cast<void>(cudaGetLastError());
+    synchronize();
+    check(cudaMemPoolTrimTo(pool, 0), "pool of memory");
+    check(cudaMallocFromPoolAsync(&memory, wanted, pool, stream), "memory");
+    return memory;
+}
+
+void release(void* memory) noexcept { static_cast<void>(cudaFreeAsync(memory, stream)); }
+
+void copy(std::int32_t direction, std::size_t bytes, const void* from, void* to) {
+    if (bytes == 0) return;
+    const cudaMemcpyKind kind = direction == LN_TO_DEVICE ? cudaMemcpyHostToDevice
+                                : direction == LN_TO_HOST ? cudaMemcpyDeviceToHost
+                                                          : cudaMemcpyDeviceToDevice;
+    check(cudaMemcpyAsync(to, from, bytes, kind, stream), "copy");
+    if (direction == LN_TO_HOST) return synchronize();
+    if (direction == LN_ON_DEVICE) return;
+    // Pageable memory has been read when the call returns, pinned memory perhaps not.
+    cudaPointerAttributes source{};
+    check(cudaPointerGetAttributes(&source, from), "kind of memory");
+    if (source.type != cudaMemoryTypeUnregistered) synchronize();
+}
+
+void zero(std::size_t bytes, void* memory) { check(cudaMemsetAsync(memory, 0, bytes, stream), "zeros"); }
+
+void synchronize() { check(cudaStreamSynchronize(stream), "work of the device"); }
+
+void product(std::int64_t M, std::int64_t N, std::int64_t K, const Matrix& a, const Matrix& b, float beta, float* c,
+             std::int64_t c_stride, const float* bias) {
+    blas->product(M, N, K, a, b, beta, c, c_stride, bias);
+}
+
+void sort_by_key(std::int64_t count, std::int64_t bound, const std::int32_t* keys, const std::int32_t* values,
+                 std::int32_t* sorted_keys, std::int32_t* sorted_values) {
+    int bits = 1;
+    while (bits < 31 && (std::int64_t{1} << bits) < bound) ++bits;
+    std::size_t bytes = 0;
+    const auto sort = [&](void* scratch) {
+        check(cub::DeviceRadixSort::SortPairs(scratch, bytes, keys, sorted_keys, values, sorted_values, count, 0, bits,
+                                              stream),
+              "sorting");
+    };
+    sort(nullptr);
+    const Array<char> scratch(static_cast<std::int64_t>(bytes));
+    sort(scratch.get());
+}
+
+}  // namespace lstm_native::cuda

@@ -1,0 +1,108 @@
+#include "ops/cuda.h"
+
+#include <atomic>
+#include <mutex>
+#include <new>
+
+#include "core/device.h"
+#include "core/error.h"
+#include "core/fork.h"
+#include "core/library.h"
+#include "ops/context.h"
+
+namespace lstm_native::ops {
+namespace {
+
+std::atomic<const LnBackend*> started{nullptr};  // its device is
+std::atomic<bool> usable{false};                 // its library of products is open, too
+std::atomic<int> forks_at_start{0};
+
+std::mutex& opening() {
+    static std::mutex* const mutex = [] {
+        static std::mutex made;
+        core::hold_over_fork(made);
+        return &made;
+    }();
+    return *mutex;
+}
+
+bool in_child() noexcept { return core::forks() != forks_at_start.load(std::memory_order_relaxed); }
+
+void check_process() {
+    // CUDA does not live on in a child; any call of the driver there may hang or crash.
+    if (in_child())
+        throw std::runtime_error(
+            "CUDA cannot be used in a forked child of a process that has used it; start the child with the "
+            "multiprocessing method 'spawn'");
+}
+
+const LnBackend* check_table(const LnBackend* table, const std::string& path) {
+    if (table->version == LN_BACKEND_VERSION && table->struct_size == sizeof(LnBackend)) return table;
+    throw std::runtime_error(core::message(path, " has interface ", table->version, " (", table->struct_size,
+                                           " bytes), expected ", LN_BACKEND_VERSION, " (", sizeof(LnBackend),
+                                           " bytes): install lstm-native and lstm-native-cuda13 of one release"));
+}
+
+void* allocate(std::size_t bytes) {
+    void* memory = nullptr;
+    call(cuda_backend().device->allocate, bytes, &memory);
+    return memory;
+}
+
+void release(void* memory) noexcept {
+    if (!in_child()) started.load(std::memory_order_acquire)->device->release(memory);
+}
+
+void copy(void* to, core::Device to_device, const void* from, core::Device from_device, std::size_t bytes) {
+    const std::int32_t direction = to_device == core::Device::cpu     ? LN_TO_HOST
+                                   : from_device == core::Device::cpu ? LN_TO_DEVICE
+                                                                      : LN_ON_DEVICE;
+    call(cuda_backend().device->copy, direction, bytes, from, to);
+}
+
+void zero(void* memory, std::size_t bytes) { call(cuda_backend().device->zero, bytes, memory); }
+
+constexpr core::DeviceMemory kMemory = {allocate, release, copy, zero};
+
+}  // namespace
+
+void open_cuda(const std::string& path) {
+    const std::lock_guard<std::mutex> lock(opening());
+    if (started.load() != nullptr) return check_process();
+    std::string reason;
+    void* const library = core::open_library(path, &reason);
+    if (library == nullptr) throw std::runtime_error(core::message("the CUDA library cannot be opened: ", reason));
+    using Entry = const LnBackend* (*)();
+    const auto entry = reinterpret_cast<Entry>(core::find_function(library, LN_BACKEND_ENTRY));
+    if (entry == nullptr) throw std::runtime_error(core::message(path, " is no CUDA library of lstm_native"));
+    const LnBackend* const table = check_table(entry(), path);
+    forks_at_start = core::forks();
+    call(table->device->open);
+    started = table;
+}
+
+void open_cuda_blas(const std::string& path) {
+    const std::lock_guard<std::mutex> lock(opening());
+    if (started.load() == nullptr) throw std::runtime_error("the device 'cuda' has not been opened");
+    check_process();
+    if (usable.load()) return;
+    call(started.load()->device->open_blas, path.c_str());
+    core::set_memory_of_cuda(&kMemory);
+    usable = true;
+}
+
+bool cuda_is_open() { return usable.load(std::memory_order_acquire); }
+
+const LnBackend& cuda_backend() {
+    if (!cuda_is_open()) throw std::runtime_error("the device 'cuda' has not been opened");
+    check_process();
+    return *started.load(std::memory_order_acquire);
+}
+
+LnDeviceInfo cuda_info() {
+    LnDeviceInfo info{};
+    call(cuda_backend().device->info, &info);
+    return info;
+}
+
+}  // namespace lstm_native::ops

@@ -1,0 +1,23 @@
+// The CUDA backend (floor 2): a library of its own, opened on request, and what it says of its device.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "backend/backend.h"
+
+namespace lstm_native::ops {
+
+// Opens the library at `path`, checks that it fits this one, and starts its device. runtime_error says what is missing,
+// and nothing has changed. May be called again.
+void open_cuda(const std::string& path);
+// Gives the opened device its library of matrix products; then it can be used. May be called again.
+void open_cuda_blas(const std::string& path);
+
+bool cuda_is_open();
+
+// runtime_error: the device is not open, or this process was forked from the one that opened it.
+const LnBackend& cuda_backend();
+LnDeviceInfo cuda_info();
+
+}  // namespace lstm_native::ops

@@ -1,0 +1,98 @@
+"""The CUDA device: whether it can be used and why not, its name and memory. Floor 4.
+
+Models are moved with `model.to("cuda")`; the library of the backend is opened then, or when one of these
+functions is called first. It comes with `pip install lstm-native[cuda]`.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from lstm_native import _core
+
+_LIBRARY = "liblstm_native_cuda.so"
+_BLAS = "libcublasLt.so.13"
+_INSTALL = "run `pip install lstm-native[cuda]`"
+
+
+def is_available() -> bool:
+    """Whether models can be moved to `"cuda"`."""
+    return unavailable_reason() is None
+
+
+def unavailable_reason() -> str | None:
+    """Why CUDA cannot be used, and what to do, in one sentence; None when it can."""
+    try:
+        open_device()
+    except RuntimeError as error:
+        return str(error)
+    return None
+
+
+def device_name() -> str:
+    """Name of the GPU, such as "NVIDIA H100 80GB HBM3".
+
+    Raises:
+        RuntimeError: CUDA cannot be used.
+    """
+    open_device()
+    return _core.cuda_info()[0]
+
+
+def memory_info() -> tuple[int, int]:
+    """Free and total memory of the GPU in bytes.
+
+    Raises:
+        RuntimeError: CUDA cannot be used.
+    """
+    open_device()
+    return _core.cuda_info()[2:]
+
+
+def open_device() -> None:
+    """Opens the library of the backend and starts the GPU, unless that has happened.
+
+    The environment variable LSTM_NATIVE_CUDA_LIBRARY names another library than the installed one.
+
+    Raises:
+        RuntimeError: why CUDA cannot be used; a later call tries again.
+    """
+    try:
+        if _core.cuda_is_open():
+            _core.cuda_info()  # refuses a forked child
+        else:
+            _core.open_cuda(str(_library()))
+            _core.open_cuda_blas(_blas())
+    except RuntimeError as error:
+        raise RuntimeError(f"CUDA is not available: {error}") from None
+
+
+def _library() -> Path:
+    named = os.environ.get("LSTM_NATIVE_CUDA_LIBRARY")
+    if named:
+        return Path(named).absolute()
+    folders = [os.path.dirname(_core.__file__)]
+    try:
+        import lstm_native_cuda13  # the package that holds nothing else
+    except ImportError:
+        pass
+    else:
+        folders.extend(lstm_native_cuda13.__path__)
+    for folder in folders:
+        path = Path(folder, _LIBRARY)
+        if path.is_file():
+            return path
+    raise RuntimeError(f"the library {_LIBRARY} is not installed; {_INSTALL}")
+
+
+def _blas() -> str:
+    """Path of cuBLASLt, which another package brings."""
+    try:
+        from cuda.pathfinder import load_nvidia_dynamic_lib
+    except ImportError:
+        return _BLAS  # where the system looks for libraries
+    try:
+        return str(load_nvidia_dynamic_lib("cublasLt").abs_path)
+    except RuntimeError:
+        raise RuntimeError(f"the library {_BLAS} (cuBLAS) was not found; {_INSTALL}") from None

@@ -1,0 +1,59 @@
+"""The CUDA backend for the tests: the installed one where there is a GPU, else its sources compiled for the host."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from lstm_native import _core, cuda
+
+ROOT = Path(__file__).resolve().parent.parent
+CSRC = ROOT / "csrc"
+HOST_FLAGS = ["-std=c++17", "-fPIC", "-shared", "-fvisibility=hidden", "-ffp-contract=off", f"-I{CSRC}"]
+
+
+def compiler() -> str:
+    """The system's C++ compiler; skips the test where there is none, or no sources."""
+    found = shutil.which("c++") or shutil.which("g++")
+    if found is None or not (CSRC / "cuda").is_dir():
+        pytest.skip("needs a C++ compiler and the sources")
+    return found
+
+
+def nvcc() -> str:
+    """The CUDA compiler; skips the test where there is none."""
+    found = shutil.which("nvcc") or shutil.which("/usr/local/cuda/bin/nvcc")
+    if found is None or not (CSRC / "cuda").is_dir():
+        pytest.skip("needs nvcc and the sources")
+    return found
+
+
+def run(*command: object, timeout: float = 600.0) -> str:
+    """Runs a program that must succeed; returns what it printed."""
+    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=timeout)
+    assert done.returncode == 0, f"{command}: {done.stdout}\n{done.stderr}"
+    return done.stdout + done.stderr
+
+
+def build_for_host(folder: Path) -> Path:
+    """Compiles drivers and kernels as plain C++, on a machine of the host (tests/cpp/cuda_on_host.cpp)."""
+    library = folder / "liblstm_native_cuda.so"
+    kernels = sorted(p for p in (CSRC / "cuda").glob("*.cu") if p.name != "runtime_cuda.cu")
+    others = [
+        CSRC / "cuda" / "backend_cuda.cpp",
+        CSRC / "cuda" / "planner.cpp",
+        CSRC / "core" / "activation.cpp",
+        ROOT / "tests" / "cpp" / "cuda_on_host.cpp",
+    ]
+    run(compiler(), *HOST_FLAGS, "-O1", "-x", "c++", *kernels, *others, "-o", library)
+    return library
+
+
+def open_for_tests(folder: Path) -> None:
+    """Opens the device, for the rest of this process."""
+    if not cuda.is_available():
+        _core.open_cuda(str(build_for_host(folder)))
+        _core.open_cuda_blas("")
