@@ -105,4 +105,6 @@ LnDeviceInfo cuda_info() {
     return info;
 }
 
+void cuda_synchronize() { call(cuda_backend().device->synchronize); }
+
 }  // namespace lstm_native::ops

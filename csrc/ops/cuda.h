@@ -19,5 +19,6 @@ bool cuda_is_open();
 // runtime_error: the device is not open, or this process was forked from the one that opened it.
 const LnBackend& cuda_backend();
 LnDeviceInfo cuda_info();
+void cuda_synchronize();  // returns when all work is done
 
 }  // namespace lstm_native::ops

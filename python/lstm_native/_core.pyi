@@ -417,5 +417,6 @@ def open_cuda_blas(path: str, /) -> None:
     """Gives the device its library of matrix products; it can be used then."""
 
 def cuda_is_open() -> bool: ...
+def cuda_synchronize() -> None: ...
 def cuda_info() -> tuple[str, tuple[int, int], int, int]:
     """Name, compute capability, free and total bytes."""

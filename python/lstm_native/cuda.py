@@ -50,6 +50,16 @@ def memory_info() -> tuple[int, int]:
     return _core.cuda_info()[2:]
 
 
+def synchronize() -> None:
+    """Waits until the GPU has done all work that was given to it, as measurements of time need it.
+
+    Raises:
+        RuntimeError: CUDA cannot be used.
+    """
+    open_device()
+    _core.cuda_synchronize()
+
+
 def open_device() -> None:
     """Opens the library of the backend and starts the GPU, unless that has happened.
 
