@@ -1,10 +1,10 @@
-"""Builds the CUDA backend, checks it on the GPU of this machine and times it beside cuDNN: one run answers all.
+"""Builds the CUDA backend, checks it on the GPU that is here and times it beside cuDNN: one run answers all.
 
     python benchmarks/gpu.py [--check] [--bench] [--quick]
 
-Needs a GPU, nvcc 13, CMake, ninja, pybind11, pytest, hypothesis and PyTorch with CUDA, whose `torch.nn.LSTM` calls
-cuDNN. Everything is built into build/gpu; results go to benchmarks/results (or $OUT) as JSON, and a table is
-printed. Without --check and --bench it does both; under 8 minutes.
+Needs a GPU, nvcc 13, CMake, ninja, pybind11, pytest, hypothesis and PyTorch with CUDA, whose `torch.nn.LSTM`
+calls cuDNN. Everything is built into build/gpu; results go to benchmarks/results (and $OUT) as JSON, and a
+table is printed. Without --check and --bench it does both; under 8 minutes.
 
 Times are those of several calls up to a synchronization, the same for both libraries, and the best of some
 rounds taken in turns.
@@ -49,18 +49,21 @@ def build() -> None:
     pybind = subprocess.run(
         [sys.executable, "-m", "pybind11", "--cmakedir"], capture_output=True, text=True, check=True
     ).stdout.strip()
-    commands = [
-        ["cmake", "-S", ROOT, "-B", BUILD, "-G", "Ninja", "-DCMAKE_BUILD_TYPE=Release"]
-        + [f"-Dpybind11_DIR={pybind}", f"-DPython_EXECUTABLE={sys.executable}", "-DLSTM_NATIVE_CUDA=ON"]
-        + [f"-DLSTM_NATIVE_CUDA_ARCHITECTURES={name}-real"],
+    options = {
+        "CMAKE_BUILD_TYPE": "Release",
+        "pybind11_DIR": pybind,
+        "Python_EXECUTABLE": sys.executable,
+        "LSTM_NATIVE_CUDA": "ON",
+        "LSTM_NATIVE_CUDA_ARCHITECTURES": f"{name}-real",
+    }
+    commands: list[list[Any]] = [
+        ["cmake", "-S", ROOT, "-B", BUILD, "-G", "Ninja", *(f"-D{k}={v}" for k, v in options.items())],
         ["cmake", "--build", BUILD],
         ["cmake", "--install", BUILD, "--prefix", PACKAGE],
     ]
     start = time.perf_counter()
     for command in commands:
-        done = subprocess.run(
-            [str(part) for part in command], capture_output=True, text=True, env=environment
-        )
+        done = subprocess.run(list(map(str, command)), capture_output=True, text=True, env=environment)
         if done.returncode != 0:
             sys.exit(f"{command}\n{done.stdout[-4000:]}\n{done.stderr[-4000:]}")
     print(f"built in {time.perf_counter() - start:.0f} s")
@@ -247,9 +250,8 @@ def bench(figures: dict[str, Any], quick: bool) -> None:
 
     steps = 512
     rows = []
-    print(
-        f"{'H':>5} {'B':>4} {'':9} {'ours':>9} {'cuDNN':>9} {'TF32':>9} {'bf16':>9}   us a step   cuDNN / ours"
-    )
+    print("us a step")
+    print(f"{'H':>5} {'B':>4} {'':9} {'ours':>9} {'cuDNN':>9} {'TF32':>9} {'bf16':>9} {'cuDNN/ours':>12}")
     for units in (128, 512) if quick else (128, 256, 512, 1024, 2048):
         for batch in (1, 64) if quick else (1, 16, 64, 256):
             pair = Pair(batch, steps, units, units)
@@ -274,7 +276,7 @@ def bench(figures: dict[str, Any], quick: bool) -> None:
                 print(
                     f"{units:5} {batch:4} {kind:9} "
                     + " ".join(f"{t:9.2f}" for t in per_step)
-                    + f" {ratio:24.2f}"
+                    + f" {ratio:12.2f}"
                 )
             del pair, half
             torch.cuda.empty_cache()

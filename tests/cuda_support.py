@@ -1,4 +1,4 @@
-"""The CUDA backend for the tests: the installed one where there is a GPU, else its sources compiled for the host."""
+"""The CUDA backend for the tests: the installed one where there is a GPU, else its sources for the host."""
 
 from __future__ import annotations
 

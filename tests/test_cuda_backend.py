@@ -1,9 +1,9 @@
-"""The operations of the CUDA backend: the recurrent ones against the yardstick, the others against the CPU's, which
-are held against it elsewhere. Where there is no GPU, its drivers and kernels run on the host."""
+"""The operations of the CUDA backend: the recurrent ones against the yardstick, the others against the CPU's,
+which are held against it elsewhere. Where there is no GPU, its drivers and kernels run on the host."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -18,15 +18,14 @@ from test_recurrent_native import assert_forward, assert_gradients
 
 Array = npt.NDArray[Any]
 
-# Two float32 computations of the same thing in another order and with another library: a few units in the last place
-# (6e-8) of sums of up to a thousand terms of order 1, sqrt(1000) * 6e-8 = 2e-6 in the extreme.
+# Two float32 computations of the same thing in another order, with another library: a few units in the last
+# place (6e-8) of sums of up to a thousand terms of order 1, sqrt(1000) * 6e-8 = 2e-6 in the extreme.
 TOLERANCE = 4e-6
 
 
 @pytest.fixture(scope="module", autouse=True)
-def device(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+def device(tmp_path_factory: pytest.TempPathFactory) -> None:
     open_for_tests(tmp_path_factory.mktemp("cuda"))
-    yield
 
 
 def there(x: Array, dtype: str = "float32") -> _core.Tensor:
@@ -218,8 +217,8 @@ def test_losses(name: str, parameter: float, from_logits: bool, columns: int) ->
 
     assert_same(call)
     if sparse:
+        labels = there(np.full(30, columns), "int32")
         with pytest.raises(ValueError, match=f"y_true holds class {columns} in row 0"):
-            labels = there(np.full(30, columns), "int32")
             _core.loss(name, labels, there(y_pred), None, from_logits, 0.0, True)
 
 

@@ -1,10 +1,10 @@
-"""Models on the CUDA device against the same models on the CPU: predictions, training, files, copies, states."""
+"""Models on CUDA against the same models on the CPU: predictions, training, files, copies, states."""
 
 from __future__ import annotations
 
 import copy
 import pickle
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,15 +18,14 @@ from lstm_native import layers
 
 Array = npt.NDArray[Any]
 
-# Batches of some steps of Adam: differences of a few units in the last place (6e-8) pass through square roots and
-# quotients near zero gradients, so weights may differ by a small part of a step of 1e-3.
+# Batches of some steps of Adam: differences of a few units in the last place (6e-8) pass through square roots
+# and quotients near zero gradients, so weights may differ by a small part of a step of 1e-3.
 TOLERANCE = 2e-5
 
 
 @pytest.fixture(scope="module", autouse=True)
-def device(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+def device(tmp_path_factory: pytest.TempPathFactory) -> None:
     open_for_tests(tmp_path_factory.mktemp("cuda"))
-    yield
 
 
 def ids() -> ln.Model:
