@@ -85,24 +85,26 @@ void project_inputs(const RecurrentPack& pack, Product p, const Range& pairs, fl
     p.pair_begin = pairs.begin;
     p.pair_end = pairs.end;
     if (pack.kind != CellKind::gru) return pack.table->product(p);
-    // The candidate's pair goes to its own place; in its usual one the recurrent product starts from the bias.
+    // One pair of each group at a time. The candidate's goes to its own place; in its usual one the recurrent product
+    // starts from the bias.
     const std::int64_t group = pack.columns.group() / 2;
-    for (std::int64_t pair = pairs.begin; pair < pairs.end; pair += group) {
-        const std::int64_t candidate = pair + group - 1;
-        p.pair_begin = pair;
-        p.pair_end = candidate;
+    p.pair_begin = pairs.begin / group;
+    p.pair_end = pairs.end / group;
+    p.w_stride = group * pack.kernel.stride;
+    p.start_pair_blocks = 2 * group;
+    for (std::int64_t pair = 0; pair < group; ++pair) {
+        const bool candidate = pack.columns.is_candidate(pair);
+        p.bias = pack.bias.get() + 2 * pair * pack.table->lanes;
+        p.w = pack.kernel.data.get() + pair * pack.kernel.stride;
+        p.c = gates + pack.input_block(pair) * stride;
+        p.c_pair_blocks = candidate ? 2 : 2 * group;
         pack.table->product(p);
-        Product c = p;
-        c.pair_begin = 0;
-        c.pair_end = 1;
-        c.bias = p.bias + 2 * candidate * pack.table->lanes;
-        c.w = p.w + candidate * p.w_stride;
-        c.c = gates + pack.input_block(candidate) * stride;
-        pack.table->product(c);
-        c.k = 0;
-        c.bias = pack.recurrent_bias.get() + 2 * candidate * pack.table->lanes;
-        c.c = gates + 2 * candidate * stride;
-        pack.table->product(c);
+        if (!candidate) continue;
+        p.k = 0;
+        p.bias = pack.recurrent_bias.get() + 2 * pair * pack.table->lanes;
+        p.c = gates + 2 * pair * stride;
+        p.c_pair_blocks = 2 * group;
+        pack.table->product(p);
     }
 }
 
