@@ -200,7 +200,8 @@ GRADIENTS = ("inputs", "kernel", "recurrent", "bias", "h0", "c0")
 
 
 def random_mask(rng: np.random.Generator, kind: str, batch: int, time: int) -> Array | None:
-    """Mask (B, T) of a pattern; 'rows' leaves whole rows without a valid step."""
+    """Mask (B, T) of a pattern; 'rows' leaves whole rows without a valid step, 'ends' pads all rows at both ends,
+    'all' has no valid step."""
     if kind == "none":
         return None
     lengths = rng.integers(0, time + 1, size=(batch, 1))
@@ -209,12 +210,16 @@ def random_mask(rng: np.random.Generator, kind: str, batch: int, time: int) -> A
         return np.asarray(steps < lengths)
     if kind == "left":
         return np.asarray(steps >= time - lengths)
+    if kind == "ends":
+        return np.asarray((steps >= time // 3) & (steps < time // 3 + lengths // 3))
+    if kind == "all":
+        return np.zeros((batch, time), bool)
     if kind == "holes":
         return np.asarray(rng.random((batch, time)) < 0.6)
     return np.broadcast_to(rng.random((batch, 1)) < 0.5, (batch, time)).copy()
 
 
-MASKS = ("none", "right", "left", "holes", "rows")
+MASKS = ("none", "right", "left", "holes", "rows", "ends", "all")
 
 
 def recurrent_case(

@@ -41,11 +41,14 @@ public:
             zero_state(args_.d_initial_h);
             zero_state(args_.d_initial_c);
         }
+        idle({active_.end, plan_.T});
         for (std::int64_t n = plan_.chunks(); n-- > 0;) {
-            const Range steps = plan_.chunk_steps(n);
+            const Range steps = active_part(plan_, n, active_);
+            if (steps.begin == steps.end) continue;
             for (std::int64_t t = steps.end; t-- > steps.begin;) step(n, t);
-            if (steps_make_d_inputs(args_)) input_gradient(n, input);
+            if (steps_make_d_inputs(args_)) input_gradient(n, steps, input);
         }
+        idle({0, active_.begin});
         const bool inside = call_.start_h != nullptr;
         if (inside) {
             zero_state(args_.d_start_h);
@@ -71,6 +74,38 @@ private:
             for (std::int64_t u = first_unit(); u < first_unit() + unit_count(); ++u)
                 to[u] += from[u / plan_.lanes * stride_ + u % plan_.lanes];
         }
+    }
+
+    // Steps at which the state stands still: their outputs' gradients are the state's, their inputs have none.
+    void idle(const Range& steps) const {
+        for (std::int64_t t = steps.end; t-- > steps.begin;) {
+            const std::int64_t s = sequence_step(call_, t);
+            std::int64_t stride = 0;
+            const float* const d_out = d_outputs_at(s, &stride);
+            for (std::int64_t r = 0; d_out != nullptr && r < rows(); ++r) {
+                if ((call_.control[(rows_.begin + r) * call_.T + s] & LN_EMIT) == 0) continue;
+                float* const dh = dh_ + r * plan_.lanes;
+                const float* const from = d_out + r * stride;
+                for (std::int64_t u = first_unit(); u < first_unit() + unit_count(); ++u)
+                    dh[u / plan_.lanes * stride_ + u % plan_.lanes] += from[u];
+            }
+            const Range columns = input_columns();
+            if (!steps_make_d_inputs(args_) || columns.begin == columns.end) continue;
+            for (std::int64_t row = rows_.begin; row < rows_.end; ++row) {
+                float* const d_input = args_.d_inputs + (row * call_.T + input_time(call_, t)) * pack_.config.I;
+                std::fill(d_input + columns.begin, d_input + columns.end, 0.0F);
+            }
+        }
+    }
+
+    // The gradients of the outputs of step s of the sequence, for the tile's first row; null: none.
+    const float* d_outputs_at(std::int64_t s, std::int64_t* row_stride) const {
+        if (args_.d_outputs != nullptr) {
+            *row_stride = call_.T * H();
+            return args_.d_outputs + (rows_.begin * call_.T + s) * H();
+        }
+        *row_stride = H();
+        return args_.d_last_output != nullptr && s == call_.T - 1 ? args_.d_last_output + rows_.begin * H() : nullptr;
     }
 
     void step(std::int64_t chunk, std::int64_t t) const {
@@ -113,13 +148,7 @@ private:
         c.h_masked = before.masked_h;
         c.c_before = before.c;
         c.h_before_stride = c.c_before_stride = before.stride;
-        if (args_.d_outputs != nullptr) {
-            c.d_out = args_.d_outputs + (rows_.begin * call_.T + s) * H();
-            c.d_out_stride = call_.T * H();
-        } else if (args_.d_last_output != nullptr && s == call_.T - 1) {
-            c.d_out = args_.d_last_output + rows_.begin * H();
-            c.d_out_stride = H();
-        }
+        c.d_out = d_outputs_at(s, &c.d_out_stride);
         c.dh = dh_;
         c.dc = dc_;
         c.d_masked = d_masked_;
@@ -186,15 +215,21 @@ private:
         }
     }
 
-    // d_inputs of the chunk = gate gradients * kernel^T, for the member's part of the features.
-    void input_gradient(std::int64_t chunk, float* input) const {
-        const Range pairs = part_of(plan_.input_blocks / 2, share_.members, share_.member);
+    // The member's part of the features: pairs of column blocks, and the columns in them.
+    Range input_pairs() const { return part_of(plan_.input_blocks / 2, share_.members, share_.member); }
+    Range input_columns() const {
+        const Range pairs = input_pairs();
         const std::int64_t I = pack_.config.I;
-        const std::int64_t column = 2 * pairs.begin * plan_.lanes;
-        const std::int64_t columns = std::min(2 * pairs.end * plan_.lanes, I) - column;
-        if (columns <= 0) return;
-        const Range steps = plan_.chunk_steps(chunk);
-        const TileMemory::Gates gates = memory_.chunk_gates(chunk);
+        return {std::min(2 * pairs.begin * plan_.lanes, I), std::min(2 * pairs.end * plan_.lanes, I)};
+    }
+
+    // d_inputs of some steps of a chunk = gate gradients * kernel^T, for the member's part of the features.
+    void input_gradient(std::int64_t chunk, const Range& steps, float* input) const {
+        const Range pairs = input_pairs();
+        const Range columns = input_columns();
+        const std::int64_t I = pack_.config.I;
+        if (columns.begin == columns.end) return;
+        const TileMemory::Gates gates = memory_.step_gates(chunk, steps.begin);
         Product p{};
         p.rows = (steps.end - steps.begin) * rows();
         p.c = input;
@@ -204,8 +239,8 @@ private:
         project_back(pack_, p, gates.data, gates.stride);
         const float* from = input + 2 * pairs.begin * p.c_stride;
         for (std::int64_t t = steps.begin; t < steps.end; ++t, from += stride_) {
-            float* const to = args_.d_inputs + (rows_.begin * call_.T + input_time(call_, t)) * I + column;
-            table_.unblock_rows(rows(), columns, from, p.c_stride, to, call_.T * I);
+            float* const to = args_.d_inputs + (rows_.begin * call_.T + input_time(call_, t)) * I + columns.begin;
+            table_.unblock_rows(rows(), columns.end - columns.begin, from, p.c_stride, to, call_.T * I);
         }
     }
 

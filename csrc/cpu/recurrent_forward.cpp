@@ -26,14 +26,16 @@ public:
             load_state(call_.recurrent_mask, rows_.begin, rows(), mask, rows() * plan_.lanes);
             mask_ = mask;
         }
-        load_start();
-        mask_h(0);
+        load_start(active_.begin);
+        mask_h(active_.begin);
         share_.sync();
+        emit_idle({0, active_.begin}, active_.begin);
         for (std::int64_t n = 0; n < plan_.chunks(); ++n) {
-            const Range steps = plan_.chunk_steps(n);
+            const Range steps = active_part(plan_, n, active_);
+            if (steps.begin == steps.end) continue;
             if (projected_ == nullptr) {
                 block_inputs(plan_, call_, rows_, steps, input);
-                project(n, input);
+                project(n, steps, input);
             }
             for (std::int64_t t = steps.begin; t < steps.end; ++t) {
                 if (reset_rows(t)) {
@@ -45,17 +47,18 @@ public:
                 share_.sync();
             }
         }
-        write_state(plan_.T);
+        write_state(active_.end);
+        emit_idle({active_.end, plan_.T}, active_.end);
     }
 
     // The one step of a call of one step; this member has all units. Up to `threads` threads take them piece by piece:
     // nobody waits for another but at the end.
     void run_step(int threads, float* input) {
-        load_start();
+        load_start(0);
         reset_rows(0);
         block_inputs(plan_, call_, rows_, {0, 1}, input);
         const auto run_part = [input](const ForwardTile& part) {
-            part.project(0, input);
+            part.project(0, {0, 1}, input);
             part.step(0, 0);
             part.write_state(1);
         };
@@ -74,10 +77,10 @@ private:
     // Steps walk over the weights to and fro.
     bool is_odd(std::int64_t step) const { return (step + call_.odd_call) % 2 != 0; }
 
-    // The state that the call starts from.
-    void load_start() const {
+    // The state that the call starts from, as that before step t.
+    void load_start(std::int64_t t) const {
         const bool inside = call_.start_h != nullptr;
-        const TileMemory::State start = memory_.state(0);
+        const TileMemory::State start = memory_.state(t);
         load_state(inside ? call_.start_h : call_.initial_h, rows_.begin, rows(), start.h, start.stride);
         if (start.c != nullptr)
             load_state(inside ? call_.start_c : call_.initial_c, rows_.begin, rows(), start.c, start.stride);
@@ -106,10 +109,9 @@ private:
         return any;
     }
 
-    // Gates of a chunk = bias + inputs * kernel, for the member's units.
-    void project(std::int64_t chunk, const float* input) const {
-        const Range steps = plan_.chunk_steps(chunk);
-        const TileMemory::Gates gates = memory_.chunk_gates(chunk);
+    // Gates of some steps of a chunk = bias + inputs * kernel, for the member's units.
+    void project(std::int64_t chunk, const Range& steps, const float* input) const {
+        const TileMemory::Gates gates = memory_.step_gates(chunk, steps.begin);
         Product p{};
         p.rows = (steps.end - steps.begin) * rows();
         p.k = pack_.config.I;
@@ -149,18 +151,42 @@ private:
         c.h_out_stride = c.c_out_stride = out.stride;
         c.control = call_.control == nullptr ? nullptr : call_.control + rows_.begin * call_.T + s;
         c.control_stride = call_.T;
-        if (call_.outputs != nullptr) {
-            c.out = call_.outputs + (rows_.begin * call_.T + s) * H();
-            c.out_stride = call_.T * H();
-        } else if (call_.last_output != nullptr && s == call_.T - 1) {
-            c.out = call_.last_output + rows_.begin * H();
-            c.out_stride = H();
-        }
+        c.out = outputs_at(s, &c.out_stride);
         if (pack_.kind == CellKind::gru_before) {
             table_.gru_before_reset(c);
             share_.sync();  // the second product reads r h of all units
         }
         table_.step[static_cast<int>(pack_.kind)](c);
+    }
+
+    // Where the outputs of step s of the sequence go, for the tile's first row; null: nowhere.
+    float* outputs_at(std::int64_t s, std::int64_t* row_stride) const {
+        if (call_.outputs != nullptr) {
+            *row_stride = call_.T * H();
+            return call_.outputs + (rows_.begin * call_.T + s) * H();
+        }
+        *row_stride = H();
+        return call_.last_output != nullptr && s == call_.T - 1 ? call_.last_output + rows_.begin * H() : nullptr;
+    }
+
+    // Outputs of steps at which the state stands still, as it is before step t.
+    void emit_idle(const Range& steps, std::int64_t t) const {
+        const TileMemory::State state = memory_.state(t);
+        const float* const h = state.h + share_.blocks.begin * state.stride;
+        for (std::int64_t idle = steps.begin; idle < steps.end; ++idle) {
+            const std::int64_t s = sequence_step(call_, idle);
+            std::int64_t stride = 0;
+            float* const out = outputs_at(s, &stride);
+            if (out == nullptr || unit_count() == 0) continue;
+            for (std::int64_t r = 0; r < rows(); ++r) {
+                float* const to = out + r * stride + first_unit();
+                if ((call_.control[(rows_.begin + r) * call_.T + s] & LN_EMIT) != 0) {
+                    table_.unblock_rows(1, unit_count(), h + r * plan_.lanes, state.stride, to, H());
+                } else {
+                    std::fill_n(to, unit_count(), 0.0F);
+                }
+            }
+        }
     }
 
     // The state before step t, for the caller.

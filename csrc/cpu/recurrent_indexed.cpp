@@ -23,13 +23,13 @@ void for_row_groups(std::int64_t R, std::int64_t row_floats, int threads, const 
     });
 }
 
+// Of some steps of the chunk.
 void sum_chunk_by_row(const RecurrentPlan& plan, const LnRecurrentBackward& args, std::int64_t tile, std::int64_t chunk,
-                      const Range& pairs, float* sums) {
+                      const Range& steps, const Range& pairs, float* sums) {
     const LnRecurrentForward& forward = *args.forward;
     const Range rows = plan.tile_rows(tile);
-    const Range steps = plan.chunk_steps(chunk);
     const TileMemory::Gates gates =
-        TileMemory(plan, tile, Kept::all, static_cast<float*>(args.saved)).chunk_gates(chunk);
+        TileMemory(plan, tile, Kept::all, static_cast<float*>(args.saved)).step_gates(chunk, steps.begin);
     std::int32_t numbers[RecurrentPlan::kChunkRows];  // of the chunk's rows, in their order
     SumByRow sum{};
     for (std::int64_t t = steps.begin; t < steps.end; ++t)
@@ -79,9 +79,11 @@ void sum_by_row(const RecurrentPlan& plan, const LnRecurrentBackward& args, cons
     const std::int64_t at_once = std::max<std::int64_t>(1, kSumFloats / (2 * stride));
     for (Range part{pairs.begin, 0}; part.begin < pairs.end; part.begin = part.end) {
         part.end = std::min(part.begin + at_once, pairs.end);
-        for (std::int64_t tile = 0; tile < plan.tiles; ++tile)
+        for (std::int64_t tile = 0; tile < plan.tiles; ++tile) {
+            const Range active = active_steps(*args.forward, plan.tile_rows(tile));
             for (std::int64_t chunk = 0; chunk < plan.chunks(); ++chunk)
-                sum_chunk_by_row(plan, args, tile, chunk, part, sums);
+                sum_chunk_by_row(plan, args, tile, chunk, active_part(plan, chunk, active), part, sums);
+        }
     }
 }
 

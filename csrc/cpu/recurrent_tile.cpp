@@ -4,6 +4,21 @@
 
 namespace lstm_native::cpu {
 
+Range active_steps(const LnRecurrentForward& args, const Range& rows) {
+    if (args.control == nullptr) return {0, args.steps};
+    const auto is_idle = [](std::uint8_t control) { return (control & (LN_UPDATE | LN_RESET)) == 0; };
+    Range active{args.steps, 0};
+    for (std::int64_t row = rows.begin; row < rows.end; ++row) {
+        const std::uint8_t* const control = args.control + row * args.T + args.first;
+        std::int64_t t = 0;
+        while (t < active.begin && is_idle(control[t])) ++t;
+        active.begin = t;
+        for (t = args.steps; t > active.end && is_idle(control[t - 1]);) --t;
+        active.end = t;
+    }
+    return active.end == 0 ? Range{0, 0} : active;
+}
+
 void block_inputs(const RecurrentPlan& plan, const LnRecurrentForward& args, const Range& rows, const Range& steps,
                   float* blocked) {
     const KernelTable& table = *plan.pack.table;
@@ -29,6 +44,7 @@ RecurrentTile::RecurrentTile(const RecurrentPlan& plan, const LnRecurrentForward
       call_(args),
       share_(share),
       rows_(plan.tile_rows(tile)),
+      active_(active_steps(args, rows_)),
       memory_(plan, tile, kept, memory) {}
 
 std::int64_t RecurrentTile::unit_count() const {

@@ -14,6 +14,17 @@ inline std::int64_t input_time(const LnRecurrentForward& args, std::int64_t t) {
     return args.go_backwards != 0 ? args.T - 1 - (args.first + t) : args.first + t;
 }
 
+// The steps of the call at which any of the rows is updated or reset. Around them the state stands still: padding at
+// the ends of sequences costs next to nothing where all rows of a tile have it.
+Range active_steps(const LnRecurrentForward& args, const Range& rows);
+
+// The active steps of a chunk, maybe none.
+inline Range active_part(const RecurrentPlan& plan, std::int64_t chunk, const Range& active) {
+    const Range steps = plan.chunk_steps(chunk);
+    const std::int64_t begin = std::max(steps.begin, active.begin);
+    return {begin, std::max(begin, std::min(steps.end, active.end))};
+}
+
 // The inputs of the steps for the rows of a tile, as blocked rows (steps * rows, I).
 void block_inputs(const RecurrentPlan& plan, const LnRecurrentForward& args, const Range& rows, const Range& steps,
                   float* blocked);
@@ -40,7 +51,8 @@ protected:
     const KernelTable& table_;
     const LnRecurrentForward& call_;
     Share share_;
-    Range rows_;  // of the batch
+    Range rows_;    // of the batch
+    Range active_;  // steps of the call
     TileMemory memory_;
 };
 

@@ -18,20 +18,25 @@ public:
     // column of ones, for the bias.
     void add_up(const Range& pairs, float* input, const float* ones) const {
         bool accumulate = args_.accumulate != 0;
-        for (std::int64_t tile = 0; tile < plan_.tiles; ++tile)
+        for (std::int64_t tile = 0; tile < plan_.tiles; ++tile) {
+            const Range active = active_steps(*args_.forward, plan_.tile_rows(tile));
             for (std::int64_t chunk = 0; chunk < plan_.chunks(); ++chunk) {
-                add_chunk(tile, chunk, pairs, input, ones, accumulate);
+                const Range steps = active_part(plan_, chunk, active);
+                if (steps.begin == steps.end) continue;
+                add_chunk(tile, chunk, steps, pairs, input, ones, accumulate);
                 accumulate = true;
             }
+        }
+        if (!accumulate) add_chunk(0, 0, {0, 0}, pairs, input, ones, false);  // zero
     }
 
 private:
-    void add_chunk(std::int64_t tile, std::int64_t chunk, const Range& pairs, float* input, const float* ones,
-                   bool accumulate) const {
+    // Of some steps of the chunk.
+    void add_chunk(std::int64_t tile, std::int64_t chunk, const Range& steps, const Range& pairs, float* input,
+                   const float* ones, bool accumulate) const {
         const Range rows = plan_.tile_rows(tile);
-        const Range steps = plan_.chunk_steps(chunk);
         const TileMemory memory(plan_, tile, Kept::all, static_cast<float*>(args_.saved));
-        const TileMemory::Gates gates = memory.chunk_gates(chunk);
+        const TileMemory::Gates gates = memory.step_gates(chunk, steps.begin);
         const TileMemory::State state = memory.state(steps.begin);
         const std::int64_t count = (steps.end - steps.begin) * (rows.end - rows.begin);
         const bool of_inputs = args_.d_kernel != nullptr && args_.forward->index == nullptr;
