@@ -110,6 +110,22 @@ def test_recurrent(cell: str, seed: int) -> None:
     assert_gradients(case, case.backward(weights, saved), case.reference_gradients(trace))
 
 
+@pytest.mark.parametrize("units", [64, 65, 128, 129])
+@pytest.mark.parametrize("batch", [1, 3, 16, 17])
+def test_lstm_in_one_launch_and_step_by_step(units: int, batch: int) -> None:
+    """Up to 128 units, small batches run all steps in one launch (csrc/cuda/planner.h)."""
+    case = recurrent_case(units, batch, 5, 3, units, mask="holes", reset=True, go_backwards=batch == 3)
+    if batch == 16:
+        case = recurrent_masked(case)
+    if batch == 3:
+        case = indexed(case, 7)
+    case = OnDevice(**vars(case))
+    trace = case.reference()
+    weights = case.weights()
+    saved = assert_forward(case, trace, weights)
+    assert_gradients(case, case.backward(weights, saved), case.reference_gradients(trace))
+
+
 def test_recurrent_outputs_stay_on_the_device_and_repeat() -> None:
     case = OnDevice(**vars(recurrent_case(0, 3, 5, 4, 6)))
     weights = case.weights()

@@ -14,7 +14,8 @@ namespace lstm_native::cuda {
 // A step forward. Where rows end: b H + j is a state's element, b columns + j one of the gates.
 struct StepForward {
     std::int64_t H, columns;
-    const float* x;             // kernel times inputs: row b, or row index[b * T] of another matrix
+    const float* x;             // kernel times inputs: row b, or row index[b * T] of another matrix. Null where
+                                // `recurrent` has the sum of that, the bias and the product
     std::int64_t x_stride;      // elements between rows
     const std::int32_t* index;  // or null
     const float* recurrent;     // (B, products): masked h times the recurrent kernel
@@ -69,6 +70,7 @@ LSTM_NATIVE_HOST_DEVICE inline float or_zero(const float* values, std::int64_t a
 
 // What the inputs and the bias give to block `block` of the gates.
 LSTM_NATIVE_HOST_DEVICE inline float input_of(const StepForward& s, const Element& e, int block) {
+    if (s.x == nullptr) return 0.0F;
     const std::int64_t row = s.index == nullptr ? e.b : std::int64_t{s.index[e.b * s.T]};
     return s.x[row * s.x_stride + block * s.H + e.j] + or_zero(s.bias, block * s.H + e.j);
 }
@@ -76,14 +78,17 @@ LSTM_NATIVE_HOST_DEVICE inline float product_of(const StepForward& s, const Elem
     return s.recurrent[e.b * s.products + block * s.H + e.j];
 }
 
-// Hands the state after a step on.
-LSTM_NATIVE_HOST_DEVICE inline void finish_h(const StepForward& s, const Element& e, unsigned control, float h) {
+// Hands the state after a step on; gives what the next step's product takes.
+LSTM_NATIVE_HOST_DEVICE inline float finish_h(const StepForward& s, const Element& e, unsigned control, float h) {
     if (s.output != nullptr) s.output[e.b * s.output_stride + e.j] = (control & LN_EMIT) != 0 ? h : 0.0F;
     if (s.last_h != nullptr) s.last_h[e.state] = h;
     const bool reset = s.next != nullptr && (s.next[e.b * s.T] & LN_RESET) != 0;
     const float next = reset ? or_zero(s.initial_h, e.state) : h;
     s.h_out[e.state] = next;
-    if (s.masked_out != nullptr) s.masked_out[e.state] = next * s.recurrent_mask[e.state];
+    if (s.recurrent_mask == nullptr) return next;
+    const float masked = next * s.recurrent_mask[e.state];
+    if (s.masked_out != nullptr) s.masked_out[e.state] = masked;
+    return masked;
 }
 LSTM_NATIVE_HOST_DEVICE inline void finish_c(const StepForward& s, const Element& e, float c) {
     if (s.last_c != nullptr) s.last_c[e.state] = c;
@@ -114,13 +119,12 @@ template <class Act>
 struct LstmForward {
     StepForward s;
     Act act;
-    LSTM_NATIVE_HOST_DEVICE void operator()(std::int64_t at) const {
+    LSTM_NATIVE_HOST_DEVICE float operator()(std::int64_t at) const {
         const Element e(s, at);
         const unsigned control = control_of(s.control, e.b * s.T);
         if ((control & LN_UPDATE) == 0) {
-            finish_h(s, e, control, s.h_in[at]);
             finish_c(s, e, s.c_in[at]);
-            return;
+            return finish_h(s, e, control, s.h_in[at]);
         }
         float sums[4];
         for (int g = 0; g < 4; ++g) sums[g] = input_of(s, e, g) + product_of(s, e, g);
@@ -137,8 +141,8 @@ struct LstmForward {
             kept[2 * s.H] = act.keep(sums[2], g);
             kept[3 * s.H] = act.keep(sums[3], o);
         }
-        finish_h(s, e, control, h);
         finish_c(s, e, c);
+        return finish_h(s, e, control, h);
     }
 };
 

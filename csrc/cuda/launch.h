@@ -1,10 +1,13 @@
 // Kernels as functions of an index (floor 1, CUDA): for_each runs one for every element, for_each_row one for every
-// row with the lanes of a warp. A compiler without CUDA makes loops of them (runtime.h says for what).
+// row with the lanes of a warp, for_each_block one for every block with its threads and shared memory. A compiler
+// without CUDA makes loops of them (runtime.h says for what).
 //
 //     for_each(count, LSTM_NATIVE_KERNEL(std::int64_t i) { target[i] += other[i]; });
 #pragma once
 
+#include <cmath>
 #include <cstdint>
+#include <vector>
 
 #include "core/host_device.h"
 #include "cuda/planner.h"
@@ -16,12 +19,21 @@
 #define LSTM_NATIVE_KERNEL [=]
 #endif
 
+// Before a loop of a kernel: unrolled, so that arrays stay in registers; or so many times.
+#if defined(__CUDA_ARCH__)
+#define LSTM_NATIVE_PRAGMA(text) _Pragma(#text)
+#define LSTM_NATIVE_UNROLL(times) LSTM_NATIVE_PRAGMA(unroll times)
+#else
+#define LSTM_NATIVE_UNROLL(times)
+#endif
+
 namespace lstm_native::cuda {
 
 #if defined(__CUDACC__)
 
 cudaStream_t queue();
 void check_launch();  // runtime_error when the kernel before did not start
+void allow_shared(const void* kernel, std::size_t bytes);
 
 // The lanes that share a row: lane l takes the elements l, l + size(), ... Sums have one order.
 struct Lanes {
@@ -71,7 +83,70 @@ void for_each_row(std::int64_t count, F function) {
     check_launch();
 }
 
+// The threads of a block. What one writes to shared memory, others may read after the next meet().
+struct Block {
+    float* shared;
+    __device__ std::int64_t number() const { return blockIdx.x; }
+    __device__ void meet() const { __syncthreads(); }
+    // function(i) for i in [0, count), each by one thread.
+    template <class F>
+    __device__ void each(int count, F function) const {
+        for (int i = static_cast<int>(threadIdx.x); i < count; i += static_cast<int>(blockDim.x)) function(i);
+    }
+};
+
+// What every thread holds for itself, in registers; number i's where each() runs no more items than threads.
+template <class T>
+struct PerThread {
+    T held;
+    __device__ explicit PerThread(int) {}
+    __device__ T& operator()(int) { return held; }
+};
+
+inline constexpr int kMostThreads = 512;  // of for_each_block
+
+template <class F>
+__global__ void __launch_bounds__(kMostThreads) each_block(F function) {
+    extern __shared__ float4 shared_memory[];
+    function(Block{reinterpret_cast<float*>(shared_memory)});
+}
+
+template <class F>
+void for_each_block(std::int64_t blocks, int threads, std::size_t shared_floats, F function) {
+    if (blocks <= 0) return;
+    const std::size_t bytes = shared_floats * sizeof(float);
+    allow_shared(reinterpret_cast<const void*>(&each_block<F>), bytes);
+    each_block<<<static_cast<unsigned>(blocks), static_cast<unsigned>(threads), bytes, queue()>>>(function);
+    check_launch();
+}
+
 #else
+
+struct Block {
+    float* shared;
+    std::int64_t id;
+    std::int64_t number() const { return id; }
+    void meet() const {}
+    template <class F>
+    void each(int count, F function) const {
+        for (int i = 0; i < count; ++i) function(i);
+    }
+};
+
+template <class T>
+struct PerThread {
+    std::vector<T> held;
+    explicit PerThread(int threads) : held(static_cast<std::size_t>(threads)) {}
+    T& operator()(int i) { return held[static_cast<std::size_t>(i)]; }
+};
+
+template <class F>
+void for_each_block(std::int64_t blocks, int, std::size_t shared_floats, F function) {
+    for (std::int64_t id = 0; id < blocks; ++id) {
+        std::vector<float> shared(shared_floats, NAN);
+        function(Block{shared.data(), id});
+    }
+}
 
 struct Lanes {
     std::int64_t first() const { return 0; }

@@ -23,6 +23,23 @@ std::int64_t parts_of_rows(std::int64_t rows, std::int64_t columns) {
     return std::clamp<std::int64_t>(std::min(wanted, rows / kFewestRows), 1, 1024);
 }
 
+LstmPlan plan_lstm(std::int64_t B, std::int64_t H, const Offer& offer) {
+    // Rows that a processor has to run one beside or after another. A row costs a step about 0.5 us, a step of its own
+    // about 5 us: estimates, for nothing was measured yet.
+    constexpr std::int64_t kMostRows = 8;
+    if (H > kMostUnits || offer.processors <= 0) return {};
+    const std::int64_t share = core::ceil_div(B, offer.processors);
+    if (share > kMostRows) return {};
+    for (const int rows : {4, 2, 1}) {
+        if (rows > share) continue;
+        const std::int64_t rest = std::max<std::int64_t>(H - held_of(rows), 0) * 4 * H;
+        const auto floats = static_cast<std::size_t>(rest + rows * (kMostUnits + 4 * H));
+        if (floats * sizeof(float) <= offer.shared_bytes)
+            return {rows, static_cast<int>(core::round_up(4 * H, kWarp)), floats};
+    }
+    return {};
+}
+
 std::string unusable(const Machine& machine) {
     const auto version = [](int v) { return core::message(v / 1000, ".", v % 1000 / 10); };
     if (machine.driver == 0)

@@ -23,6 +23,24 @@ std::int64_t steps_per_projection(std::int64_t steps, std::int64_t batch, std::i
 // Parts that the rows of a sum by columns are cut into: enough threads for the device, few enough partial sums.
 std::int64_t parts_of_rows(std::int64_t rows, std::int64_t columns);
 
+// What a device offers to kernels.
+struct Offer {
+    int processors = 0;
+    std::size_t shared_bytes = 0;  // of a block, at most
+};
+
+// How the steps of an LSTM run forward. In a block of its own, a slice of the batch runs all its steps in one launch:
+// each thread owns a column of the recurrent kernel, held_of(rows) rows of it in registers and the others in shared
+// memory, where h is, too. That is the limit of H.
+struct LstmPlan {
+    int rows = 0;  // of the batch, a block; 0: step by step, a product and a kernel each
+    int threads = 0;
+    std::size_t shared_floats = 0;
+};
+constexpr int held_of(int rows) { return rows < 4 ? 64 : 48; }  // sums of more rows need registers, too
+inline constexpr int kMostUnits = 128;                          // of the plan with blocks: 4 H threads
+LstmPlan plan_lstm(std::int64_t B, std::int64_t H, const Offer& offer);
+
 // What was found of driver and device; `reason` of unusable() says in a sentence what is missing, and is empty where
 // nothing is. Versions as CUDA writes them: 13000 is 13.0; 0 where there is no driver.
 struct Machine {

@@ -10,6 +10,7 @@
 #include "cuda/cells.h"
 #include "cuda/entries.h"
 #include "cuda/launch.h"
+#include "cuda/lstm_sequence.h"
 #include "cuda/reduce.h"
 #include "cuda/status.h"
 
@@ -196,9 +197,12 @@ void run_forward(const Pack& pack, const LnRecurrentForward& f) {
     s.initial_c = f.initial_c;
     s.training = training ? 1 : 0;
     s.output_stride = f.outputs != nullptr ? f.T * H : H;
-    for (std::int64_t step = 0; step < f.steps; ++step) {
+    const LstmPlan plan = pack.has_c() ? plan_lstm(B, H, device_offer()) : LstmPlan{};
+    std::int64_t count = 1;  // steps of a launch
+    for (std::int64_t step = 0; step < f.steps; step += count) {
         const std::int64_t time = f.first + step;
-        const bool last = step + 1 == f.steps;
+        if (plan.rows > 0) count = indexed ? f.steps : std::min(chunk, f.steps - step);
+        const bool last = step + count == f.steps;
         if (!indexed && step % chunk == 0) {
             const std::int64_t steps = std::min(chunk, f.steps - step);
             const float* const inputs = inputs_of(f, I, time, steps, rows);
@@ -210,7 +214,7 @@ void run_forward(const Pack& pack, const LnRecurrentForward& f) {
         s.x_stride = indexed ? weight_columns : columns;
         s.index = at(f.index, input_step(time, f.T, f.go_backwards != 0));
         s.control = at(f.control, time);
-        s.next = last ? nullptr : at(f.control, time + 1);
+        s.next = last ? nullptr : at(f.control, time + count);
         const std::int64_t in = training ? step * B * H : 0;
         const std::int64_t out = training ? in + B * H : 0;
         s.h_in = states.h + in;
@@ -219,12 +223,31 @@ void run_forward(const Pack& pack, const LnRecurrentForward& f) {
         s.c_out = at(states.c, out);
         s.masked = states.masked == nullptr ? s.h_in : states.masked + in;
         s.masked_out = at(states.masked, out);
-        const bool at_end = time + 1 == f.T;
-        s.output = f.outputs != nullptr ? f.outputs + time * H : at_end ? f.last_output : nullptr;
+        float* const last_output = time + count == f.T && f.outputs == nullptr ? f.last_output : nullptr;
+        s.output = f.outputs != nullptr ? f.outputs + time * H : last_output;
         s.last_h = last ? f.last_h : nullptr;
         s.last_c = last ? f.last_c : nullptr;
 
         s.products = before ? 2 * H : weight_columns;
+        if (plan.rows > 0) {
+            LstmSteps all{};
+            all.first = s;
+            all.first.output = at(f.outputs, time * H);
+            all.B = B;
+            all.steps = count;
+            all.x_step = indexed ? 0 : B * columns;
+            all.gate_step = indexed && !training ? 0 : B * columns;
+            all.state_step = training ? B * H : 0;
+            all.output_step = H;
+            all.index_step = f.go_backwards != 0 ? -1 : 1;
+            all.recurrent_kernel = R;
+            all.goes_on = !last;
+            all.last_h = s.last_h;
+            all.last_c = s.last_c;
+            all.last_output = last_output;
+            with_activations(pack.config, [&](auto act) { run_lstm_steps(plan, all, act); });
+            continue;
+        }
         product(B, s.products, H, {s.masked, H}, {R, weight_columns}, 0.0F, recurrent.get(), s.products);
         with_activations(pack.config, [&](auto act) {
             using Act = decltype(act);

@@ -10,12 +10,14 @@
 #include <cstdint>
 
 #include "backend/backend.h"
+#include "cuda/planner.h"
 
 namespace lstm_native::cuda {
 
 void open_device();
 void open_blas(const char* path);
 LnDeviceInfo device_info();
+const Offer& device_offer();
 
 void* allocate(std::size_t bytes);
 void release(void* memory) noexcept;

@@ -27,6 +27,7 @@ cudaStream_t stream = nullptr;
 cudaMemPool_t pool = nullptr;
 Blas* blas = nullptr;
 LnDeviceInfo info{};
+Offer offer;
 
 void check(cudaError_t error, const char* what) {
     if (error == cudaSuccess) return;
@@ -60,6 +61,11 @@ cudaStream_t queue() { return stream; }
 
 void check_launch() { check(cudaGetLastError(), "start of a kernel"); }
 
+void allow_shared(const void* kernel, std::size_t bytes) {
+    check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(bytes)),
+          "shared memory of a kernel");
+}
+
 void open_device() {
     if (stream != nullptr) return;
     cudaDeviceProp properties{};
@@ -74,6 +80,7 @@ void open_device() {
     std::uint64_t keep_all = UINT64_MAX;  // fresh memory from the driver costs more than small models compute
     check(cudaMemPoolSetAttribute(pool, cudaMemPoolAttrReleaseThreshold, &keep_all), "pool of memory");
     std::snprintf(info.name, sizeof info.name, "%.127s", properties.name);
+    offer = {properties.multiProcessorCount, properties.sharedMemPerBlockOptin};
     info.major = properties.major;
     info.minor = properties.minor;
     cudaStream_t made = nullptr;
@@ -101,6 +108,8 @@ LnDeviceInfo device_info() {
     now.total_bytes = total_bytes;
     return now;
 }
+
+const Offer& device_offer() { return offer; }
 
 void* allocate(std::size_t bytes) {
     void* memory = nullptr;

@@ -23,6 +23,12 @@ LnDeviceInfo device_info() {
     return info;
 }
 
+// Few processors, so that small batches are cut in every way.
+const Offer& device_offer() {
+    static const Offer offer{2, 227 * 1024};
+    return offer;
+}
+
 void* allocate(std::size_t bytes) {
     const std::size_t whole = (bytes / 256 + 1) * 256;
     if (whole > std::size_t{1} << 40) throw std::bad_alloc();
