@@ -186,7 +186,8 @@ void bind_layers(py::module_& module) {
         .def(py::init<VariablePointer, VariablePointer>(), present, py::arg());
     module.def("dense_forward", &dense_forward).def("dense_backward", &dense_backward);
 
-    module.def("embedding_forward", &embedding_forward)
+    module.def("embedding_check", &ops::check_ids)
+        .def("embedding_forward", &embedding_forward)
         .def("embedding_distinct", &embedding_distinct)
         .def("embedding_backward", &embedding_backward);
 

@@ -26,6 +26,17 @@ std::string index_text(const Shape& shape, std::int64_t flat) {
     return Shape(index, shape.rank()).text();
 }
 
+Shape with_width(const Shape& shape, std::int64_t D) {
+    core::check(shape.rank() < core::kMaxRank, "Embedding: input has ", shape.rank(), " axes, expected at most ",
+                core::kMaxRank - 1);
+    std::int64_t extents[core::kMaxRank] = {};
+    for (int axis = 0; axis < shape.rank(); ++axis) extents[axis] = shape[axis];
+    extents[shape.rank()] = D;
+    return Shape(extents, shape.rank() + 1);
+}
+
+}  // namespace
+
 void check_ids(const Tensor& given, std::int64_t V) {
     const Tensor ids = given.to(core::Device::cpu);
     core::check(ids.defined() && ids.dtype() == DType::int32, "Embedding: ids are ",
@@ -45,17 +56,6 @@ void check_ids(const Tensor& given, std::int64_t V) {
                     ", expected integers in [0, ", V, ") as input_dim is ", V);
     }
 }
-
-Shape with_width(const Shape& shape, std::int64_t D) {
-    core::check(shape.rank() < core::kMaxRank, "Embedding: input has ", shape.rank(), " axes, expected at most ",
-                core::kMaxRank - 1);
-    std::int64_t extents[core::kMaxRank] = {};
-    for (int axis = 0; axis < shape.rank(); ++axis) extents[axis] = shape[axis];
-    extents[shape.rank()] = D;
-    return Shape(extents, shape.rank() + 1);
-}
-
-}  // namespace
 
 Tensor embedding_forward(const Variable& table, const Tensor& ids) {
     const Tensor& values = table.tensor();

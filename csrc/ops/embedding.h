@@ -8,6 +8,9 @@
 
 namespace lstm_native::ops {
 
+// invalid_argument names the first of ids, int32 (...), outside [0, input_dim).
+void check_ids(const core::Tensor& ids, std::int64_t input_dim);
+
 // table (V, D), ids int32 (...) -> rows (..., D). invalid_argument names the first id outside [0, V).
 core::Tensor embedding_forward(const Variable& table, const core::Tensor& ids);
 

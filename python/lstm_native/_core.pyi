@@ -189,6 +189,9 @@ def dense_backward(
 ) -> tuple[Tensor | None, Tensor, Tensor | None]:
     """Gradients of x, kernel, bias."""
 
+def embedding_check(ids: Tensor, input_dim: int, /) -> None:
+    """ValueError names the first of ids, int32 (...), outside [0, input_dim)."""
+
 def embedding_forward(table: Variable, ids: Tensor, /) -> Tensor:
     """ids int32 (...) -> rows (..., D). ValueError names the first id outside [0, V)."""
 

@@ -132,11 +132,12 @@ class Embedding(Layer):
             raise self._bad_id(given[where], where)
 
     def check_values(self, inputs: Tensor) -> None:
-        ids = inputs.numpy()
-        # A negative id is a large one without its sign.
-        if ids.size and ids.view(np.uint32).max() >= self.input_dim:
+        try:
+            _core.embedding_check(inputs, self.input_dim)
+        except ValueError:
+            ids = inputs.numpy()  # says which layer and where
             where = tuple(int(i) for i in np.argwhere((ids < 0) | (ids >= self.input_dim))[0])
-            raise self._bad_id(ids[where], where)
+            raise self._bad_id(ids[where], where) from None
 
     def _bad_id(self, value: Any, where: tuple[int, ...]) -> ValueError:
         return self.error(
