@@ -179,6 +179,8 @@ FORBIDDEN_CALLS = {"eval", "exec", "compile", "__import__"}
 STANDARD_AND_NUMPY = {"numpy", "lstm_native"}
 # Extras, imported inside the functions that need them.
 EXTRAS = {
+    # To run a model beside its original, where that is installed.
+    "convert/keras_check.py": {"keras"},
     "callbacks/tensorboard.py": {"tensorboardX"},
     "convert/torch_graph.py": {"torch"},
     "convert/torch_layers.py": {"torch"},

@@ -26,8 +26,23 @@ class Format(NamedTuple):
     load: Callable[..., Any]
 
 
+def _of_keras(name: str) -> Callable[..., Any]:
+    """A function of `convert.keras_format`, which is imported with the first file of Keras."""
+
+    def call(*args: Any) -> Any:
+        from lstm_native.convert import keras_format
+
+        return getattr(keras_format, name)(*args)
+
+    return call
+
+
 _SAFETENSORS = Format((".safetensors",), b"", model_file.save, model_file.load)
-_formats = [_SAFETENSORS]
+_formats = [
+    Format((".keras",), b"PK\x03\x04", _of_keras("save"), _of_keras("load")),
+    Format((".h5", ".hdf5"), b"\x89HDF\r\n\x1a\n", _of_keras("save"), _of_keras("load")),
+    _SAFETENSORS,
+]
 
 
 def add_format(new: Format) -> None:
@@ -58,13 +73,14 @@ def save_model(
 ) -> None:
     """Writes a model to one file, from which `load_model` makes it again.
 
-    The file appears whole or not at all: a kill or a full disk leaves what was there before. It is a
-    safetensors file, with the weights under names like "lstm/kernel" and the configuration as JSON in its
-    metadata. Where the random numbers of dropout stand is always part of it.
+    The file appears whole or not at all: a kill or a full disk leaves what was there before. One that ends in
+    ".safetensors" has the weights under names like "lstm/kernel" and the configuration as JSON in its
+    metadata; where the random numbers of dropout stand is always part of it. One that ends in ".keras", ".h5"
+    or ".hdf5" is a file of Keras, see `convert.to_keras`.
 
     Args:
         model: a built model.
-        filepath: the file; its name ends in ".safetensors".
+        filepath: the file; its name ends in one of these suffixes.
         overwrite: False raises FileExistsError when the file is there.
         include_optimizer: with what `compile` was given and the state of the optimizer, so that training goes
             on as if it had not been interrupted.
@@ -72,7 +88,8 @@ def save_model(
         include_history: with `model.history`, the values of the epochs of the last `fit`.
 
     Raises:
-        ValueError: another suffix, or a model that is not built.
+        ValueError: another suffix, a model that is not built, or for a file of Keras something that Keras has
+            not.
         TypeError: something in the model or in what `compile` was given that no name stands for, such as a
             lambda.
         OSError: the file cannot be written.
@@ -99,7 +116,7 @@ def save_checkpoint(model: Any, filepath: Path) -> None:
 
 
 def load_model(filepath: Path, custom_objects: Mapping[str, Any] | None = None, compile: bool = True) -> Any:
-    """The model in a file that `save_model` wrote.
+    """The model in a file that `save_model` wrote, or Keras: `convert.from_keras` says which of these.
 
     Nothing in a file is run or imported: it can only name classes of this package, and those that the caller
     has registered or passes here. A damaged or hostile file is a ValueError.

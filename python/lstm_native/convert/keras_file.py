@@ -1,0 +1,160 @@
+"""What is in a file of Keras, whatever its form: read without Keras, strictly, and bounded in memory."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import zipfile
+import zlib
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from lstm_native.convert.keras_hdf5 import MAGIC, Group, read_hdf5
+from lstm_native.saving.json_text import parse_json, shortened
+from lstm_native.saving.safetensors import Path, open_regular
+
+ZIP = b"PK\x03\x04"
+CONFIG, METADATA, WEIGHTS = "config.json", "metadata.json", "model.weights.h5"
+# How much larger than the archive a part may be. Keras stores without compression, where it is smaller.
+_MAX_EXPANSION = 16
+_ROOM = 1 << 20
+
+
+class KerasFile(NamedTuple):
+    """What a file holds.
+
+    Attributes:
+        where: its name, for messages.
+        size: its bytes.
+        version: of Keras that wrote it, 2 or 3.
+        config: of the model; None for weights alone.
+        compilation: what `compile` was given, where it says so.
+        root: the weights.
+        layers: whether these are listed by layer, as in old files.
+    """
+
+    where: str
+    size: int
+    version: int
+    config: dict[str, Any] | None
+    compilation: dict[str, Any] | None
+    root: Group
+    layers: bool
+
+
+def read_keras_file(path: Path) -> KerasFile:
+    """What is in a file of Keras.
+
+    Raises:
+        ValueError: it is damaged, hostile, or none of Keras.
+        OSError: it cannot be read.
+    """
+    where = os.fsdecode(path)
+    if os.path.isdir(where):
+        raise IsADirectoryError(
+            f"{where}: a folder (SavedModel) is not read, save the model as .keras or .h5"
+        )
+    with open_regular(path) as stream:
+        data = stream.read()
+    if data.startswith(ZIP):
+        return _archive(data, where)
+    if not data.startswith(MAGIC):
+        raise ValueError(f"{where}: neither a zip archive (.keras) nor an HDF5 file (.h5)")
+    root = read_hdf5(data, where)
+    config = root.attributes.get("model_config")
+    group = root if config is None else root.group("model_weights")
+    if group is None:
+        raise ValueError(f"{where}: the file has a configuration but no group 'model_weights'")
+    with blaming(where, "the HDF5 file"):
+        layers = group.strings("layer_names") is not None
+    if not layers and config is not None:
+        raise ValueError(f"{where}: 'model_weights' has no attribute 'layer_names'")
+    version = root.attributes.get("keras_version", group.attributes.get("keras_version"))
+    if config is None:
+        return KerasFile(where, len(data), major_version(version, layers), None, None, root, layers)
+    compilation = root.attributes.get("training_config")
+    # The group of the weights stands for the root: the optimizer's are looked for beside it.
+    return KerasFile(
+        where,
+        len(data),
+        major_version(version, layers),
+        _json(config, where, "model_config", len(data)),
+        None if compilation is None else _json(compilation, where, "training_config", len(data)),
+        Group("", {**root.attributes, **group.attributes}, {**root.members, **group.members}),
+        layers,
+    )
+
+
+def major_version(version: Any, old_form: bool) -> int:
+    """2 or 3, from the text in a file."""
+    digits = version.partition(".")[0] if isinstance(version, str) else ""
+    if digits.isdecimal() and digits.isascii():
+        return 3 if int(digits[:4]) >= 3 else 2
+    return 2 if old_form else 3
+
+
+def _json(text: Any, where: str, what: str, size: int) -> dict[str, Any]:
+    if not isinstance(text, str):
+        raise ValueError(f"{where}: {what} is no text")
+    return parse_json(text, where, what, size)
+
+
+def _archive(data: bytes, where: str) -> KerasFile:
+    parts = {}
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            names = archive.namelist()
+            for name in names:
+                if names.count(name) > 1:
+                    raise ValueError(f"{where}: the archive has {shortened(name)} twice")
+                if name.startswith("/") or ".." in name.replace("\\", "/").split("/"):
+                    raise ValueError(f"{where}: the archive has the member {shortened(name)}")
+            for name in (METADATA, CONFIG, WEIGHTS):
+                if name not in names:
+                    raise ValueError(f"{where}: the archive has no {name}, as a .keras file has")
+                info = archive.getinfo(name)
+                if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+                    raise ValueError(f"{where}: {name} is compressed in a way that Keras does not write")
+                if info.file_size > _ROOM + _MAX_EXPANSION * len(data):
+                    raise ValueError(
+                        f"{where}: {name} is {info.file_size} bytes in an archive of {len(data)}, which is "
+                        "more than belongs into memory"
+                    )
+                with archive.open(info) as member:
+                    parts[name] = member.read()
+    except (
+        zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, EOFError, LookupError,
+        UnicodeDecodeError, OverflowError, OSError,
+    ) as error:  # fmt: skip
+        raise ValueError(f"{where}: this is a zip archive, but a damaged one: {error}") from None
+    metadata = parse_json(parts[METADATA], where, METADATA, len(data))
+    config = parse_json(parts[CONFIG], where, CONFIG, len(data))
+    root = read_hdf5(parts[WEIGHTS], f"{where}: {WEIGHTS}")
+    compilation = config.get("compile_config")
+    return KerasFile(
+        where,
+        len(data),
+        major_version(metadata.get("keras_version"), False),
+        config,
+        compilation if isinstance(compilation, dict) else None,
+        root,
+        False,
+    )
+
+
+@contextlib.contextmanager
+def blaming(where: str, what: str) -> Iterator[None]:
+    """Whatever fails in the body is the fault of `what` in the file `where`, and a ValueError.
+
+    What a file asks for may fail anywhere, also in code of the caller's layers.
+    """
+    try:
+        yield
+    except MemoryError:
+        raise ValueError(f"{where}: {what} asks for more memory than there is") from None
+    except RecursionError:
+        raise ValueError(f"{where}: {what} is nested too deeply") from None
+    except Exception as error:
+        text = str(error) or type(error).__name__
+        raise ValueError(text if text.startswith(where) else f"{where}: {what}: {text}") from error

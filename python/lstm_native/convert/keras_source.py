@@ -1,0 +1,273 @@
+"""Models from Keras: `.keras` and `.h5` files of every version since 2, without Keras, and live models."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from lstm_native.configurable import short
+from lstm_native.convert.conversion import Conversion
+from lstm_native.convert.keras_check import compare_with_live, load_in_keras
+from lstm_native.convert.keras_config import KerasConfig
+from lstm_native.convert.keras_file import KerasFile, blaming, major_version, read_keras_file
+from lstm_native.convert.keras_hdf5 import Group
+from lstm_native.convert.keras_weights import layer_list, load_layers, load_random, load_tree, names_in
+from lstm_native.convert.layouts import Array
+from lstm_native.later import values_come_later
+from lstm_native.models import Model
+from lstm_native.registration import custom_object_scope
+from lstm_native.saving.safetensors import Path
+from lstm_native.serialization import deserialize
+
+
+def from_keras(
+    source: Any,
+    custom_objects: Mapping[str, Any] | None = None,
+    *,
+    model: Model | None = None,
+    compile: bool = True,
+    check: bool | None = None,
+) -> Any:
+    """A model with the layers and weights of a Keras model.
+
+    Files are read without Keras and h5py, and nothing in them is run: they can only name layers of this
+    package, and classes that the caller lends. A damaged or hostile file is a ValueError.
+
+    Args:
+        source: one of
+
+            - a `.keras` file, of Keras 3 or of tf.keras since 2.12;
+            - an `.h5` file of a whole model, of Keras 2, tf.keras or Keras 3;
+            - a file of weights alone (`.weights.h5`, or an `.h5` file in the old form), for `model`;
+            - a model of Keras 3, tf_keras or tf.keras itself.
+        custom_objects: classes and functions of the caller by the names that the file has for them.
+        model: for weights alone, the built model of this package that takes them, all or none.
+        compile: with what `compile` was given, where all of it is known here, and the optimizer's state.
+        check: run the model beside the original on random inputs. By default live models are; files are where
+            Keras is imported already, for loading one runs Keras' own reader on it. True imports Keras.
+
+    Returns:
+        A `Sequential` or functional `Model`, or `model`. Its `conversion` says which conventions differ, and
+        how far the outputs of both are apart, where both were run.
+
+    Raises:
+        ValueError: a layer, class or argument without a counterpart, named; a damaged file; or outputs that
+            differ by more than 1e-5.
+        TypeError: `source` is something else.
+        OSError: the file cannot be read.
+    """
+    record = Conversion("Keras", "lstm_native")
+    with custom_object_scope(custom_objects):
+        if isinstance(source, str | os.PathLike):
+            found = _from_file(source, record, model, compile, check)
+        elif callable(getattr(source, "get_config", None)) and hasattr(source, "layers"):
+            found = _from_live(source, record, compile, check)
+        else:
+            raise TypeError(
+                f"from_keras: got a {type(source).__name__}, expected the path of a file or a model of Keras"
+            )
+    found.conversion = record
+    return found
+
+
+# --- files ----------------------------------------------------------------------------------------
+
+
+def _from_file(
+    path: Path, record: Conversion, target: Model | None, compile: bool, check: bool | None
+) -> Model:
+    file = read_keras_file(path)
+    if file.config is None:
+        if target is None:
+            raise ValueError(f"{file.where}: this file holds weights alone, pass the model that takes them")
+        with blaming(file.where, "the weights"):
+            _load(target, file, set())
+        if file.version < 3 and "hard_sigmoid" in str(target.get_config()):
+            record.note("hard_sigmoid of Keras 2 is activations.Parametric('hard_sigmoid') here")
+        return target
+    if target is not None:
+        raise ValueError(f"{file.where}: this file holds a whole model, which is made anew; leave model out")
+    reader = KerasConfig(file.version, record)
+    # Before any memory is taken: weights that the file does not hold cannot be wanted.
+    count = sum(dataset.dtype.itemsize and _count(dataset.shape) for dataset in file.root.datasets())
+    with blaming(file.where, "the configuration"), values_come_later(count):
+        model = _made(reader.model(file.config))
+    with blaming(file.where, "the weights"):
+        _load(model, file, reader.cudnn)
+        load_random(model, file.root)
+    if compile and file.compilation:
+        slots = _slots_in(file.root)
+        _compile(model, reader, file.compilation, slots, record)
+    if check or (check is None and "keras" in sys.modules):
+        _compare_with_file(path, model, record)
+    return model
+
+
+def _count(shape: tuple[int, ...]) -> int:
+    count = 1
+    for size in shape:
+        count *= size
+    return count
+
+
+def _made(config: dict[str, Any]) -> Model:
+    model = deserialize(config)
+    if not isinstance(model, Model):
+        raise ValueError(f"it describes a {type(model).__name__}, expected a model")
+    if not model.built:
+        raise ValueError("it describes a model whose input shape is not known")
+    model.named_variables()  # goes through all calls of layers, of which there may be too many
+    return model
+
+
+def _load(model: Model, file: KerasFile, cudnn: set[str]) -> None:
+    if not model.built:
+        raise ValueError(f"{model.label()}: has no weights before it is built: call build(input_shape) first")
+    if file.layers:
+        listed = layer_list(file.root)
+        assert listed is not None
+        load_layers(model, listed, cudnn)
+    else:
+        load_tree(model, file.root)
+
+
+# --- what compile was given -----------------------------------------------------------------------
+
+
+def _slots_in(root: Group) -> list[Any] | None:
+    """The optimizer's variables in the order in which Keras lists them; None where there are none."""
+    numbered = root.group("optimizer/vars")
+    if numbered is not None:
+        found = [numbered.dataset(str(i)) for i in range(len(numbered.members))]
+        return None if None in found else found
+    group = root.group("optimizer_weights")
+    if group is None:
+        return None
+    found = [group.dataset(name) for name in names_in(group, "weight_names")]
+    return None if None in found else found
+
+
+def _compile(
+    model: Model, reader: KerasConfig, data: Mapping[str, Any], slots: list[Any] | None, record: Conversion
+) -> None:
+    """Compiles where everything is known here. A model without it still predicts, so that this is a note."""
+    try:
+        model.compile_from_config(reader.compilation(data))
+    except (ValueError, TypeError, LookupError, AttributeError, ArithmeticError) as error:
+        record.note(f"what compile() was given is not taken over ({error}); call compile()")
+        return
+    optimizer = model.optimizer
+    if not slots or optimizer is None:
+        return
+    optimizer.build(model.variables_to_train())
+    own = optimizer.variables
+    if len(slots) == len(own) - 1 and own[1].name == "learning_rate":  # no variable in Keras 2
+        slots = [slots[0], _Known(np.asarray(own[1].numpy())), *slots[1:]]
+    if len(slots) == len(own) and all(
+        tuple(stored.shape) == tuple(variable.shape) and (stored.dtype.kind == "f") == (i > 0)
+        for i, (stored, variable) in enumerate(zip(slots, own, strict=True))
+    ):
+        optimizer.set_weights([stored.read() for stored in slots])
+    else:
+        model.compile_from_config(reader.compilation(data))
+        record.note(
+            f"the optimizer's state has another form ({len(slots)} arrays, expected {len(own)}) and is not "
+            "taken over: training begins with new moments"
+        )
+
+
+# --- live models ----------------------------------------------------------------------------------
+
+
+class _Known(NamedTuple):
+    """A value that the file leaves out."""
+
+    value: Array
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.value.shape
+
+    @property
+    def dtype(self) -> Any:
+        return self.value.dtype
+
+    def read(self) -> Array:
+        return self.value
+
+
+class _Held(NamedTuple):
+    """A weight of a live model."""
+
+    variable: Any
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return tuple(self.variable.shape)
+
+    @property
+    def dtype(self) -> Any:
+        return self.read().dtype
+
+    def read(self) -> Array:
+        value = self.variable.numpy()
+        return value.astype("float32") if value.dtype.kind == "V" else value  # type: ignore[no-any-return]
+
+
+def _from_live(source: Any, record: Conversion, compile: bool, check: bool | None) -> Model:
+    package = _package_of(source)
+    version = major_version(getattr(package, "__version__", None), False)
+    if not getattr(source, "built", False):
+        raise ValueError("from_keras: the model is not built: call it on data, or build(input_shape), first")
+    try:
+        config = package.saving.serialize_keras_object(source)
+    except (NotImplementedError, TypeError) as error:
+        raise ValueError(f"from_keras: the model has no configuration: {error}") from error
+    reader = KerasConfig(version, record)
+    model = _made(reader.model(_plain(config)))
+    listed = [
+        (layer.name, [_Held(w) for w in (*layer.trainable_weights, *layer.non_trainable_weights)])
+        for layer in source.layers
+    ]
+    load_layers(model, listed, set())
+    if compile and getattr(source, "optimizer", None) is not None:
+        compilation = _plain(config.get("compile_config"))
+        if isinstance(compilation, dict):
+            held = getattr(source.optimizer, "variables", None)
+            slots = [_Held(v) for v in (held() if callable(held) else held or ())]
+            _compile(model, reader, compilation, slots, record)
+    if check is not False:
+        compare_with_live(source, model, record)
+    return model
+
+
+def _package_of(source: Any) -> Any:
+    """The module of Keras that a model comes from: it is imported already."""
+    for kind in type(source).__mro__:
+        top = kind.__module__.partition(".")[0]
+        if top in ("keras", "tf_keras"):
+            return sys.modules[top]
+    raise TypeError(
+        f"from_keras: got a {type(source).__name__} that is no model of keras or tf_keras; save it to a file "
+        "and pass its path"
+    )
+
+
+def _plain(data: Any) -> Any:
+    """Configurations of live models as JSON would have them."""
+    if isinstance(data, Mapping):
+        return {key: _plain(value) for key, value in data.items()}
+    return [_plain(item) for item in data] if isinstance(data, list | tuple) else data
+
+
+def _compare_with_file(path: Path, model: Model, record: Conversion) -> None:
+    try:
+        original = load_in_keras(path)
+    except Exception as error:  # whatever Keras has against the file
+        record.note(f"not run beside Keras, which cannot load the file: {short(str(error))}")
+        return
+    compare_with_live(original, model, record)
