@@ -273,7 +273,9 @@ class _Reader:
             if known is None or attribute.name in attributes:
                 raise ValueError(f"{label}: attribute {_quoted(attribute.name)} is unknown or there twice")
             if int(known.type) != attribute.type:
-                raise ValueError(f"{label}: attribute {attribute.name} has another type than {known.type.name}")
+                raise ValueError(
+                    f"{label}: attribute {attribute.name} has another type than {known.type.name}"
+                )
             attributes[attribute.name] = self._attribute(attribute, label)
         for required in schema.attributes.values():
             if required.required and required.name not in attributes:
@@ -320,7 +322,9 @@ class _Reader:
         dtype = np.dtype(name)
         shape = tuple(proto.dims)
         if len(shape) > MAX_RANK or any(size < 0 for size in shape):
-            raise self._error(f"{what} has shape {shape[: MAX_RANK + 1]}, expected up to {MAX_RANK} sizes from 0")
+            raise self._error(
+                f"{what} has shape {shape[: MAX_RANK + 1]}, expected up to {MAX_RANK} sizes from 0"
+            )
         count = math.prod(shape)
         if count == 0 and math.prod(size or 1 for size in shape) > MAX_FILE:
             raise self._error(f"{what} has shape {shape}, which no array can have")
@@ -334,7 +338,9 @@ class _Reader:
             data = proto.raw_data
         if data is not None:
             if len(data) != expected:
-                raise self._error(f"{what} has {len(data)} bytes, its shape {shape} of {name} takes {expected}")
+                raise self._error(
+                    f"{what} has {len(data)} bytes, its shape {shape} of {name} takes {expected}"
+                )
             return np.frombuffer(data, dtype.newbyteorder("<")).astype(dtype, copy=False).reshape(shape)
         numbers = getattr(proto, _FIELDS.get(name, "int32_data"))
         if len(numbers) != count:
@@ -353,7 +359,12 @@ class _Reader:
         location = entries.get("location", "")
         if self._folder is None:
             raise self._error(f"{what} lies in another file, {_quoted(location)}: pass the path of the model")
-        if not location or location != os.path.basename(location) or location in (".", "..") or "\\" in location:
+        if (
+            not location
+            or location != os.path.basename(location)
+            or location in (".", "..")
+            or "\\" in location
+        ):
             raise self._error(f"{what} lies in {_quoted(location)}, expected a file beside the model")
         try:
             offset, length = int(entries.get("offset", "0")), int(entries.get("length", str(expected)))

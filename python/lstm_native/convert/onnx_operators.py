@@ -37,9 +37,19 @@ def run_operator(node: Node, inputs: Inputs, room: int | None = None) -> list[Ar
             raise node.error(f"its constant value would take more than {room} bytes")
         with np.errstate(all="ignore"):
             outputs = operator(node, inputs)
-    except (ValueError, TypeError, IndexError, AttributeError, OverflowError, MemoryError, ArithmeticError) as error:
+    except (
+        ValueError,
+        TypeError,
+        IndexError,
+        AttributeError,
+        OverflowError,
+        MemoryError,
+        ArithmeticError,
+    ) as error:
         text = str(error).splitlines() or [""]
-        raise error if str(error).startswith(node.label) else node.error(f"cannot be computed: {text[0]}") from None
+        raise (
+            error if str(error).startswith(node.label) else node.error(f"cannot be computed: {text[0]}")
+        ) from None
     if not isinstance(outputs, list):
         outputs = [outputs]
     return [np.asarray(output) for output in outputs]
@@ -59,7 +69,11 @@ def _size_of_outputs(node: Node, inputs: Inputs) -> int:
         start, limit, delta = (float(array) for array in given)
         return int(abs((limit - start) / delta)) + 1 if delta and math.isfinite(limit - start) else 1 << 62
     if node.op in ("MatMul", "Gemm"):
-        return math.prod(given[0].shape[:-1]) * math.prod(given[1].shape[:-2]) * max(*given[0].shape[-1:], *given[1].shape, 1)
+        return (
+            math.prod(given[0].shape[:-1])
+            * math.prod(given[1].shape[:-2])
+            * max(*given[0].shape[-1:], *given[1].shape, 1)
+        )
     if node.op == "Gather":
         return math.prod(given[0].shape) * max(given[1].size, 1)
     if node.op in _ELEMENTWISE or node.op == "Where":
@@ -247,7 +261,8 @@ def slices_of(node: Node, inputs: Inputs, rank: int) -> dict[int, slice]:
         starts, ends, axes, steps = node.get("starts", ()), node.get("ends", ()), node.get("axes"), None
     else:
         starts, ends, axes, steps = (
-            None if array is None else array.ravel().tolist() for array in (at(inputs, i) for i in range(1, 5))
+            None if array is None else array.ravel().tolist()
+            for array in (at(inputs, i) for i in range(1, 5))
         )
     axes = range(len(starts)) if axes is None else axes
     steps = [1] * len(starts) if steps is None else steps
@@ -265,9 +280,14 @@ def _slice(node: Node, inputs: Inputs) -> Array:
     assert x is not None
     found = slices_of(node, inputs, x.ndim)
     sizes = {axis: range(*_clamped(piece, x.shape[axis])) for axis, piece in found.items()}
-    index = tuple(list(sizes[a]) if a in sizes and sizes[a].step < 0 else
-                  slice(sizes[a].start, sizes[a].stop, sizes[a].step) if a in sizes else slice(None)
-                  for a in range(x.ndim))
+    index = tuple(
+        list(sizes[a])
+        if a in sizes and sizes[a].step < 0
+        else slice(sizes[a].start, sizes[a].stop, sizes[a].step)
+        if a in sizes
+        else slice(None)
+        for a in range(x.ndim)
+    )
     for axis, item in enumerate(index):  # one after the other: lists would go together
         x = x[(slice(None),) * axis + (item,)]
     return x
@@ -295,7 +315,9 @@ def split_sizes(node: Node, inputs: Inputs, size: int) -> list[int]:
         part = -(-size // count)
         sizes = [max(min(part, size - i * part), 0) for i in range(count)]
     if sum(sizes) != size or len(sizes) != len(node.outputs) or min(sizes) < 0:
-        raise node.error(f"split is {list(sizes)[:20]}, the axis has {size} and there are {len(node.outputs)} outputs")
+        raise node.error(
+            f"split is {list(sizes)[:20]}, the axis has {size} and there are {len(node.outputs)} outputs"
+        )
     return [int(s) for s in sizes]
 
 
@@ -325,7 +347,12 @@ def _expand(node: Node, inputs: Inputs) -> Array:
 
 
 def _constant(node: Node, inputs: Inputs) -> Array:
-    for name, dtype in (("value_float", np.float32), ("value_floats", np.float32), ("value_int", np.int64), ("value_ints", np.int64)):
+    for name, dtype in (
+        ("value_float", np.float32),
+        ("value_floats", np.float32),
+        ("value_int", np.int64),
+        ("value_ints", np.int64),
+    ):
         if name in node.attributes:
             return np.array(node.attributes[name], dtype)
     value = node.get("value")
@@ -383,7 +410,11 @@ def gemm_parts(node: Node, inputs: Inputs) -> tuple[Array, Array, Array | None]:
     assert a is not None
     assert b is not None
     a, b = a.T if node.get("transA", 0) else a, b.T if node.get("transB", 0) else b
-    return a, _like(b, b * _float(b)(node.get("alpha", 1.0))), None if c is None else _like(c, c * node.get("beta", 1.0))
+    return (
+        a,
+        _like(b, b * _float(b)(node.get("alpha", 1.0))),
+        None if c is None else _like(c, c * node.get("beta", 1.0)),
+    )
 
 
 def _gemm(node: Node, inputs: Inputs) -> Array:
@@ -431,8 +462,19 @@ def _reduce(node: Node, inputs: Inputs) -> Array:
     if empty and node.op in ("ReduceMax", "ReduceMin"):
         sign = 1 if node.op == "ReduceMin" else -1
         kind = x.dtype.kind
-        worst = sign * np.inf if kind == "f" else (sign > 0) if kind == "b" else getattr(np.iinfo(x.dtype), "max" if sign > 0 else "min")
-        return _like(x, np.min(x, axis=axes, keepdims=keep, initial=worst) if sign > 0 else np.max(x, axis=axes, keepdims=keep, initial=worst))
+        worst = (
+            sign * np.inf
+            if kind == "f"
+            else (sign > 0)
+            if kind == "b"
+            else getattr(np.iinfo(x.dtype), "max" if sign > 0 else "min")
+        )
+        return _like(
+            x,
+            np.min(x, axis=axes, keepdims=keep, initial=worst)
+            if sign > 0
+            else np.max(x, axis=axes, keepdims=keep, initial=worst),
+        )
     return _like(x, _REDUCERS[node.op](x, axis=axes, keepdims=keep))
 
 
@@ -499,7 +541,9 @@ OPERATORS: dict[str, Operator] = {
     "Not": lambda node, inputs: np.logical_not(inputs[0]),  # type: ignore[arg-type]
     "Or": lambda node, inputs: np.logical_or(*inputs),
     "Pow": _pow,
-    "Range": lambda node, inputs: np.arange(*(array.item() for array in inputs if array is not None), dtype=inputs[0].dtype),  # type: ignore[union-attr]
+    "Range": lambda node, inputs: np.arange(
+        *(array.item() for array in inputs if array is not None), dtype=inputs[0].dtype
+    ),  # type: ignore[union-attr]
     "ReduceMax": _reduce,
     "ReduceMean": _reduce,
     "ReduceMin": _reduce,
@@ -521,7 +565,9 @@ OPERATORS: dict[str, Operator] = {
     "Squeeze": _squeeze,
     "Sub": _elementwise(np.subtract),
     "Tanh": _ours("tanh"),
-    "ThresholdedRelu": lambda node, inputs: np.where(inputs[0] > node.get("alpha", 1.0), inputs[0], _like(inputs[0], 0)),  # type: ignore[operator]
+    "ThresholdedRelu": lambda node, inputs: np.where(
+        inputs[0] > node.get("alpha", 1.0), inputs[0], _like(inputs[0], 0)
+    ),  # type: ignore[operator]
     "Tile": lambda node, inputs: np.tile(inputs[0], [int(n) for n in inputs[1]]),  # type: ignore[arg-type, union-attr]
     "Transpose": _transpose,
     "Unsqueeze": _unsqueeze,

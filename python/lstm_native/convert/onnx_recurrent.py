@@ -89,7 +89,9 @@ def _activation(node: Node, name: str, alphas: list[float], betas: list[float]) 
     if key in _PLAIN:
         return _PLAIN[key]
     if key not in _PARAMETRIC:
-        raise node.error(f"activation {name[:40]!r} is none of {_DEFAULTS['LSTM'][0]}, Tanh, Relu, {', '.join(_PARAMETRIC)}")
+        raise node.error(
+            f"activation {name[:40]!r} is none of {_DEFAULTS['LSTM'][0]}, Tanh, Relu, {', '.join(_PARAMETRIC)}"
+        )
     function, count = _PARAMETRIC[key]
     alpha = alphas.pop(0) if alphas else None
     beta = betas.pop(0) if betas and count == 2 else None
@@ -125,7 +127,11 @@ def recurrent_of(node: Node, weights: Sequence[Array | None]) -> Recurrent:
     backwards = _DIRECTIONS[direction]
     gates, count = len(ONNX_GATES[cell]), len(backwards)
     units = r.shape[-1] if r.ndim == 3 else 0
-    wanted = {"R": (r, (count, gates * units, units)), "B": (b, (count, 2 * gates * units)), "P": (p, (count, 3 * units))}
+    wanted = {
+        "R": (r, (count, gates * units, units)),
+        "B": (b, (count, 2 * gates * units)),
+        "P": (p, (count, 3 * units)),
+    }
     if w.ndim != 3 or w.shape[:2] != (count, gates * units) or not w.size:
         raise node.error(f"W has shape {w.shape}, expected {(count, gates * units)} and the number of inputs")
     for name, (array, shape) in wanted.items():
@@ -242,8 +248,15 @@ class RecurrentRun:
         batch, time = ours.shape[:2]
         mask = None
         if lengths is not None:
-            if lengths.shape != (batch,) or lengths.dtype.kind not in "iu" or np.any(lengths > time) or np.any(lengths < 0):
-                raise node.error(f"sequence_lens has shape {lengths.shape}, expected {batch} integers in [0, {time}]")
+            if (
+                lengths.shape != (batch,)
+                or lengths.dtype.kind not in "iu"
+                or np.any(lengths > time)
+                or np.any(lengths < 0)
+            ):
+                raise node.error(
+                    f"sequence_lens has shape {lengths.shape}, expected {batch} integers in [0, {time}]"
+                )
             mask = np.arange(time) < lengths[:, None]
         given: list[Array] = []
         shape = (len(self._layers), batch, units)
@@ -309,15 +322,24 @@ def operator_of(layers: Sequence[Any]) -> tuple[str, dict[str, Any], dict[str, A
         attributes["direction"] = "bidirectional"
     elif first.go_backwards:
         attributes["direction"] = "reverse"
-    for name, key in (("clip", "clip"), ("coupled_gates", "input_forget"), ("reset_after", "linear_before_reset")):
+    for name, key in (
+        ("clip", "clip"),
+        ("coupled_gates", "input_forget"),
+        ("reset_after", "linear_before_reset"),
+    ):
         values = [getattr(layer, name, None) for layer in layers]
         if values[0] != values[-1]:
-            raise first.error(f"{name} is {values[0]}, but {values[1]} in the other direction; ONNX has one for both")
+            raise first.error(
+                f"{name} is {values[0]}, but {values[1]} in the other direction; ONNX has one for both"
+            )
         if values[0]:
             attributes[key] = values[0] if name == "clip" else 1
     functions: list[tuple[str, float | None, float | None]] = []
     for layer in layers:
-        arguments = {"LSTM": ("recurrent_activation", "activation"), "GRU": ("recurrent_activation", "activation")}
+        arguments = {
+            "LSTM": ("recurrent_activation", "activation"),
+            "GRU": ("recurrent_activation", "activation"),
+        }
         names = [*arguments.get(op, ("activation",))]
         if op == "LSTM":
             names.append("activation" if layer.output_activation is None else "output_activation")
@@ -329,7 +351,9 @@ def operator_of(layers: Sequence[Any]) -> tuple[str, dict[str, Any], dict[str, A
             if values:
                 attributes[key] = values
     each = [_onnx_arrays(cell, layer) for layer in layers]
-    lacking = {name for arrays in each for name in arrays} - set.intersection(*(set(arrays) for arrays in each))
+    lacking = {name for arrays in each for name in arrays} - set.intersection(
+        *(set(arrays) for arrays in each)
+    )
     if lacking:
         raise first.error(f"one direction has {sorted(lacking)}, the other has not; ONNX has them for both")
     return op, attributes, {name: np.stack([arrays[name] for arrays in each]) for name in each[0]}
@@ -342,7 +366,8 @@ def _onnx_arrays(cell: str, layer: Any) -> dict[str, Array]:
     bias = None if layer.bias is None else layer.bias.numpy()
     if layer.coupled_gates:
         kernel, recurrent, bias = (
-            None if a is None else np.insert(a, [layer.units] * layer.units, 0, axis=-1) for a in (kernel, recurrent, bias)
+            None if a is None else np.insert(a, [layer.units] * layer.units, 0, axis=-1)
+            for a in (kernel, recurrent, bias)
         )
     assert kernel is not None
     assert recurrent is not None

@@ -31,7 +31,9 @@ def run_elsewhere(
         except ImportError:
             reasons.append(f"{name} is not installed")
         except Exception as error:  # whatever they make of a model that they do not have
-            reasons.append(f"{name} refuses it ({type(error).__name__}: {(str(error).splitlines() or [''])[0][:200]})")
+            reasons.append(
+                f"{name} refuses it ({type(error).__name__}: {(str(error).splitlines() or [''])[0][:200]})"
+            )
     record.note(f"not run beside the original: {'; '.join(reasons)}")
     return None
 

@@ -54,7 +54,9 @@ def to_onnx(model: Any, path: str | os.PathLike[str]) -> Conversion:
     content = proto.SerializeToString()
     expected = model(inputs if len(inputs) > 1 else inputs[0])
     ours = [np.asarray(y) for y in (expected.values() if isinstance(expected, dict) else _as_list(expected))]
-    found = run_elsewhere(content, dict(zip([i.name for i in proto.graph.input], inputs, strict=True)), plain, record)
+    found = run_elsewhere(
+        content, dict(zip([i.name for i in proto.graph.input], inputs, strict=True)), plain, record
+    )
     if found is not None:
         record.compare(ours, found)
     replace_file(path, [content])
@@ -83,7 +85,9 @@ def _proto(model: Any, record: Conversion) -> tuple[Any, list[Array], bool]:
         kind = "bool" if slot in masks else "int32" if slot in tables else "float32"
         sizes = ["batch", "time", *(f"size_{axis}" for axis in range(2, start.ndim))]
         shape = [size or wanted for size, wanted in zip(start.shape, sizes, strict=False)]
-        inputs.append(helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(np.dtype(kind)), shape))
+        inputs.append(
+            helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(np.dtype(kind)), shape)
+        )
         values[slot] = Flow(name)
         example = tuple(size or (3, 5, 4)[min(axis, 2)] for axis, size in enumerate(start.shape))
         if kind == "bool":
@@ -102,17 +106,28 @@ def _proto(model: Any, record: Conversion) -> tuple[Any, list[Array], bool]:
         shape = [size or wanted for size, wanted in zip(end.shape, sizes, strict=False)]
         if end.ndim == 2 and shape[1] == "time":
             shape[1] = "size_1"
-        outputs.append(helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(np.dtype("float32")), shape))
+        outputs.append(
+            helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(np.dtype("float32")), shape)
+        )
     graph = helper.make_graph(writer.nodes, "lstm_native", inputs, outputs, writer.initializers)
     proto = helper.make_model(
-        graph, producer_name="lstm_native", opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION
+        graph,
+        producer_name="lstm_native",
+        opset_imports=[helper.make_opsetid("", OPSET)],
+        ir_version=IR_VERSION,
     )
     return proto, samples, writer.plain
 
 
 def _output_names(model: Any, count: int) -> Sequence[str]:
     names = getattr(model, "output_names", None)
-    return names if names is not None else [model.layers[-1].name] if count == 1 else [f"output_{i}" for i in range(count)]
+    return (
+        names
+        if names is not None
+        else [model.layers[-1].name]
+        if count == 1
+        else [f"output_{i}" for i in range(count)]
+    )
 
 
 def _table_sizes(steps: Steps, inputs: int) -> dict[int, int]:
@@ -139,7 +154,9 @@ def _add(writer: Writer, step: Any, values: dict[int, Flow]) -> None:
         raise ValueError(f"to_onnx: {layer.label()}: it is called with training=True")
     unknown = {*step.flags, *step.arguments} - {name_of_mask(0, False)}
     if unknown or "mask" in step.arguments:
-        raise ValueError(f"to_onnx: {layer.label()}: it is called with {sorted(unknown)}, which has no counterpart")
+        raise ValueError(
+            f"to_onnx: {layer.label()}: it is called with {sorted(unknown)}, which has no counterpart"
+        )
     if "mask" in step.flags:
         flows = [Flow(flows[0].name, values[step.flags["mask"]].name)]
     elif step.states:  # as in Keras, a mask comes along by itself only where nothing else is passed

@@ -97,7 +97,9 @@ class Writer:
         """A node of one output; returns its name."""
         return self.nodes_outputs(op, inputs, [name or op.lower()], **attributes)[0]
 
-    def nodes_outputs(self, op: str, inputs: Sequence[str], names: Sequence[str], **attributes: Any) -> list[str]:
+    def nodes_outputs(
+        self, op: str, inputs: Sequence[str], names: Sequence[str], **attributes: Any
+    ) -> list[str]:
         """A node of several outputs; returns their names."""
         from onnx import helper
 
@@ -159,13 +161,17 @@ def _activate(writer: Writer, layer: Layer, function: Any, x: str, name: str) ->
     if kind in _OPERATORS:
         op, attributes = _OPERATORS[kind]
         if kind == "hard_sigmoid":
-            writer.record.note("hard_sigmoid: x / 6 + 0.5 here, the operator's alpha is 0.2 by default; written as 1 / 6")
+            writer.record.note(
+                "hard_sigmoid: x / 6 + 0.5 here, the operator's alpha is 0.2 by default; written as 1 / 6"
+            )
         return writer.node(op, x, name=name, **attributes)
     if kind in ("relu6", "hard_tanh"):
         low, high = (0, 6) if kind == "relu6" else (-1, 1)
         return writer.node("Clip", x, writer.constant(scalar(low)), writer.constant(scalar(high)), name=name)
     if kind in ("silu", "mish"):
-        gate = writer.node("Sigmoid", x) if kind == "silu" else writer.node("Tanh", writer.node("Softplus", x))
+        gate = (
+            writer.node("Sigmoid", x) if kind == "silu" else writer.node("Tanh", writer.node("Softplus", x))
+        )
         return writer.node("Mul", x, gate, name=name)
     if kind == "log_sigmoid":
         return writer.node("Neg", writer.node("Softplus", writer.node("Neg", x)), name=name)
@@ -186,7 +192,12 @@ def _pass(writer: Writer, layer: Any, x: Flow) -> list[Flow]:
 
 
 def _dense(writer: Writer, layer: Any, x: Flow) -> list[Flow]:
-    product = writer.node("MatMul", x.name, writer.weight(layer.kernel.numpy(), f"{layer.name}/kernel"), name=f"{layer.name}/product")
+    product = writer.node(
+        "MatMul",
+        x.name,
+        writer.weight(layer.kernel.numpy(), f"{layer.name}/kernel"),
+        name=f"{layer.name}/product",
+    )
     if layer.bias is not None:
         bias = writer.weight(layer.bias.numpy(), f"{layer.name}/bias")
         product = writer.node("Add", product, bias, name=f"{layer.name}/sum")
@@ -210,19 +221,32 @@ def _masking(writer: Writer, layer: Any, x: Flow) -> list[Flow]:
     differs = writer.node("Not", writer.node("Equal", x.name, writer.constant(np.float32(layer.mask_value))))
     flags = writer.node("ReduceMax", _number(writer, differs), axes=[-1], keepdims=0)
     mask = _both(writer, writer.node("Cast", flags, to=_type("BOOL")), x.mask)
-    kept = writer.node("Where", writer.node("Unsqueeze", mask, writer.ints(2)), x.name, writer.constant(np.float32(0)), name=layer.name)
+    kept = writer.node(
+        "Where",
+        writer.node("Unsqueeze", mask, writer.ints(2)),
+        x.name,
+        writer.constant(np.float32(0)),
+        name=layer.name,
+    )
     return [Flow(kept, mask)]
 
 
 def _layer_normalization(writer: Writer, layer: Any, x: Flow) -> list[Flow]:
     if layer.axis not in (-1, [-1]) or layer.rms_scaling:
-        raise refused(layer, f"axis is {layer.axis} and rms_scaling {layer.rms_scaling}, expected -1 and False")
+        raise refused(
+            layer, f"axis is {layer.axis} and rms_scaling {layer.rms_scaling}, expected -1 and False"
+        )
     size = layer.compute_output_shape(layer._sizes)[-1]
     gamma = np.ones(size, np.float32) if layer.gamma is None else layer.gamma.numpy()
     inputs = [x.name, writer.weight(gamma, f"{layer.name}/gamma")]
     if layer.beta is not None:
         inputs.append(writer.weight(layer.beta.numpy(), f"{layer.name}/beta"))
-    return [Flow(writer.node("LayerNormalization", *inputs, name=layer.name, axis=-1, epsilon=layer.epsilon), x.mask)]
+    return [
+        Flow(
+            writer.node("LayerNormalization", *inputs, name=layer.name, axis=-1, epsilon=layer.epsilon),
+            x.mask,
+        )
+    ]
 
 
 # --- layers around time ---------------------------------------------------------------------------
@@ -232,7 +256,10 @@ def _time_distributed(writer: Writer, layer: Any, x: Flow) -> list[Flow]:
     inner = layer.layer
     last_axis = type(inner) in (Dense, Activation, Dropout) or type(inner) is LayerNormalization
     if not last_axis:
-        raise refused(layer, f"it holds a {type(inner).__name__}, expected Dense, Activation, Dropout or LayerNormalization")
+        raise refused(
+            layer,
+            f"it holds a {type(inner).__name__}, expected Dense, Activation, Dropout or LayerNormalization",
+        )
     return writer.layer(inner, [x], [])
 
 
@@ -258,7 +285,13 @@ def _pooling(writer: Writer, layer: Any, x: Flow) -> list[Flow]:
     axes, keep = writer.ints(axis), options["keepdims"]
     total = writer.node("ReduceSum", writer.node("Mul", x.name, flags), axes, keepdims=keep)
     count = writer.node("ReduceSum", flags, axes, keepdims=keep)
-    return [Flow(writer.node("Div", total, writer.node("Max", count, writer.constant(np.float32(1))), name=layer.name))]
+    return [
+        Flow(
+            writer.node(
+                "Div", total, writer.node("Max", count, writer.constant(np.float32(1))), name=layer.name
+            )
+        )
+    ]
 
 
 # --- masks ----------------------------------------------------------------------------------------
@@ -299,11 +332,15 @@ class _Masked:
         total = writer.node("ReduceSum", numbers, writer.ints(1), keepdims=0)
         self.lengths = _number(writer, total, "INT32")
         # Steps in the order "counts first", otherwise by time: keys are distinct, so no order is left open.
-        time = writer.node("Slice", writer.node("Shape", mask), writer.ints(1), writer.ints(2), writer.ints(0))
+        time = writer.node(
+            "Slice", writer.node("Shape", mask), writer.ints(1), writer.ints(2), writer.ints(0)
+        )
         scalar = writer.node("Squeeze", time)
         clock = writer.node("Range", writer.constant(np.int64(0)), scalar, writer.constant(np.int64(1)))
         keys = writer.node("Sub", writer.node("Mul", numbers, scalar), clock)
-        _, self._order = writer.nodes_outputs("TopK", [keys, time], ["keys", "order"], axis=1, sorted=1, largest=1)
+        _, self._order = writer.nodes_outputs(
+            "TopK", [keys, time], ["keys", "order"], axis=1, sorted=1, largest=1
+        )
 
     def _taken(self, x: str, steps: str) -> str:
         writer = self._writer
@@ -320,7 +357,10 @@ class _Masked:
         last = writer.node("Max", writer.node("Sub", self._count, one), nothing)
         shown = self._mask if zero else writer.node("Greater", self._count, nothing)
         return writer.node(
-            "Where", writer.node("Unsqueeze", shown, writer.ints(2)), self._taken(y, last), writer.constant(np.float32(0))
+            "Where",
+            writer.node("Unsqueeze", shown, writer.ints(2)),
+            self._taken(y, last),
+            writer.constant(np.float32(0)),
         )
 
 
@@ -346,7 +386,9 @@ def _run(writer: Writer, layers: Sequence[Any], x: Flow, states: Sequence[str]) 
     count = len(states) // len(layers)
     initial = []
     for number in range(count):
-        each = [writer.node("Unsqueeze", states[number + i * count], writer.ints(0)) for i in range(len(layers))]
+        each = [
+            writer.node("Unsqueeze", states[number + i * count], writer.ints(0)) for i in range(len(layers))
+        ]
         initial.append(each[0] if len(each) == 1 else writer.node("Concat", *each, axis=0))
     inputs = [time_first, given["W"], given["R"], given.get("B", ""), x.mask or "", *(initial or [""])]
     if op == "LSTM":
@@ -378,7 +420,9 @@ def _one_direction(writer: Writer, layer: Any, x: Flow, states: Sequence[str]) -
     y = writer.node("Transpose", writer.node("Squeeze", y, writer.ints(1)), perm=[1, 0, 2])
     finals = [writer.node("Squeeze", state, writer.ints(0)) for state in last]
     if states:  # a row without any step keeps its state; sequence_lens of 0 leaves that open
-        any_step = writer.node("Unsqueeze", writer.node("Greater", moved.lengths, writer.constant(np.int32(0))), writer.ints(1))
+        any_step = writer.node(
+            "Unsqueeze", writer.node("Greater", moved.lengths, writer.constant(np.int32(0))), writer.ints(1)
+        )
         finals = [writer.node("Where", any_step, new, old) for new, old in zip(finals, states, strict=True)]
     return moved.back(y, layer.zero_output_for_mask), finals
 
@@ -397,7 +441,10 @@ def _check(layer: Any) -> None:
         if type(part) not in (LSTM, GRU, SimpleRNN):
             raise refused(layer, f"it holds a {type(part).__name__}, expected LSTM, GRU or SimpleRNN")
         if part.stateful:
-            raise refused(layer, "stateful is True, but a model of ONNX keeps nothing between calls; export a stateless copy")
+            raise refused(
+                layer,
+                "stateful is True, but a model of ONNX keeps nothing between calls; export a stateless copy",
+            )
 
 
 def _recurrent(writer: Writer, layer: Any, x: Flow, states: Sequence[str] = ()) -> list[Flow]:
@@ -434,7 +481,10 @@ def _bidirectional(writer: Writer, layer: Any, x: Flow, states: Sequence[str]) -
     )
     if joint:
         return _joint(writer, layer, x, states)
-    results = [_one_direction(writer, part, x, s) for part, s in zip(parts, (states[:half], states[half:]), strict=True)]
+    results = [
+        _one_direction(writer, part, x, s)
+        for part, s in zip(parts, (states[:half], states[half:]), strict=True)
+    ]
     outputs = []
     for number, (y, last) in enumerate(results):
         if layer.return_sequences:
@@ -478,7 +528,10 @@ def _joint(writer: Writer, layer: Any, x: Flow, states: Sequence[str]) -> list[F
         outputs.append(Flow(joined))
     if layer.return_state:
         for number in range(2):
-            outputs += [Flow(writer.node("Gather", state, writer.constant(np.int64(number)), axis=0)) for state in last]
+            outputs += [
+                Flow(writer.node("Gather", state, writer.constant(np.int64(number)), axis=0))
+                for state in last
+            ]
     return outputs
 
 
