@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+import lstm_native as ln
 from cuda_support import open_for_tests
 from lstm_native import _core
 from native_support import MASKS, RecurrentCase, f32, indexed, recurrent_case, recurrent_masked, tensor
@@ -339,6 +340,43 @@ def test_tensors() -> None:
         memoryview(t)  # type: ignore[arg-type]
     empty = there(np.zeros((0, 3)))
     assert empty.numpy().shape == (0, 3)
+
+
+class Foreign:
+    """An array of another library on the device."""
+
+    def __init__(self, tensor: _core.Tensor) -> None:
+        self.tensor = tensor
+        self.streams: list[Any] = []
+
+    def __dlpack__(self, stream: Any = None, **options: Any) -> Any:
+        self.streams.append(stream)
+        return self.tensor.__dlpack__(stream=-1, **options)
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        return self.tensor.__dlpack_device__()
+
+
+def test_arrays_that_other_libraries_share() -> None:
+    x = f32(np.random.default_rng(0).normal(size=(2, 4, 3)))
+    t = there(x)
+    foreign = Foreign(t)
+    taken = _core.as_tensor(foreign, "float32")
+    assert taken.device == "cuda"
+    assert np.array_equal(taken.numpy(), x)
+    _core.scale_(taken, 2.0)  # the same memory
+    assert np.array_equal(t.numpy(), 2 * x)
+    for stream in (None, 1, 2, -1):
+        assert "dltensor" in repr(t.__dlpack__(stream=stream))
+    assert "dltensor_versioned" in repr(t.__dlpack__(max_version=(1, 0), dl_device=(2, 0)))
+    with pytest.raises(BufferError, match="expected CUDA's, \\(2, 0\\)"):
+        t.__dlpack__(dl_device=(1, 0))
+
+    model = ln.Sequential([ln.Input((4, 3)), ln.LSTM(5, return_state=True)]).to("cuda")
+    outputs = model(foreign)
+    assert all(isinstance(o, _core.Tensor) and o.device == "cuda" for o in outputs)
+    plain = model(2 * x)
+    assert all(np.array_equal(np.asarray(a), np.asarray(b)) for a, b in zip(outputs, plain, strict=True))
 
 
 def test_variables() -> None:

@@ -1,5 +1,5 @@
-"""The CUDA library itself, where nvcc is: it compiles without warnings for Hopper and as PTX, its kernels spill
-no registers, nothing of CUDA is linked, and it answers on a machine without a driver. No GPU is needed."""
+"""The CUDA library itself, where nvcc is: it compiles without warnings for Hopper and as PTX, its kernels
+spill no registers, nothing of CUDA is linked, it answers on a machine without a driver. No GPU is needed."""
 
 from __future__ import annotations
 

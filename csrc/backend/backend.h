@@ -223,6 +223,7 @@ typedef struct LnDeviceInfo {
 /* A device with memory of its own. Its work is done in the order of the calls, whatever thread they come from; calls
  * may return before it is done, but host memory that a call read or wrote is the caller's again. */
 typedef struct LnDevice {
+    uint32_t struct_size; /* sizeof(LnDevice) */
     /* First, and once: what fails says in one sentence what is missing and what to do. `blas`: path of the library of
      * matrix products. */
     LnStatus (*open)(LnContext*);
@@ -233,6 +234,11 @@ typedef struct LnDevice {
     LnStatus (*copy)(LnContext*, int32_t direction, size_t bytes, const void* from, void* to);
     LnStatus (*zero)(LnContext*, size_t bytes, void* memory);
     LnStatus (*synchronize)(LnContext*); /* returns when all work is done */
+    /* For arrays that other libraries share. The queue of all work, a cudaStream_t; work that `stream` is given from
+     * now on begins when what is in the queue is done; returns when the work of all libraries is done. */
+    void* (*queue)(void);
+    LnStatus (*hand_over)(LnContext*, void* stream);
+    LnStatus (*settle)(LnContext*);
 } LnDevice;
 
 typedef struct LnBackend {

@@ -6,6 +6,7 @@
 
 #include "bindings/convert.h"
 #include "core/error.h"
+#include "ops/cuda.h"
 
 namespace lstm_native::bindings {
 namespace {
@@ -75,9 +76,15 @@ py::capsule make_capsule(const Tensor& tensor, bool copied) {
     }
     M& managed = exported->managed;
     managed.context = exported.get();
-    managed.deleter = [](M* self) { delete static_cast<Export<M>*>(self->context); };
+    managed.deleter = [](M* self) {
+        auto* const held = static_cast<Export<M>*>(self->context);
+        // Work that the consumer gave to another stream may still use the memory.
+        if (held->tensor.device() != core::Device::cpu) ops::cuda_settle();
+        delete held;
+    };
+    const std::int32_t device = tensor.device() == core::Device::cpu ? dlpack::kCpu : dlpack::kCuda;
     managed.array = {
-        tensor.raw(), {dlpack::kCpu, 0}, tensor.rank(), type_of(tensor.dtype()), exported->shape, exported->strides, 0};
+        tensor.raw(), {device, 0}, tensor.rank(), type_of(tensor.dtype()), exported->shape, exported->strides, 0};
     if constexpr (std::is_same_v<M, ManagedVersioned>) {
         managed.major = dlpack::kMajor;
         managed.minor = dlpack::kMinor;
@@ -106,7 +113,7 @@ bool is_row_major(const dlpack::Array& array) {
 }
 
 template <class M>
-Tensor take(const py::object& capsule) {
+Tensor take(const py::object& capsule, core::Device device) {
     auto* const managed = static_cast<M*>(PyCapsule_GetPointer(capsule.ptr(), kName<M>));
     if (managed == nullptr) throw py::error_already_set();
     if constexpr (std::is_same_v<M, ManagedVersioned>) {
@@ -135,10 +142,12 @@ Tensor take(const py::object& capsule) {
         if (Py_IsInitialized() == 0) return;
         auto* const done = static_cast<M*>(held);
         if (done->deleter == nullptr) return;
+        // Work of ours that uses the memory may still wait.
+        if (done->array.device.type == dlpack::kCuda) ops::cuda_settle();
         const py::gil_scoped_acquire acquire;
         done->deleter(done);
     });
-    return Tensor::wrap(data, shape, dtype, core::Device::cpu, std::move(owner));
+    return Tensor::wrap(data, shape, dtype, device, std::move(owner));
 }
 
 }  // namespace
@@ -150,19 +159,28 @@ py::capsule to_dlpack(const Tensor& tensor, bool versioned, bool copied) {
 Tensor from_dlpack(const py::handle& x) {
     const py::tuple device = x.attr("__dlpack_device__")();
     const int type = device[0].cast<int>();
-    if (type != dlpack::kCpu && type != dlpack::kCudaHost) {
+    const bool on_cuda = type == dlpack::kCuda && device[1].cast<int>() == 0 && ops::cuda_is_open();
+    if (type != dlpack::kCpu && type != dlpack::kCudaHost && !on_cuda) {
         core::fail("an array lies on the DLPack device (", type, ", ", device[1].cast<int>(),
-                   "), expected one in the memory of the CPU");
+                   "), expected one in the memory of the CPU, or of the GPU (2, 0) once a model is on 'cuda'");
+    }
+    py::dict options;
+    if (on_cuda) {
+        // The producer makes its data ready for work on this stream. A stream is no null pointer, on the host it is.
+        const auto queue = reinterpret_cast<std::uintptr_t>(ops::cuda_queue());
+        if (queue != 0) options["stream"] = queue;
     }
     py::object capsule;
     try {
-        capsule = x.attr("__dlpack__")(py::arg("max_version") = py::make_tuple(dlpack::kMajor, dlpack::kMinor));
+        capsule =
+            x.attr("__dlpack__")(**options, py::arg("max_version") = py::make_tuple(dlpack::kMajor, dlpack::kMinor));
     } catch (py::error_already_set& error) {
         if (!error.matches(PyExc_TypeError)) throw;
-        capsule = x.attr("__dlpack__")();  // a producer from before version 1.0
+        capsule = x.attr("__dlpack__")(**options);  // a producer from before version 1.0
     }
-    if (PyCapsule_IsValid(capsule.ptr(), kName<ManagedVersioned>) != 0) return take<ManagedVersioned>(capsule);
-    return take<Managed>(capsule);
+    const core::Device place = on_cuda ? core::Device::cuda : core::Device::cpu;
+    if (PyCapsule_IsValid(capsule.ptr(), kName<ManagedVersioned>) != 0) return take<ManagedVersioned>(capsule, place);
+    return take<Managed>(capsule, place);
 }
 
 }  // namespace lstm_native::bindings

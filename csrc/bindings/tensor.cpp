@@ -7,6 +7,7 @@
 #include "bindings/convert.h"
 #include "bindings/dlpack.h"
 #include "core/error.h"
+#include "ops/cuda.h"
 #include "ops/variable.h"
 
 namespace lstm_native::bindings {
@@ -75,11 +76,19 @@ py::object as_numpy(const py::object& self, const py::object& dtype, const py::o
 
 py::capsule dlpack_of(const Tensor& self, const py::object& stream, const py::object& max_version,
                       const py::object& dl_device, const py::object& copy) {
-    if (self.device() != core::Device::cpu)
-        throw py::buffer_error("Tensor.__dlpack__: not available on cuda yet; take .numpy()");
-    if (!stream.is_none()) throw py::buffer_error("Tensor.__dlpack__: stream is given, expected None for the CPU");
-    if (!dl_device.is_none() && !dl_device.equal(py::make_tuple(dlpack::kCpu, 0))) {
-        throw py::buffer_error("Tensor.__dlpack__: dl_device is another device, expected the CPU, (1, 0)");
+    const bool on_cuda = self.device() != core::Device::cpu;
+    if (!on_cuda && !stream.is_none())
+        throw py::buffer_error("Tensor.__dlpack__: stream is given, expected None for the CPU");
+    const int own = on_cuda ? dlpack::kCuda : dlpack::kCpu;
+    if (!dl_device.is_none() && !dl_device.equal(py::make_tuple(own, 0))) {
+        throw py::buffer_error(core::message("Tensor.__dlpack__: dl_device is another device, expected ",
+                                             on_cuda ? "CUDA's, " : "the CPU, ", "(", own, ", 0)"));
+    }
+    if (on_cuda) {
+        // As the array API has it: None is the legacy default stream, 1 too, 2 the one of the thread; -1 wants no
+        // order.
+        const std::int64_t wanted = stream.is_none() ? 1 : stream.cast<std::int64_t>();
+        if (wanted != -1) ops::cuda_hand_over(reinterpret_cast<void*>(static_cast<std::uintptr_t>(wanted)));
     }
     const bool versioned =
         !max_version.is_none() && max_version.cast<py::tuple>()[0].cast<int>() >= static_cast<int>(dlpack::kMajor);
@@ -158,6 +167,8 @@ void bind_tensor(py::module_& module) {
             return py::cast(tensor_from_python(x, wanted));
         },
         py::arg("x"), py::arg("dtype"));
+
+    module.def("from_dlpack", [](const py::object& x) { return or_none(from_dlpack(x)); }, py::arg("x"));
 
     py::class_<Variable, std::shared_ptr<Variable>> variable(module, "Variable");
     bind_properties(variable, [](const Variable& self) -> const Tensor& { return self.tensor(); });

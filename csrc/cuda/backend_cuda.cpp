@@ -7,6 +7,7 @@ namespace lstm_native::cuda {
 namespace {
 
 constexpr LnDevice kDevice = {
+    sizeof(LnDevice),
     [](LnContext* context) { return guarded(context, [] { open_device(); }); },
     [](LnContext* context, const char* path) { return guarded(context, [=] { open_blas(path); }); },
     [](LnContext* context, LnDeviceInfo* found) { return guarded(context, [=] { *found = device_info(); }); },
@@ -19,6 +20,9 @@ constexpr LnDevice kDevice = {
     },
     [](LnContext* context, size_t bytes, void* memory) { return guarded(context, [=] { zero(bytes, memory); }); },
     [](LnContext* context) { return guarded(context, [] { synchronize(); }); },
+    queue_handle,
+    [](LnContext* context, void* stream) { return guarded(context, [=] { hand_over(stream); }); },
+    [](LnContext* context) { return guarded(context, [] { settle(); }); },
 };
 
 // Weights are packed as they are, on one device.

@@ -24,6 +24,9 @@ void release(void* memory) noexcept;
 void copy(std::int32_t direction, std::size_t bytes, const void* from, void* to);
 void zero(std::size_t bytes, void* memory);
 void synchronize();
+void* queue_handle();
+void hand_over(void* stream);
+void settle();
 
 // Memory for a while.
 template <class T>

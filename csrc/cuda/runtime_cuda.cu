@@ -142,6 +142,19 @@ void zero(std::size_t bytes, void* memory) { check(cudaMemsetAsync(memory, 0, by
 
 void synchronize() { check(cudaStreamSynchronize(stream), "work of the device"); }
 
+void* queue_handle() { return stream; }
+
+void hand_over(void* other) {
+    cudaEvent_t done = nullptr;
+    check(cudaEventCreateWithFlags(&done, cudaEventDisableTiming), "event");
+    cudaError_t error = cudaEventRecord(done, stream);
+    if (error == cudaSuccess) error = cudaStreamWaitEvent(static_cast<cudaStream_t>(other), done, 0);
+    static_cast<void>(cudaEventDestroy(done));  // the driver keeps it until it is over
+    check(error, "order of two streams");
+}
+
+void settle() { check(cudaDeviceSynchronize(), "work of the device"); }
+
 void product(std::int64_t M, std::int64_t N, std::int64_t K, const Matrix& a, const Matrix& b, float beta, float* c,
              std::int64_t c_stride, const float* bias) {
     blas->product(M, N, K, a, b, beta, c, c_stride, bias);

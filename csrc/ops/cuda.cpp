@@ -37,7 +37,9 @@ void check_process() {
 }
 
 const LnBackend* check_table(const LnBackend* table, const std::string& path) {
-    if (table->version == LN_BACKEND_VERSION && table->struct_size == sizeof(LnBackend)) return table;
+    if (table->version == LN_BACKEND_VERSION && table->struct_size == sizeof(LnBackend) &&
+        table->device->struct_size == sizeof(LnDevice))
+        return table;
     throw std::runtime_error(core::message(path, " has interface ", table->version, " (", table->struct_size,
                                            " bytes), expected ", LN_BACKEND_VERSION, " (", sizeof(LnBackend),
                                            " bytes): install lstm-native and lstm-native-cuda13 of one release"));
@@ -103,6 +105,15 @@ LnDeviceInfo cuda_info() {
     LnDeviceInfo info{};
     call(cuda_backend().device->info, &info);
     return info;
+}
+
+void* cuda_queue() { return cuda_backend().device->queue(); }
+
+void cuda_hand_over(void* stream) { call(cuda_backend().device->hand_over, stream); }
+
+void cuda_settle() noexcept {
+    LnContext context{};
+    if (!in_child() && cuda_is_open()) started.load(std::memory_order_acquire)->device->settle(&context);
 }
 
 void cuda_synchronize() { call(cuda_backend().device->synchronize); }

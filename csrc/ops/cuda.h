@@ -19,6 +19,10 @@ bool cuda_is_open();
 // runtime_error: the device is not open, or this process was forked from the one that opened it.
 const LnBackend& cuda_backend();
 LnDeviceInfo cuda_info();
+// For arrays that other libraries share: see LnDevice.
+void* cuda_queue();
+void cuda_hand_over(void* stream);
+void cuda_settle() noexcept;
 void cuda_synchronize();  // returns when all work is done
 
 }  // namespace lstm_native::ops

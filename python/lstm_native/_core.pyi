@@ -48,6 +48,9 @@ def as_tensor(x: Any, dtype: str) -> Tensor:
     read-only arrays are converted or copied as needed.
     """
 
+def from_dlpack(x: Any) -> Tensor | None:
+    """A DLPack object on the CPU, or on the opened CUDA device, without a copy; None where that takes one."""
+
 class Variable:
     """Weight storage that counts its writes: a new version after every `assign` and optimizer step."""
 

@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from lstm_native import _core
+from lstm_native import _core, cuda
 
 Shape = tuple[int | None, ...]
+_CUDA = 2  # of DLPack's devices
 
 
 def to_numpy(x: Any, label: str, argument: str) -> npt.NDArray[Any]:
@@ -27,6 +28,8 @@ def to_numpy(x: Any, label: str, argument: str) -> npt.NDArray[Any]:
     if not isinstance(x, np.ndarray):
         if isinstance(x, _core.Tensor):
             x = x.numpy()
+        elif _on_gpu(x):
+            x = _from_gpu(x).numpy()
         elif hasattr(x, "__dlpack__") and not hasattr(x, "__array__"):
             x = np.from_dlpack(x)
         else:
@@ -45,7 +48,27 @@ def to_float32(x: Any, label: str, argument: str) -> _core.Tensor:
     """`x` as a float32 tensor; shares memory with a float32 array."""
     if type(x) is _core.Tensor and x.dtype == "float32":
         return x
+    if _on_gpu(x):
+        return _core.as_tensor(_from_gpu(x), "float32")
     return _core.as_tensor(to_numpy(x, label, argument), "float32")
+
+
+def _on_gpu(x: Any) -> bool:
+    """Whether `x` is an array of another library on a CUDA device."""
+    return hasattr(x, "__dlpack_device__") and x.__dlpack_device__()[0] == _CUDA
+
+
+def _from_gpu(x: Any) -> _core.Tensor:
+    """An array of another library on the GPU, without a copy; one with strides is copied by that library."""
+    cuda.open_device()
+    tensor = _core.from_dlpack(x)
+    if tensor is None:
+        tensor = _core.from_dlpack(x.contiguous() if hasattr(x, "contiguous") else x.copy())
+    if tensor is None:
+        raise TypeError(
+            f"an array on the GPU has dtype {x.dtype}, expected one that NumPy has; convert it to float32"
+        )
+    return tensor
 
 
 def to_step_flags(x: Any, shape: Shape, label: str, argument: str) -> _core.Tensor | None:

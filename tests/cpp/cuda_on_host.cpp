@@ -43,6 +43,9 @@ void release(void* memory) noexcept { std::free(memory); }
 void copy(std::int32_t, std::size_t bytes, const void* from, void* to) { std::memcpy(to, from, bytes); }
 void zero(std::size_t bytes, void* memory) { std::memset(memory, 0, bytes); }
 void synchronize() {}
+void* queue_handle() { return nullptr; }
+void hand_over(void*) {}
+void settle() {}
 
 void product(std::int64_t M, std::int64_t N, std::int64_t K, const Matrix& a, const Matrix& b, float beta, float* c,
              std::int64_t c_stride, const float* bias) {

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from lstm_native import _core
 from lstm_native.arrays import Shape, to_float32, to_numpy
 from lstm_native.errors import check_number
-from lstm_native.layers.base import Layer, Tensor, numpy_outputs
+from lstm_native.layers.base import Layer, Tensor, call_outputs
 from lstm_native.layers.context import Context
 from lstm_native.layers.dropout import Dropout
 
@@ -175,7 +175,7 @@ class Attention(Layer):
         for part in self.with_penalty()[1:]:
             part.forward(outputs, ctx)
         ctx.commit_states()
-        return numpy_outputs(outputs)
+        return call_outputs(outputs)
 
     def _checked_masks(self, mask: Any, tensors: list[Tensor]) -> list[Tensor | None] | None:
         if mask is None:

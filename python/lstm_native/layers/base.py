@@ -253,7 +253,7 @@ class Layer(symbolic.Callee, Weighted, Configurable):
         if self._activity_regularizer is not None:
             ActivityPenalty(self).forward(outputs, ctx)
         ctx.commit_states()
-        return numpy_outputs(outputs)
+        return call_outputs(outputs)
 
     # --- penalties --------------------------------------------------------------------------------
 
@@ -361,6 +361,13 @@ def empty_outputs(shape: Any) -> Any:
     if shape and isinstance(shape[0], tuple):
         return tuple(empty_outputs(s) for s in shape)
     return np.empty([0 if size is None else size for size in shape], np.float32)
+
+
+def call_outputs(outputs: Any) -> Any:
+    """What a call gives back: NumPy arrays on the tensors' memory; tensors where they are on a GPU."""
+    if isinstance(outputs, tuple):
+        return tuple(map(call_outputs, outputs))
+    return outputs.numpy() if outputs.device == "cpu" else outputs
 
 
 def numpy_outputs(outputs: Any) -> Any:

@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Self
 
 from lstm_native.arrays import to_float32
 from lstm_native.feeding import rows_of, shape_of
-from lstm_native.layers.base import Context, Layer, empty_outputs, numpy_outputs, structure_changed
+from lstm_native.layers.base import Context, Layer, call_outputs, empty_outputs, structure_changed
 from lstm_native.layers.cloning import clone_layer
 from lstm_native.layers.embedding import Embedding
 from lstm_native.layers.inputs import InputLayer
@@ -339,7 +339,7 @@ class Functional(Model):
             return empty_outputs(shape)
         outputs = self.forward(x, ctx, mask)
         ctx.commit_states()
-        return numpy_outputs(outputs)
+        return call_outputs(outputs)
 
     # --- data -------------------------------------------------------------------------------------
 
