@@ -146,11 +146,16 @@ struct LstmForward {
     }
 };
 
+// Gradients of the four gates of an element.
+struct LstmGates {
+    float gate[4];
+};
+
 template <class Act>
 struct LstmBackward {
     StepBackward s;
     Act act;
-    LSTM_NATIVE_HOST_DEVICE void operator()(std::int64_t at) const {
+    LSTM_NATIVE_HOST_DEVICE LstmGates operator()(std::int64_t at) const {
         const Element e(s, at);
         const unsigned control = control_of(s.control, e.b * s.T);
         const float d_h = h_gradient(s, e, control);
@@ -160,7 +165,7 @@ struct LstmBackward {
             for (int g = 0; g < 4; ++g) kept[g * s.H] = 0.0F;
             s.direct[at] = d_h;
             s.dc[at] = d_c;
-            return;
+            return {};
         }
         const float keep[4] = {kept[0], kept[s.H], kept[2 * s.H], kept[3 * s.H]};
         const float i = act.kept_gate(keep[0]);
@@ -171,12 +176,12 @@ struct LstmBackward {
         const float c = f * before + i * g;
         const float squashed = act.candidate(c);
         d_c += d_h * o * act.candidate_slope(act.keep(c, squashed));
-        kept[0] = d_c * g * act.gate_slope(keep[0]);
-        kept[s.H] = d_c * before * act.gate_slope(keep[1]);
-        kept[2 * s.H] = d_c * i * act.candidate_slope(keep[2]);
-        kept[3 * s.H] = d_h * squashed * act.gate_slope(keep[3]);
+        const LstmGates d = {d_c * g * act.gate_slope(keep[0]), d_c * before * act.gate_slope(keep[1]),
+                             d_c * i * act.candidate_slope(keep[2]), d_h * squashed * act.gate_slope(keep[3])};
+        for (int gate = 0; gate < 4; ++gate) kept[gate * s.H] = d.gate[gate];
         s.direct[at] = 0.0F;
         s.dc[at] = d_c * f;
+        return d;
     }
 };
 

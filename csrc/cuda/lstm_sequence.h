@@ -1,4 +1,5 @@
-// All steps of an LSTM in one launch, for up to kMostUnits units (floor 1, CUDA; planner.h says how a block works).
+// All steps of an LSTM with tanh and sigmoid in one launch, for up to kMostUnits units (floor 1, CUDA; planner.h says
+// how a block works).
 #pragma once
 
 #include "cuda/cells.h"
@@ -39,10 +40,9 @@ struct LstmSteps {
 };
 
 // kRows rows of the batch a block.
-template <int kRows, class Act>
+template <int kRows>
 struct LstmSequence {
     LstmSteps all;
-    Act act;
 
     static constexpr int kHeld = held_of(kRows);
     struct Held {
@@ -112,7 +112,7 @@ struct LstmSequence {
             block.each(rows * H, [&](int i) {
                 const int row = i / H;
                 const int j = i - row * H;
-                const LstmForward<Act> cell{s, act};
+                const LstmForward<CommonActivations> cell{s, {}};
                 h[row * kMostUnits + j] = cell((begin + row) * H + j);
             });
             block.meet();
@@ -120,16 +120,122 @@ struct LstmSequence {
     }
 };
 
-template <class Act>
-void run_lstm_steps(const LstmPlan& plan, const LstmSteps& all, Act act) {
+// The way back: the arguments of the call's first step, and how far those of the next lie away.
+struct LstmStepsBackward {
+    StepBackward first;
+    std::int64_t B, steps;
+    std::int64_t gate_step, state_step, output_step;
+    const float* d_last_output;     // where only the last step has an output
+    const float* recurrent_kernel;  // (H, 4 H)
+
+    LSTM_NATIVE_HOST_DEVICE StepBackward at(std::int64_t step) const {
+        StepBackward s = first;
+        s.last = step + 1 == steps ? 1 : 0;
+        if (s.control != nullptr) s.control += step;
+        s.next = s.control == nullptr || s.last != 0 ? nullptr : s.control + 1;
+        s.gates += step * gate_step;
+        s.c_in += step * state_step;
+        if (s.d_output != nullptr) s.d_output += step * output_step;
+        if (s.last != 0 && d_last_output != nullptr) s.d_output = d_last_output;
+        return s;
+    }
+};
+
+// As LstmSequence. Thread q H + j sums what the gradients of gate q give to h_j; the four sums come together where the
+// step before reads them.
+template <int kRows>
+struct LstmSequenceBackward {
+    LstmStepsBackward all;
+
+    static constexpr int kHeld = held_of(kRows);
+    struct Held {
+        float weight[kHeld];
+    };
+
+    template <class B>
+    LSTM_NATIVE_HOST_DEVICE void operator()(const B& block) const {
+        const int H = static_cast<int>(all.first.H);
+        const int columns = 4 * H;
+        const std::int64_t begin = block.number() * kRows;
+        const int rows = static_cast<int>(all.B - begin < kRows ? all.B - begin : kRows);
+        float* const d_gates = block.shared;
+        float* const partial = d_gates + kRows * columns;
+        float* const direct = partial + kRows * columns;
+        float* const through = direct + kRows * H;
+        float* const dc = through + kRows * H;
+        float* const rest = dc + kRows * H;
+        const float* const R = all.recurrent_kernel;
+
+        PerThread<Held> held(columns);
+        block.each(columns, [&](int n) {
+            const float* const row = R + n % H * columns + n / H * H;
+            Held& mine = held(n);
+            LSTM_NATIVE_UNROLL()
+            for (int k = 0; k < kHeld; ++k) mine.weight[k] = k < H ? row[k] : 0.0F;
+            for (int k = kHeld; k < H; ++k) rest[(k - kHeld) * columns + n] = row[k];
+        });
+        block.each(kRows * columns, [&](int i) { d_gates[i] = 0.0F; });
+        block.meet();
+
+        const auto sum_of_gates = [&](int row, int j) {
+            const float* const sums = partial + row * columns + j;
+            return (sums[0] + sums[H]) + (sums[2 * H] + sums[3 * H]);
+        };
+        for (std::int64_t step = all.steps - 1; step >= 0; --step) {
+            StepBackward s = all.at(step);
+            // Row b of the batch is row b - begin of the block.
+            s.direct = direct - begin * H;
+            s.through = through - begin * H;
+            s.dc = dc - begin * H;
+            block.each(rows * H, [&](int i) {
+                const int row = i / H;
+                const int j = i - row * H;
+                if (s.last == 0) through[i] = sum_of_gates(row, j);
+                const LstmBackward<CommonActivations> cell{s, {}};
+                const LstmGates d = cell(begin * H + i);
+                for (int gate = 0; gate < 4; ++gate) d_gates[row * columns + gate * H + j] = d.gate[gate];
+            });
+            block.meet();
+            block.each(columns, [&](int n) {
+                const Held& mine = held(n);
+                const float* const d = d_gates + n / H * H;
+                float sum[kRows] = {};
+                LSTM_NATIVE_UNROLL()
+                for (int k = 0; k < kHeld; ++k) {
+                    if (k >= H) break;
+                    LSTM_NATIVE_UNROLL()
+                    for (int r = 0; r < kRows; ++r) sum[r] += mine.weight[k] * d[r * columns + k];
+                }
+                LSTM_NATIVE_UNROLL(8)
+                for (int k = kHeld; k < H; ++k) {
+                    const float weight = rest[(k - kHeld) * columns + n];
+                    LSTM_NATIVE_UNROLL()
+                    for (int r = 0; r < kRows; ++r) sum[r] += weight * d[r * columns + k];
+                }
+                LSTM_NATIVE_UNROLL()
+                for (int r = 0; r < kRows; ++r) partial[r * columns + n] = sum[r];
+            });
+            block.meet();
+        }
+        block.each(rows * H, [&](int i) {
+            const int row = i / H;
+            all.first.through[begin * H + i] = sum_of_gates(row, i - row * H);
+            all.first.direct[begin * H + i] = direct[i];
+            all.first.dc[begin * H + i] = dc[i];
+        });
+    }
+};
+
+template <template <int> class Sequence, class Steps>
+void run_lstm_steps(const LstmPlan& plan, const Steps& all) {
     const std::int64_t blocks = (all.B + plan.rows - 1) / plan.rows;
     switch (plan.rows) {
         case 1:
-            return for_each_block(blocks, plan.threads, plan.shared_floats, LstmSequence<1, Act>{all, act});
+            return for_each_block(blocks, plan.threads, plan.shared_floats, Sequence<1>{all});
         case 2:
-            return for_each_block(blocks, plan.threads, plan.shared_floats, LstmSequence<2, Act>{all, act});
+            return for_each_block(blocks, plan.threads, plan.shared_floats, Sequence<2>{all});
         default:
-            return for_each_block(blocks, plan.threads, plan.shared_floats, LstmSequence<4, Act>{all, act});
+            return for_each_block(blocks, plan.threads, plan.shared_floats, Sequence<4>{all});
     }
 }
 

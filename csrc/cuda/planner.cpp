@@ -23,7 +23,7 @@ std::int64_t parts_of_rows(std::int64_t rows, std::int64_t columns) {
     return std::clamp<std::int64_t>(std::min(wanted, rows / kFewestRows), 1, 1024);
 }
 
-LstmPlan plan_lstm(std::int64_t B, std::int64_t H, const Offer& offer) {
+LstmPlan plan_lstm(std::int64_t B, std::int64_t H, bool backward, const Offer& offer) {
     // Rows that a processor has to run one beside or after another. A row costs a step about 0.5 us, a step of its own
     // about 5 us: estimates, for nothing was measured yet.
     constexpr std::int64_t kMostRows = 8;
@@ -33,7 +33,9 @@ LstmPlan plan_lstm(std::int64_t B, std::int64_t H, const Offer& offer) {
     for (const int rows : {4, 2, 1}) {
         if (rows > share) continue;
         const std::int64_t rest = std::max<std::int64_t>(H - held_of(rows), 0) * 4 * H;
-        const auto floats = static_cast<std::size_t>(rest + rows * (kMostUnits + 4 * H));
+        // Of a row: h and sums of the gates; or gradients of the gates, partial sums, and of three states.
+        const std::int64_t row = backward ? 11 * H : kMostUnits + 4 * H;
+        const auto floats = static_cast<std::size_t>(rest + rows * row);
         if (floats * sizeof(float) <= offer.shared_bytes)
             return {rows, static_cast<int>(core::round_up(4 * H, kWarp)), floats};
     }

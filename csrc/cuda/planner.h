@@ -29,9 +29,10 @@ struct Offer {
     std::size_t shared_bytes = 0;  // of a block, at most
 };
 
-// How the steps of an LSTM run forward. In a block of its own, a slice of the batch runs all its steps in one launch:
-// each thread owns a column of the recurrent kernel, held_of(rows) rows of it in registers and the others in shared
-// memory, where h is, too. That is the limit of H.
+// How the steps of an LSTM run, forward or backward. In a block of its own, a slice of the batch runs all its steps in
+// one launch: each thread owns a part of the recurrent kernel, of H elements: a column, or for backward a gate's part
+// of a row. It has held_of(rows) of them in registers and the others in shared memory, where the states are, too. That
+// is the limit of H.
 struct LstmPlan {
     int rows = 0;  // of the batch, a block; 0: step by step, a product and a kernel each
     int threads = 0;
@@ -39,7 +40,7 @@ struct LstmPlan {
 };
 constexpr int held_of(int rows) { return rows < 4 ? 64 : 48; }  // sums of more rows need registers, too
 inline constexpr int kMostUnits = 128;                          // of the plan with blocks: 4 H threads
-LstmPlan plan_lstm(std::int64_t B, std::int64_t H, const Offer& offer);
+LstmPlan plan_lstm(std::int64_t B, std::int64_t H, bool backward, const Offer& offer);
 
 // What was found of driver and device; `reason` of unusable() says in a sentence what is missing, and is empty where
 // nothing is. Versions as CUDA writes them: 13000 is 13.0; 0 where there is no driver.

@@ -69,14 +69,23 @@ States states_of_training(const Pack& pack, std::int64_t B, std::int64_t steps, 
     return States(pack, B, steps, steps + 1, has_mask);
 }
 
+bool has_common_activations(const LnRecurrentConfig& config) {
+    return static_cast<core::Activation>(config.activation) == core::Activation::tanh &&
+           (static_cast<core::Activation>(config.recurrent_activation) == core::Activation::sigmoid ||
+            config.cell == LN_CELL_SIMPLE_RNN);
+}
+
 template <class F>
 void with_activations(const LnRecurrentConfig& config, F function) {
-    const auto candidates = static_cast<core::Activation>(config.activation);
-    const auto gates = static_cast<core::Activation>(config.recurrent_activation);
-    if (candidates == core::Activation::tanh &&
-        (gates == core::Activation::sigmoid || config.cell == LN_CELL_SIMPLE_RNN))
-        return function(CommonActivations{});
-    function(AnyActivations{candidates, gates});
+    if (has_common_activations(config)) return function(CommonActivations{});
+    function(AnyActivations{static_cast<core::Activation>(config.activation),
+                            static_cast<core::Activation>(config.recurrent_activation)});
+}
+
+// Other activations would need the registers that hold weights.
+LstmPlan plan_of(const Pack& pack, std::int64_t B, bool backward) {
+    if (!pack.has_c() || !has_common_activations(pack.config)) return {};
+    return plan_lstm(B, pack.config.H, backward, device_offer());
 }
 
 template <class T>
@@ -197,7 +206,7 @@ void run_forward(const Pack& pack, const LnRecurrentForward& f) {
     s.initial_c = f.initial_c;
     s.training = training ? 1 : 0;
     s.output_stride = f.outputs != nullptr ? f.T * H : H;
-    const LstmPlan plan = pack.has_c() ? plan_lstm(B, H, device_offer()) : LstmPlan{};
+    const LstmPlan plan = plan_of(pack, B, false);
     std::int64_t count = 1;  // steps of a launch
     for (std::int64_t step = 0; step < f.steps; step += count) {
         const std::int64_t time = f.first + step;
@@ -245,7 +254,7 @@ void run_forward(const Pack& pack, const LnRecurrentForward& f) {
             all.last_h = s.last_h;
             all.last_c = s.last_c;
             all.last_output = last_output;
-            with_activations(pack.config, [&](auto act) { run_lstm_steps(plan, all, act); });
+            run_lstm_steps<LstmSequence>(plan, all);
             continue;
         }
         product(B, s.products, H, {s.masked, H}, {R, weight_columns}, 0.0F, recurrent.get(), s.products);
@@ -387,7 +396,24 @@ void run_backward(const Pack& pack, const LnRecurrentBackward& b) {
     s.d_output_stride = b.d_outputs != nullptr ? f.T * H : H;
     s.d_initial_h = b.d_initial_h;
     s.d_initial_c = b.d_initial_c;
-    for (std::int64_t step = f.steps - 1; step >= 0; --step) {
+    const LstmPlan plan = plan_of(pack, B, true);
+    if (plan.rows > 0) {
+        LstmStepsBackward all{};
+        all.first = s;
+        all.first.control = at(f.control, f.first);
+        all.first.gates = states.gates;
+        all.first.c_in = states.c;
+        all.first.d_output = at(b.d_outputs, f.first * H);
+        all.B = B;
+        all.steps = f.steps;
+        all.gate_step = B * columns;
+        all.state_step = B * H;
+        all.output_step = H;
+        all.d_last_output = b.d_outputs == nullptr && f.first + f.steps == f.T ? b.d_last_output : nullptr;
+        all.recurrent_kernel = pack.recurrent.get();
+        run_lstm_steps<LstmSequenceBackward>(plan, all);
+    }
+    for (std::int64_t step = plan.rows > 0 ? -1 : f.steps - 1; step >= 0; --step) {
         const std::int64_t time = f.first + step;
         const std::int64_t state = step * B * H;
         s.last = step + 1 == f.steps ? 1 : 0;

@@ -49,17 +49,22 @@ void test_lstm() {
     using lstm_native::cuda::plan_lstm;
     const lstm_native::cuda::Offer h100{132, 227 * 1024};
     const lstm_native::cuda::Offer rtx4090{128, 99 * 1024};
-    expect(plan_lstm(1, 128, h100).rows == 1 && plan_lstm(132, 128, h100).rows == 1, "a row for each processor");
-    expect(plan_lstm(133, 128, h100).rows == 2 && plan_lstm(1056, 128, h100).rows == 4, "then more rows a block");
-    expect(plan_lstm(1057, 128, h100).rows == 0, "large batches step by step");
-    expect(plan_lstm(16, 129, h100).rows == 0, "as many units as threads can hold");
-    expect(plan_lstm(16, 128, rtx4090).rows == 0 && plan_lstm(16, 96, rtx4090).rows == 1, "what fits shared memory");
-    for (std::int64_t H = 1; H <= lstm_native::cuda::kMostUnits; ++H) {
-        for (const std::int64_t B : {1, 200, 1000}) {
-            const LstmPlan plan = plan_lstm(B, H, h100);
-            expect(plan.rows > 0 && plan.threads >= 4 * H && plan.threads <= 512 && plan.threads % 32 == 0,
-                   "a thread for each column");
-            expect(plan.shared_floats * 4 <= h100.shared_bytes, "within shared memory");
+    for (const bool back : {false, true}) {
+        expect(plan_lstm(1, 128, back, h100).rows == 1 && plan_lstm(132, 128, back, h100).rows == 1,
+               "a row for each processor");
+        expect(plan_lstm(133, 128, back, h100).rows == 2 && plan_lstm(1056, 128, back, h100).rows == 4,
+               "then more rows a block");
+        expect(plan_lstm(1057, 128, back, h100).rows == 0, "large batches step by step");
+        expect(plan_lstm(16, 129, back, h100).rows == 0, "as many units as threads can hold");
+        expect(plan_lstm(16, 128, back, rtx4090).rows == 0 && plan_lstm(16, 96, back, rtx4090).rows == 1,
+               "what fits shared memory");
+        for (std::int64_t H = 1; H <= lstm_native::cuda::kMostUnits; ++H) {
+            for (const std::int64_t B : {1, 200, 1000}) {
+                const LstmPlan plan = plan_lstm(B, H, back, h100);
+                expect(plan.rows > 0 && plan.threads >= 4 * H && plan.threads <= 512 && plan.threads % 32 == 0,
+                       "a thread for each column");
+                expect(plan.shared_floats * 4 <= h100.shared_bytes, "within shared memory");
+            }
         }
     }
 }

@@ -301,9 +301,9 @@ class Model(Trainer):
     def to(self, device: str) -> Self:
         """Moves the weights, and what the optimizer keeps of them, to "cpu" or "cuda".
 
-        On a GPU `predict` gives NumPy arrays as ever; calls of the model give tensors that lie there, and take
-        those of other libraries (DLPack) without a copy. Layers that other models share move with it. Weights that are made later go there too. Copies and
-        pickles of a model lie on the CPU.
+        On a GPU `predict` gives NumPy arrays as ever; calls of the model give tensors that lie there, and
+        take those of other libraries (DLPack) without a copy. Layers that other models share move with it.
+        Weights that are made later go there too. Copies and pickles of a model lie on the CPU.
 
         Returns:
             The model.
