@@ -200,14 +200,62 @@ def test_states_and_lists() -> None:
     np.testing.assert_allclose(there.predict(ragged, verbose=0), here.predict(ragged, verbose=0), atol=1e-6)
 
 
-def test_wrong_ids_and_streams() -> None:
+def test_wrong_ids() -> None:
     model = both(ids)[1]
     with pytest.raises(ValueError, match=r"input\[0, 0\] is 50, expected an index"):
         model.predict(np.full((2, 9), 50), verbose=0)
+
+
+def steps_of_ids() -> ln.Model:
+    return ln.Sequential(
+        [ln.Input((9,)), ln.Embedding(50, 8, mask_zero=True), ln.LSTM(7), ln.Dense(2, activation="softmax")]
+    )
+
+
+def steps_of_features() -> ln.Model:
+    return ln.Sequential(
+        [
+            ln.Input((9, 3)),
+            layers.LayerNormalization(),
+            ln.Masking(),
+            layers.GRU(6, return_sequences=True, zero_output_for_mask=True),
+            layers.SimpleRNN(5),
+        ]
+    )
+
+
+def features_of_a_step(rng: np.random.Generator, step: int) -> Array:
+    x = rng.normal(size=(3, 3)).astype(np.float32)
+    x[step % 3] = 1  # a constant row, whose normalization is zero, which Masking skips
+    return x
+
+
+@pytest.mark.parametrize("make", [steps_of_ids, steps_of_features])
+def test_streams(make: Callable[[], ln.Model]) -> None:
+    here, there = both(make)
+    rng = np.random.default_rng(0)
+    streams = [m.stream(batch_size=3) for m in (here, there)]
+    for step in range(6):
+        x = rng.integers(0, 4, 3) if make is steps_of_ids else features_of_a_step(rng, step)
+        expected, got = (s.step(x) for s in streams)
+        np.testing.assert_allclose(got, expected, atol=1e-6)
+        if step == 2:
+            for s in streams:
+                s.reset([1])
+        if step == 4:
+            streams[1].state = streams[0].state
+    for a, b in zip(streams[0].state, streams[1].state, strict=True):
+        for mine, other in zip(a, b, strict=True):
+            np.testing.assert_allclose(mine, other, atol=1e-6)
+    streams[1].reset()
+    assert all(not part.any() for parts in streams[1].state for part in parts)
+
+
+def test_streams_stay_where_they_were_made() -> None:
     moved = ln.Sequential([ln.Input((4, 3)), ln.LSTM(5)])
     stream = moved.stream()
     moved.to("cuda")
-    with pytest.raises(RuntimeError, match="streams are not available on cuda yet"):
+    with pytest.raises(RuntimeError, match="LSTM: the model has moved to cuda since this stream was made"):
         stream.step(np.ones((1, 3), np.float32))
     moved.to("cpu")
     assert stream.step(np.ones((1, 3), np.float32)).shape == (1, 5)

@@ -4,6 +4,7 @@
 
 #include <pybind11/pybind11.h>
 
+#include <string_view>
 #include <type_traits>
 #include <utility>
 
@@ -23,6 +24,7 @@ void bind_training(py::module_& module);
 void bind_machine(py::module_& module);
 
 core::Activation activation_from_name(const char* name);  // invalid_argument: unknown
+core::Device device_from_name(std::string_view name);     // invalid_argument: unknown
 core::Shape shape_from_python(const py::handle& extents);
 py::tuple shape_to_python(const core::Shape& shape);
 

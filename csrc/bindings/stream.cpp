@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -62,8 +63,9 @@ py::object new_rows(std::int64_t rows, std::int64_t width) {
 // `convert` makes a tensor of the right dtype of any other argument, or raises.
 class Stream {
 public:
-    Stream(const std::string& label, std::int64_t rows, std::int64_t features, py::function convert)
-        : stream_(label, rows, features), label_(label), convert_(std::move(convert)) {}
+    Stream(const std::string& label, std::int64_t rows, std::int64_t features, py::function convert,
+           std::string_view device)
+        : stream_(label, rows, features, device_from_name(device)), label_(label), convert_(std::move(convert)) {}
 
     ops::Stream& native() { return stream_; }
 
@@ -75,7 +77,7 @@ public:
         if (stream_.takes_ids() && view_id(x, &id)) {
             from = {&id, core::Shape{}, DType::int64};
         } else if (!view_array(x, false, &from) || !fits(from.dtype)) {
-            converted = convert_(x).cast<Tensor>();
+            converted = convert_(x).cast<Tensor>().to(core::Device::cpu);
             from = view_tensor(converted);
         }
         if (out.is_none()) out = new_rows(stream_.rows(), stream_.width());
@@ -129,7 +131,8 @@ void set_state(Stream& self, const States& given) {
 void bind_stream(py::module_& module) {
     const py::arg present = py::arg().none(false);  // a smart pointer takes None as null otherwise
     py::class_<Stream>(module, "Stream")
-        .def(py::init<const std::string&, std::int64_t, std::int64_t, py::function>())
+        .def(py::init<const std::string&, std::int64_t, std::int64_t, py::function, std::string_view>(),
+             py::arg(), py::arg(), py::arg(), py::arg(), py::arg("device") = "cpu")
         .def(
             "add_embedding",
             [](Stream& self, const std::string& label, std::shared_ptr<ops::Variable> table, bool mask_zero) {

@@ -16,12 +16,6 @@ namespace {
 using core::Tensor;
 using ops::Variable;
 
-core::Device device_from_name(std::string_view name) {
-    for (const core::Device device : {core::Device::cpu, core::Device::cuda})
-        if (name == core::name_of(device)) return device;
-    core::fail("device is '", name, "', expected 'cpu' or 'cuda'");
-}
-
 // Properties that Tensor and Variable have in common.
 template <class Class, class TensorOf>
 void bind_properties(Class& type, TensorOf tensor_of) {
@@ -97,6 +91,12 @@ py::capsule dlpack_of(const Tensor& self, const py::object& stream, const py::ob
 }
 
 }  // namespace
+
+core::Device device_from_name(std::string_view name) {
+    for (const core::Device device : {core::Device::cpu, core::Device::cuda})
+        if (name == core::name_of(device)) return device;
+    core::fail("device is '", name, "', expected 'cpu' or 'cuda'");
+}
 
 core::Shape shape_from_python(const py::handle& extents) {
     const auto sequence =

@@ -1,6 +1,5 @@
 #include "ops/normalization.h"
 
-#include <stdexcept>
 #include <utility>
 
 #include "core/error.h"
@@ -54,17 +53,14 @@ class LayerNorm : public StreamLayer {
 public:
     explicit LayerNorm(std::shared_ptr<LayerNormWeights> weights) : weights_(std::move(weights)) {}
 
-    std::int64_t connect(std::int64_t rows, std::int64_t width) override {
+    std::int64_t connect(std::int64_t rows, std::int64_t width, core::Device device) override {
         arguments(*weights_, rows, width, nullptr);
-        outputs_ = Tensor::empty({rows, width}, DType::float32);
+        outputs_ = Tensor::empty({rows, width}, DType::float32, device);
         return width;
     }
 
     void run(StreamStep& step) override {
-        if (device_for(*weights_, outputs_) != core::Device::cpu)
-            throw std::runtime_error(
-                "LayerNormalization: streams are not available on cuda yet; move the model with "
-                "to('cpu')");
+        check_place("LayerNormalization", device_for(*weights_, outputs_), outputs_.device());
         const LnLayerNormArgs args = arguments(*weights_, outputs_.shape()[0], outputs_.shape()[1], step.values);
         float* const none = nullptr;
         call(backend_of(outputs_.device()).layer_norm_forward, &args, outputs_.data<float>(), none, none);

@@ -29,15 +29,16 @@ private:
     Stream& stream_;
 };
 
-Stream::Stream(std::string label, std::int64_t rows, std::int64_t features)
-    : label_(std::move(label)), rows_(rows), features_(features), width_(features) {
+Stream::Stream(std::string label, std::int64_t rows, std::int64_t features, core::Device device)
+    : label_(std::move(label)), rows_(rows), features_(features), width_(features), device_(device) {
     check(rows > 0, label_, ": batch_size is ", rows, ", expected at least 1");
     check(features >= 0, label_, ": a step has ", features, " features, expected at least 0");
+    if (device != core::Device::cpu) inputs_ = Tensor::empty({rows, features}, DType::float32, device);
 }
 
 void Stream::add(std::unique_ptr<StreamLayer> layer) {
     const Busy busy(*this);
-    const std::int64_t width = layer->connect(rows_, width_);
+    const std::int64_t width = layer->connect(rows_, width_, device_);
     layers_.push_back(std::move(layer));
     work_ += layers_.back()->work();
     width_ = width;
@@ -92,6 +93,10 @@ void Stream::step(const ArrayView& x, const ArrayView& y) {
     StreamStep now;
     if (!takes_ids()) {
         now.values = static_cast<const float*>(x.data);
+        if (inputs_.defined()) {
+            core::copy_bytes(inputs_.raw(), device_, x.data, core::Device::cpu, inputs_.bytes());
+            now.values = inputs_.data<float>();
+        }
     } else {
         now.ids = ids_.data<std::int32_t>();
         if (x.dtype == DType::int32) {
@@ -100,10 +105,12 @@ void Stream::step(const ArrayView& x, const ArrayView& y) {
             take_ids(static_cast<const std::int64_t*>(x.data));
         }
     }
+    const std::size_t output_bytes = static_cast<std::size_t>(rows_ * width_) * sizeof(float);
     for (const auto& layer : layers_) layer->prepare();
     for (const auto& layer : layers_) layer->run(now);
+    if (inputs_.defined()) core::copy_bytes(y.data, core::Device::cpu, now.values, device_, output_bytes);
     for (const auto& layer : layers_) layer->finish();
-    std::memmove(y.data, now.values, static_cast<std::size_t>(rows_ * width_) * sizeof(float));
+    if (!inputs_.defined()) std::memmove(y.data, now.values, output_bytes);
 }
 
 std::vector<StreamState*> Stream::states() {
@@ -117,8 +124,8 @@ std::vector<StreamState*> Stream::states() {
 void Stream::reset() {
     const Busy busy(*this);
     for (StreamState* const state : states()) {
-        std::memset(state->h.raw(), 0, state->h.bytes());
-        if (state->c.defined()) std::memset(state->c.raw(), 0, state->c.bytes());
+        core::zero_bytes(state->h.raw(), device_, state->h.bytes());
+        core::zero_bytes(state->c.raw(), device_, state->c.bytes());
     }
 }
 
@@ -127,11 +134,12 @@ void Stream::reset(const std::vector<std::int64_t>& rows) {
     for (const std::int64_t row : rows)
         check(row >= 0 && row < rows_, label_, ": reset got row ", row, ", expected rows in [0, ", rows_, ")");
     for (StreamState* const state : states()) {
-        const std::int64_t H = state->h.shape()[1];
-        for (const std::int64_t row : rows) {
-            std::memset(state->h.data<float>() + row * H, 0, static_cast<std::size_t>(H) * sizeof(float));
-            if (state->c.defined())
-                std::memset(state->c.data<float>() + row * H, 0, static_cast<std::size_t>(H) * sizeof(float));
+        for (const Tensor* const values : {&state->h, &state->c}) {
+            if (!values->defined()) continue;
+            const std::int64_t columns = values->shape()[1];
+            for (const std::int64_t row : rows)
+                core::zero_bytes(values->data<float>() + row * columns, device_,
+                                 static_cast<std::size_t>(columns) * sizeof(float));
         }
     }
 }
@@ -160,8 +168,11 @@ void Stream::set_state(const std::vector<StreamState>& given) {
               expected);
     }
     for (std::size_t i = 0; i < given.size(); ++i) {
-        std::memcpy(states[i]->h.raw(), given[i].h.raw(), states[i]->h.bytes());
-        if (states[i]->c.defined()) std::memcpy(states[i]->c.raw(), given[i].c.raw(), states[i]->c.bytes());
+        const auto copy = [this](const Tensor& to, const Tensor& from) {
+            core::copy_bytes(to.raw(), device_, from.raw(), from.device(), to.bytes());
+        };
+        copy(states[i]->h, given[i].h);
+        if (states[i]->c.defined()) copy(states[i]->c, given[i].c);
     }
 }
 

@@ -25,8 +25,8 @@ struct ArrayView {
 class Stream {
 public:
     // Takes steps of `features` columns, or of one id a row where the first layer is an embedding (`features` 0).
-    // Messages call it `label`.
-    Stream(std::string label, std::int64_t rows, std::int64_t features);
+    // Its layers' weights lie on `device`, and so do its states. Messages call it `label`.
+    Stream(std::string label, std::int64_t rows, std::int64_t features, core::Device device);
 
     void add(std::unique_ptr<StreamLayer> layer);
     // Only as the first layer; messages call it `label`.
@@ -61,7 +61,9 @@ private:
     std::int64_t rows_, features_, width_;
     double work_ = 0.0;
     std::shared_ptr<Variable> table_;  // of the embedding
+    core::Device device_;
     core::Tensor ids_;
+    core::Tensor inputs_;  // on the device, where that is not the host
     std::vector<std::unique_ptr<StreamLayer>> layers_;
     std::atomic<bool> busy_{false};
 };

@@ -16,9 +16,10 @@ namespace lstm_native::ops {
 
 // What goes from layer to layer within one step.
 struct StreamStep {
-    const std::int32_t* ids = nullptr;    // (rows), in front of an embedding
-    const float* values = nullptr;        // (rows, width)
-    const std::uint8_t* valid = nullptr;  // (rows), 0 where the step does not count; null: it counts in every row
+    const std::int32_t* ids = nullptr;    // (rows) on the host, in front of an embedding
+    const float* values = nullptr;        // (rows, width) on the stream's device
+    const std::uint8_t* valid = nullptr;  // (rows) on the host, 0 where the step does not count; null: it counts in
+                                          // every row
 };
 
 // State of a recurrent layer: h and c, each (rows, units); c undefined where the cell has none.
@@ -33,9 +34,9 @@ public:
     StreamLayer& operator=(const StreamLayer&) = delete;
     virtual ~StreamLayer() = default;
 
-    // Makes the buffers for inputs (rows, width) and returns the width of the outputs; invalid_argument when the width
-    // does not fit.
-    virtual std::int64_t connect(std::int64_t rows, std::int64_t width) = 0;
+    // Makes the buffers for inputs (rows, width) on `device` and returns the width of the outputs; invalid_argument
+    // when the width does not fit.
+    virtual std::int64_t connect(std::int64_t rows, std::int64_t width, core::Device device) = 0;
     // Operations of a step, roughly.
     virtual double work() const { return 0.0; }
 
@@ -48,6 +49,9 @@ public:
     // Null for layers without a state. Only between steps.
     virtual StreamState* state() { return nullptr; }
 };
+
+// runtime_error where weights have moved away from a stream's device since it was made.
+void check_place(const char* label, core::Device weights, core::Device stream);
 
 // Rows of `table` (V, D). With `mask_zero`, a step with id 0 does not count.
 std::unique_ptr<StreamLayer> stream_embedding(std::shared_ptr<Variable> table, bool mask_zero);

@@ -273,8 +273,17 @@ class Stream:
     raises RuntimeError.
     """
 
-    def __init__(self, label: str, rows: int, features: int, convert: Callable[[Any], Tensor], /) -> None:
-        """`features` is 0 where an embedding comes first; `convert` makes tensors of unusual inputs."""
+    def __init__(
+        self,
+        label: str,
+        rows: int,
+        features: int,
+        convert: Callable[[Any], Tensor],
+        /,
+        device: str = "cpu",
+    ) -> None:
+        """`features` is 0 where an embedding comes first; `convert` makes tensors of unusual inputs; the
+        layers' weights lie on `device`."""
 
     def add_embedding(self, label: str, table: Variable, mask_zero: bool, /) -> None: ...
     def add_masking(self, value: float, /) -> None: ...

@@ -32,7 +32,9 @@ class Stream:
 
     __slots__ = ("_label", "_native", "_step", "batch_size")
 
-    def __init__(self, layers: Sequence[Layer], input_shape: Shape, batch_size: int, label: str) -> None:
+    def __init__(
+        self, layers: Sequence[Layer], input_shape: Shape, batch_size: int, label: str, device: str
+    ) -> None:
         first = next((layer for layer in layers if not isinstance(layer, InputLayer)), None)
         ids = isinstance(first, Embedding)
         if len(input_shape) != (2 if ids else 3):
@@ -49,7 +51,7 @@ class Stream:
 
         self.batch_size = batch_size
         self._label = label
-        self._native = _core.Stream(label, batch_size, features, convert)
+        self._native = _core.Stream(label, batch_size, features, convert, device)
         for layer in layers:
             _check_own_step(layer)
             layer.add_to_stream(self._native)

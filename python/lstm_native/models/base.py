@@ -273,7 +273,7 @@ class Model(Trainer):
         layers = self.layers_in_a_row()
         if layers is None:
             raise self.error("stream needs layers that follow each other, those of this model branch")
-        return Stream(layers, self.input_shape, rows, self.label())
+        return Stream(layers, self.input_shape, rows, self.label(), self.device)
 
     def layers_in_a_row(self) -> list[Layer] | None:
         """The layers, nested ones too, where each reads only the one before it; None where not."""
