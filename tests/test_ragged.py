@@ -366,3 +366,14 @@ def test_wrong_lists_are_refused() -> None:
     stateful = Sequential([LSTM(3, stateful=True)])
     with pytest.raises(ValueError, match="stateful layers and a fixed batch size need arrays"):
         stateful.predict(features((2, 3)), verbose=0)
+
+
+@pytest.mark.parametrize("lengths", [(2, 4), (4, 0), (2, 6)])
+def test_a_fixed_number_of_steps_takes_no_lists(lengths: tuple[int, ...]) -> None:
+    model = Sequential([Input((4, 3)), LSTM(3), Dense(1)])
+    model.compile("sgd", "mse")
+    shape = r"input has shape \(None, [126], 3\), expected \(None, 4, 3\)"
+    with pytest.raises(ValueError, match=shape):
+        model.predict(features(lengths), verbose=0)
+    with pytest.raises(ValueError, match=shape):
+        model.fit(features(lengths), np.ones(2), verbose=0)

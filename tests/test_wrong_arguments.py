@@ -55,7 +55,11 @@ def test_constructors_refuse_values(make: Callable[[], Any], message: str) -> No
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: LSTM(3, retrun_sequences=True), "LSTM: unknown argument 'retrun_sequences'"),
+        (
+            lambda: LSTM(3, retrun_sequences=True),
+            "LSTM: unknown argument 'retrun_sequences': did you mean 'return_sequences'",
+        ),
+        (lambda: LSTM(3, batch_input_shape=(1, 2, 3)), "'batch_input_shape': did you mean 'input_shape'"),
         (
             lambda: Dense(3, lora_rank=2),
             "Dense: argument lora_rank=2 is not supported",

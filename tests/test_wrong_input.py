@@ -26,7 +26,7 @@ from mistake_support import IDS, LABELS, SERIES, classifier, everything, regress
         (np.ones((0, 0, 5)), "expected at least one time step"),
         (np.ones((2, 3, 0)), r"input has shape \(2, 3, 0\)"),
         (3.0, r"input has shape \(\)|single number"),
-        ([[1.0, 2.0], [3.0]], r"nested list of unequal lengths|input has shape \(1, 3\)"),
+        ([[1.0, 2.0], [3.0]], r"nested list of unequal lengths|input has shape \(None, 1\)"),
     ],
 )
 def test_model_refuses_shapes(built: bool, x: Any, message: str) -> None:
@@ -151,9 +151,15 @@ def test_arrays_of_other_things_are_type_errors(x: Any) -> None:
         LSTM(2),
         lambda x: model.fit(IDS[:1], [1], sample_weight=np.array(["heavy"]), verbose=0),
     ):
-        with pytest.raises(TypeError, match=r"dtype .*, expected (whole )?numbers"):
+        with pytest.raises(TypeError, match=r"(dtype .*|is a \w+), expected (whole |an array of )?numbers"):
             call(x)
     assert everything(model) == before
+
+
+@pytest.mark.parametrize(("x", "kind"), [(None, "NoneType"), ({"a": IDS}, "dict"), (lambda: IDS, "function")])
+def test_what_is_no_array_is_named(x: Any, kind: str) -> None:
+    with pytest.raises(TypeError, match=f"LSTM 'memory': input is a {kind}, expected an array of numbers"):
+        regressor().predict(x, verbose=0)
 
 
 @pytest.mark.parametrize(

@@ -64,7 +64,10 @@ def test_training_before_compile(method: str) -> None:
         ({"y": 1}, r"y has shape \(\)"),
         ({"y": np.ones((2, 3))}, r"labels have shape \(2, 3\)"),
         ({"y": LABELS, "sample_weight": [1.0]}, r"sample_weight has shape \(1,\), expected \(2,\)"),
-        ({"y": LABELS, "sample_weight": np.ones((2, 5))}, r"sample_weight has shape \(2, 5\)"),
+        (
+            {"y": LABELS, "sample_weight": np.ones((2, 5))},
+            r"shape \(2, 5\), expected \(2,\)$",
+        ),
         (
             {"y": LABELS, "sample_weight": [1, 2], "class_weight": {0: 2}},
             "class_weight or sample_weight, not both",

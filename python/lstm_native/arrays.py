@@ -25,6 +25,7 @@ def to_numpy(x: Any, label: str, argument: str) -> npt.NDArray[Any]:
         TypeError: objects, strings, complex numbers.
         ValueError: nested lists of unequal lengths.
     """
+    given = x
     if not isinstance(x, np.ndarray):
         if isinstance(x, _core.Tensor):
             x = x.numpy()
@@ -40,6 +41,8 @@ def to_numpy(x: Any, label: str, argument: str) -> npt.NDArray[Any]:
                     f"{label}: {argument} is a nested list of unequal lengths, expected a rectangular array"
                 ) from None
     if x.dtype.kind not in "fiub":
+        if x is not given and x.dtype == object and x.ndim == 0:
+            raise TypeError(f"{label}: {argument} is a {type(given).__name__}, expected an array of numbers")
         raise TypeError(f"{label}: {argument} has dtype {x.dtype}, expected numbers")
     return x  # type: ignore[no-any-return]
 

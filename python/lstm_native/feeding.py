@@ -356,6 +356,13 @@ class Feeding(Compilable):
         inputs: Any = columns(given, names, label)
         sequences = next(column for column in inputs if isinstance(column, Sequences))
         if len(sequences.flat):
+            # Where a model fixes the number of steps, lists of different lengths cannot all have it.
+            for time in (max(1, int(sequences.lengths.min())), int(sequences.lengths.max())):
+                shapes = [
+                    (None, time, *c.flat.shape[1:]) if isinstance(c, Sequences) else (None, *c.shape[1:])
+                    for c in inputs
+                ]
+                self.compute_output_shape(tuple(shapes) if len(shapes) > 1 else shapes[0])
             row = tuple(c.flat[None] if isinstance(c, Sequences) else c[:1] for c in inputs)
             self._check_x(where, row if len(row) > 1 else row[0])
         targets: list[Any] = []
@@ -409,9 +416,8 @@ def _check_output(
         if weight.shape[:1] != (rows,) or any(
             a not in (1, b) for a, b in zip(weight.shape[1:], (*expected[1:], 1), strict=False)
         ):
-            raise ValueError(
-                f"{label}: sample_weight has shape {weight.shape}, expected ({rows},) or {expected}"
-            )
+            shapes = " or ".join(dict.fromkeys((f"({rows},)", str(expected))))
+            raise ValueError(f"{label}: sample_weight has shape {weight.shape}, expected {shapes}")
     return given if loss is None else loss.prepare(given, output_shape), weight, given.shape
 
 

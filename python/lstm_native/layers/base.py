@@ -10,6 +10,7 @@ import numpy as np
 from lstm_native import _core, activations, regularizers
 from lstm_native.arrays import Shape, to_float32, to_shape, to_step_flags
 from lstm_native.configurable import Configurable, class_with
+from lstm_native.errors import unknown_name
 from lstm_native.layers import custom, symbolic
 from lstm_native.layers.building import build_lock as build_lock
 from lstm_native.layers.building import building
@@ -101,7 +102,9 @@ class Layer(symbolic.Callee, Weighted, Configurable):
         neutral = {"autocast": True} | self.neutral_arguments
         for argument, value in kwargs.items():
             if argument not in neutral:
-                raise TypeError(f"{kind}: unknown argument {argument!r}")
+                names = [p.name for p in self.constructor_parameters()]
+                known = (*names, "input_shape", "input_dim")
+                raise TypeError(f"{kind}: {unknown_name('argument', argument, known)}")
             if value != neutral[argument]:
                 raise TypeError(
                     f"{kind}: argument {argument}={value!r} is not supported, "
