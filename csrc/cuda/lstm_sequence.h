@@ -148,6 +148,7 @@ struct LstmSequenceBackward {
     LstmStepsBackward all;
 
     static constexpr int kHeld = held_of(kRows);
+    static constexpr int kWidth = 4 * kMostUnits;
     struct Held {
         float weight[kHeld];
     };
@@ -158,8 +159,10 @@ struct LstmSequenceBackward {
         const int columns = 4 * H;
         const std::int64_t begin = block.number() * kRows;
         const int rows = static_cast<int>(all.B - begin < kRows ? all.B - begin : kRows);
+        // Shared: gradients of the gates, each block of H at a fixed place with zeros behind it; partial sums;
+        // gradients of the states; the part of the kernel that is not held.
         float* const d_gates = block.shared;
-        float* const partial = d_gates + kRows * columns;
+        float* const partial = d_gates + kRows * kWidth;
         float* const direct = partial + kRows * columns;
         float* const through = direct + kRows * H;
         float* const dc = through + kRows * H;
@@ -174,7 +177,7 @@ struct LstmSequenceBackward {
             for (int k = 0; k < kHeld; ++k) mine.weight[k] = k < H ? row[k] : 0.0F;
             for (int k = kHeld; k < H; ++k) rest[(k - kHeld) * columns + n] = row[k];
         });
-        block.each(kRows * columns, [&](int i) { d_gates[i] = 0.0F; });
+        block.each(kRows * kWidth, [&](int i) { d_gates[i] = 0.0F; });
         block.meet();
 
         const auto sum_of_gates = [&](int row, int j) {
@@ -193,24 +196,23 @@ struct LstmSequenceBackward {
                 if (s.last == 0) through[i] = sum_of_gates(row, j);
                 const LstmBackward<CommonActivations> cell{s, {}};
                 const LstmGates d = cell(begin * H + i);
-                for (int gate = 0; gate < 4; ++gate) d_gates[row * columns + gate * H + j] = d.gate[gate];
+                for (int gate = 0; gate < 4; ++gate) d_gates[row * kWidth + gate * kMostUnits + j] = d.gate[gate];
             });
             block.meet();
             block.each(columns, [&](int n) {
                 const Held& mine = held(n);
-                const float* const d = d_gates + n / H * H;
+                const float* const d = d_gates + n / H * kMostUnits;
                 float sum[kRows] = {};
                 LSTM_NATIVE_UNROLL()
                 for (int k = 0; k < kHeld; ++k) {
-                    if (k >= H) break;
                     LSTM_NATIVE_UNROLL()
-                    for (int r = 0; r < kRows; ++r) sum[r] += mine.weight[k] * d[r * columns + k];
+                    for (int r = 0; r < kRows; ++r) sum[r] += mine.weight[k] * d[r * kWidth + k];
                 }
                 LSTM_NATIVE_UNROLL(8)
                 for (int k = kHeld; k < H; ++k) {
                     const float weight = rest[(k - kHeld) * columns + n];
                     LSTM_NATIVE_UNROLL()
-                    for (int r = 0; r < kRows; ++r) sum[r] += weight * d[r * columns + k];
+                    for (int r = 0; r < kRows; ++r) sum[r] += weight * d[r * kWidth + k];
                 }
                 LSTM_NATIVE_UNROLL()
                 for (int r = 0; r < kRows; ++r) partial[r * columns + n] = sum[r];

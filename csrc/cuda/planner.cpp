@@ -34,7 +34,7 @@ LstmPlan plan_lstm(std::int64_t B, std::int64_t H, bool backward, const Offer& o
         if (rows > share) continue;
         const std::int64_t rest = std::max<std::int64_t>(H - held_of(rows), 0) * 4 * H;
         // Of a row: h and sums of the gates; or gradients of the gates, partial sums, and of three states.
-        const std::int64_t row = backward ? 11 * H : kMostUnits + 4 * H;
+        const std::int64_t row = backward ? 4 * kMostUnits + 7 * H : kMostUnits + 4 * H;
         const auto floats = static_cast<std::size_t>(rest + rows * row);
         if (floats * sizeof(float) <= offer.shared_bytes)
             return {rows, static_cast<int>(core::round_up(4 * H, kWarp)), floats};
