@@ -5,8 +5,8 @@
     prepared = backend.prepare(onnx.load("model.onnx"))
     outputs = prepared.run([x])
 
-Opsets 7 to that of the installed onnx package. Operators beside the recurrent ones, which run with NumPy, are
-those of `OPERATORS`. Tensors are float16, float32, float64, bool and integers; recurrent ones float32 or float16.
+Opsets 7 to that of the installed onnx package. `OPERATORS` are the operators; those beside the recurrent ones
+run with NumPy. Tensors are float16, float32, float64, bool and integers; recurrent ones float32 or float16.
 """
 
 from __future__ import annotations
@@ -45,7 +45,8 @@ class PreparedModel(BackendRep):
             kwargs: accepted as every backend does.
         """
         given = [inputs] if isinstance(inputs, np.ndarray) else inputs
-        return namedtupledict("Outputs", self._outputs)(*self._interpreter.run(given))
+        outputs: tuple[Any, ...] = namedtupledict("Outputs", self._outputs)(*self._interpreter.run(given))
+        return outputs
 
 
 class Backend(_Base):
@@ -99,7 +100,8 @@ class Backend(_Base):
             given = [np.asarray(next(present)) if name or whole else None for name in checked.inputs]
             given = [array if name else None for array, name in zip(given, checked.inputs, strict=True)]
         names = [name or f"absent_{i}" for i, name in enumerate(checked.outputs)]
-        return namedtupledict("Outputs", names)(*_run_node(checked, given))
+        outputs: tuple[Any, ...] = namedtupledict("Outputs", names)(*_run_node(checked, given))
+        return outputs
 
     @classmethod
     def supports_device(cls, device: str) -> bool:

@@ -1,7 +1,7 @@
 """ONNX models as plain data: read with care from files that may be damaged or hostile.
 
-Nothing here runs a model. What is read is checked: sizes against the bytes that are there, names, the order of
-the nodes, and every attribute against the operator's schema.
+Nothing here runs a model. What is read is checked: sizes against the bytes that are there, names, the order
+of the nodes, and every attribute against the operator's schema.
 """
 
 from __future__ import annotations
@@ -381,8 +381,8 @@ class _Reader:
                 raise self._error(f"{what} lies in {_quoted(location)}, which is no regular file")
             if length != expected or offset < 0 or offset + length > status.st_size:
                 raise self._error(
-                    f"{what} lies at byte {offset} of {_quoted(location)} with {length} bytes; its shape takes "
-                    f"{expected}, the file has {status.st_size}"
+                    f"{what} lies at byte {offset} of {_quoted(location)} with {length} bytes; its shape "
+                    f"takes {expected}, the file has {status.st_size}"
                 )
             self._size += length
             file.seek(offset)

@@ -1,9 +1,9 @@
 """What values of an ONNX graph are in terms of our layers: tensors with named axes, sizes, zeros.
 
-ONNX has time first, directions as an axis of their own, and moves axes about with Transpose, Squeeze and Reshape.
-Here an axis is a tuple of letters: B batch, T time, F features, D directions or layers, which are tensors of their
-own with us; () is an axis of size 1, ("D", "F") one that joins the features of both directions. So these
-operators only rename axes.
+ONNX has time first, directions as an axis of their own, and moves axes about with Transpose, Squeeze and
+Reshape. Here an axis is a tuple of letters: B batch, T time, F features, D directions or layers, which are
+tensors of their own with us; () is an axis of size 1, ("D", "F") one that joins the features of both
+directions. So these operators only rename axes.
 """
 
 from __future__ import annotations
@@ -196,7 +196,8 @@ class Filled:
 
 def product(sizes: Sequence[Size]) -> Size:
     """The product of sizes."""
-    number, symbols = 1, []
+    number = 1
+    symbols: list[str] = []
     for factor, unknown in sizes:
         number *= factor
         symbols += unknown

@@ -89,8 +89,7 @@ class Interpreter:
             values[value.name] = array
         for i, node in enumerate(graph.nodes):
             given = [values[name] if name else None for name in node.inputs]
-            for name, output in zip(node.outputs, run_node(node, given, self._kept.get(i)), strict=False):
-                values[name] = output
+            values.update(zip(node.outputs, run_node(node, given, self._kept.get(i)), strict=False))
             for name in self._ends[i]:
                 del values[name]
         return [values[name] for name in graph.outputs]

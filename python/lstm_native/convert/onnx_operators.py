@@ -14,7 +14,7 @@ import numpy as np
 from lstm_native import activations
 from lstm_native.convert.onnx_file import DTYPES, Array, Node
 
-Inputs = Sequence[Array | None]
+Inputs = Sequence[Any]  # arrays; None where an optional one is absent
 Operator = Callable[[Node, Inputs], Any]
 
 
@@ -69,13 +69,10 @@ def _size_of_outputs(node: Node, inputs: Inputs) -> int:
         start, limit, delta = (float(array) for array in given)
         return int(abs((limit - start) / delta)) + 1 if delta and math.isfinite(limit - start) else 1 << 62
     if node.op in ("MatMul", "Gemm"):
-        return (
-            math.prod(given[0].shape[:-1])
-            * math.prod(given[1].shape[:-2])
-            * max(*given[0].shape[-1:], *given[1].shape, 1)
-        )
+        rows, matrices = math.prod(given[0].shape[:-1]), math.prod(given[1].shape[:-2])
+        return int(rows * matrices * max(*given[0].shape[-1:], *given[1].shape, 1))
     if node.op == "Gather":
-        return math.prod(given[0].shape) * max(given[1].size, 1)
+        return int(given[0].size * max(given[1].size, 1))
     if node.op in _ELEMENTWISE or node.op == "Where":
         return math.prod(np.broadcast_shapes(*(array.shape for array in given)))
     return sum(array.size for array in given)
@@ -93,7 +90,7 @@ def axes_of(node: Node, inputs: Inputs, position: int = 1) -> tuple[int, ...] | 
     return None if axes is None else tuple(axes)
 
 
-def at(inputs: Inputs, position: int) -> Array | None:
+def at(inputs: Inputs, position: int) -> Any:
     """The input at a position, where there is one."""
     return inputs[position] if len(inputs) > position else None
 
@@ -125,10 +122,9 @@ def _ours(name: str, **arguments: str) -> Operator:
     """An activation of ours; `arguments` name those of ONNX for its parameters."""
     function = activations.get(name)
 
-    def run(node: Node, inputs: Inputs) -> Array:
+    def run(node: Node, inputs: Inputs) -> Any:
         given = {ours: node.get(theirs) for ours, theirs in arguments.items() if node.get(theirs) is not None}
         x = inputs[0]
-        assert x is not None
         if x.dtype == np.float64:
             raise node.error("it computes in float32, and its input is float64")
         return _like(x, function(x, **given))
@@ -139,9 +135,8 @@ def _ours(name: str, **arguments: str) -> Operator:
 # --- activations ----------------------------------------------------------------------------------
 
 
-def _softmax(node: Node, inputs: Inputs) -> Array:
+def _softmax(node: Node, inputs: Inputs) -> Any:
     x = inputs[0]
-    assert x is not None
     log = node.op == "LogSoftmax"
     if node.opset < 13:  # all axes from this one on as one
         axis = node.get("axis", 1)
@@ -161,15 +156,13 @@ def _softmax_of(x: Array, axis: int, log: bool) -> Array:
     return _like(x, shifted - np.log(total) if log else e / total)
 
 
-def _leaky_relu(node: Node, inputs: Inputs) -> Array:
+def _leaky_relu(node: Node, inputs: Inputs) -> Any:
     x = inputs[0]
-    assert x is not None
     return np.where(x < 0, _float(x)(node.get("alpha", 0.01)) * x, x)
 
 
-def _hard_sigmoid(node: Node, inputs: Inputs) -> Array:
+def _hard_sigmoid(node: Node, inputs: Inputs) -> Any:
     x = inputs[0]
-    assert x is not None
     alpha, beta = (_float(x)(v) for v in (node.get("alpha", 0.2), node.get("beta", 0.5)))
     if node.op == "HardSwish":
         alpha, beta = _float(x)(1 / 6), _float(x)(0.5)
@@ -177,17 +170,15 @@ def _hard_sigmoid(node: Node, inputs: Inputs) -> Array:
     return x * gate if node.op == "HardSwish" else gate
 
 
-def _elu(node: Node, inputs: Inputs) -> Array:
+def _elu(node: Node, inputs: Inputs) -> Any:
     x = inputs[0]
-    assert x is not None
     alpha = _float(x)(node.get("alpha", 1.6732632 if node.op == "Selu" else 1.0))
     gamma = _float(x)(node.get("gamma", 1.0507009) if node.op == "Selu" else 1.0)
     return gamma * np.where(x > 0, x, alpha * np.expm1(np.minimum(x, 0)))
 
 
-def _clip(node: Node, inputs: Inputs) -> Array:
+def _clip(node: Node, inputs: Inputs) -> Any:
     x = inputs[0]
-    assert x is not None
     low, high = at(inputs, 1), at(inputs, 2)
     least = node.get("min") if low is None else low
     most = node.get("max") if high is None else high
@@ -197,7 +188,6 @@ def _clip(node: Node, inputs: Inputs) -> Array:
 
 def _layer_normalization(node: Node, inputs: Inputs) -> list[Array]:
     x, scale, bias = inputs[0], inputs[1], at(inputs, 2)
-    assert x is not None
     (first,) = normal_axes(node, (node.get("axis", -1),), x.ndim)
     axes = tuple(range(first, x.ndim))
     wide = x.astype(np.float32, copy=False)
@@ -212,19 +202,16 @@ def _layer_normalization(node: Node, inputs: Inputs) -> list[Array]:
 # --- shapes ---------------------------------------------------------------------------------------
 
 
-def _reshape(node: Node, inputs: Inputs) -> Array:
+def _reshape(node: Node, inputs: Inputs) -> Any:
     x, shape = inputs[0], inputs[1]
-    assert x is not None
-    assert shape is not None
     sizes = [int(size) for size in shape.ravel()]
     if not node.get("allowzero", 0):
         sizes = [x.shape[i] if size == 0 else size for i, size in enumerate(sizes)]
     return x.reshape(sizes)
 
 
-def _flatten(node: Node, inputs: Inputs) -> Array:
+def _flatten(node: Node, inputs: Inputs) -> Any:
     x = inputs[0]
-    assert x is not None
     axis = node.get("axis", 1)
     if not -x.ndim <= axis <= x.ndim:
         raise node.error(f"axis is {axis}, the tensor has {x.ndim}")
@@ -232,26 +219,22 @@ def _flatten(node: Node, inputs: Inputs) -> Array:
     return x.reshape(math.prod(x.shape[:axis]), math.prod(x.shape[axis:]))
 
 
-def _squeeze(node: Node, inputs: Inputs) -> Array:
+def _squeeze(node: Node, inputs: Inputs) -> Any:
     x, axes = inputs[0], axes_of(node, inputs)
-    assert x is not None
     return x.squeeze(None if axes is None else normal_axes(node, axes, x.ndim))
 
 
-def _unsqueeze(node: Node, inputs: Inputs) -> Array:
+def _unsqueeze(node: Node, inputs: Inputs) -> Any:
     x, axes = inputs[0], axes_of(node, inputs)
-    assert x is not None
     return np.expand_dims(x, normal_axes(node, axes or (), x.ndim + len(axes or ())))
 
 
-def _transpose(node: Node, inputs: Inputs) -> Array:
+def _transpose(node: Node, inputs: Inputs) -> Any:
     x = inputs[0]
-    assert x is not None
     return x.transpose(node.get("perm"))
 
 
-def _shape(node: Node, inputs: Inputs) -> Array:
-    assert inputs[0] is not None
+def _shape(node: Node, inputs: Inputs) -> Any:
     return np.array(inputs[0].shape[slice(node.get("start"), node.get("end"))], np.int64)
 
 
@@ -275,9 +258,8 @@ def slices_of(node: Node, inputs: Inputs, rank: int) -> dict[int, slice]:
     return found
 
 
-def _slice(node: Node, inputs: Inputs) -> Array:
+def _slice(node: Node, inputs: Inputs) -> Any:
     x = inputs[0]
-    assert x is not None
     found = slices_of(node, inputs, x.ndim)
     sizes = {axis: range(*_clamped(piece, x.shape[axis])) for axis, piece in found.items()}
     index = tuple(
@@ -323,30 +305,25 @@ def split_sizes(node: Node, inputs: Inputs, size: int) -> list[int]:
 
 def _split(node: Node, inputs: Inputs) -> list[Array]:
     x = inputs[0]
-    assert x is not None
     (axis,) = normal_axes(node, (node.get("axis", 0),), x.ndim)
     sizes = split_sizes(node, inputs, x.shape[axis])
     return np.split(x, np.cumsum(sizes)[:-1], axis=axis)
 
 
-def _gather(node: Node, inputs: Inputs) -> Array:
+def _gather(node: Node, inputs: Inputs) -> Any:
     x, indices = inputs[0], inputs[1]
-    assert x is not None
-    assert indices is not None
     (axis,) = normal_axes(node, (node.get("axis", 0),), x.ndim)
     if indices.dtype.kind not in "iu":
         raise node.error(f"indices have type {indices.dtype}, expected integers")
     return np.take(x, indices, axis=axis)
 
 
-def _expand(node: Node, inputs: Inputs) -> Array:
+def _expand(node: Node, inputs: Inputs) -> Any:
     x, shape = inputs[0], inputs[1]
-    assert x is not None
-    assert shape is not None
     return np.broadcast_to(x, np.broadcast_shapes(x.shape, tuple(int(s) for s in shape))).copy()
 
 
-def _constant(node: Node, inputs: Inputs) -> Array:
+def _constant(node: Node, inputs: Inputs) -> Any:
     for name, dtype in (
         ("value_float", np.float32),
         ("value_floats", np.float32),
@@ -361,35 +338,30 @@ def _constant(node: Node, inputs: Inputs) -> Array:
     return value
 
 
-def _constant_of_shape(node: Node, inputs: Inputs) -> Array:
+def _constant_of_shape(node: Node, inputs: Inputs) -> Any:
     value = node.get("value", np.zeros(1, np.float32))
     if value.size != 1:
         raise node.error(f"value has {value.size} numbers, expected one")
-    assert inputs[0] is not None
     return np.full([int(size) for size in inputs[0]], value.ravel()[0], value.dtype)
 
 
-def _cast(node: Node, inputs: Inputs) -> Array:
+def _cast(node: Node, inputs: Inputs) -> Any:
     to = DTYPES.get(node.get("to"))
     if to is None:
         raise node.error(f"it casts to element type {node.get('to')}, expected one of {DTYPES}")
-    assert inputs[0] is not None
     return inputs[0].astype(to)
 
 
 def _dropout(node: Node, inputs: Inputs) -> list[Array]:
     x, training = inputs[0], at(inputs, 2)
-    assert x is not None
     if training is not None and training.any():
         raise node.error("training_mode is true; models run as in inference")
     mask = np.ones(x.shape, np.bool_ if node.opset >= 10 else x.dtype)
     return [x, mask][: len(node.outputs)]
 
 
-def _reverse_sequence(node: Node, inputs: Inputs) -> Array:
+def _reverse_sequence(node: Node, inputs: Inputs) -> Any:
     x, lengths = inputs[0], inputs[1]
-    assert x is not None
-    assert lengths is not None
     time, batch = node.get("time_axis", 0), node.get("batch_axis", 1)
     y = np.moveaxis(x, (batch, time), (0, 1)).copy()
     for row, length in enumerate(lengths.tolist()):
@@ -400,15 +372,13 @@ def _reverse_sequence(node: Node, inputs: Inputs) -> Array:
 # --- numbers --------------------------------------------------------------------------------------
 
 
-def _matmul(node: Node, inputs: Inputs) -> Array:
-    return np.matmul(inputs[0], inputs[1])  # type: ignore[arg-type]
+def _matmul(node: Node, inputs: Inputs) -> Any:
+    return np.matmul(inputs[0], inputs[1])
 
 
 def gemm_parts(node: Node, inputs: Inputs) -> tuple[Array, Array, Array | None]:
     """A, B and C of a Gemm, transposed and scaled, so that it is A @ B + C."""
     a, b, c = inputs[0], inputs[1], at(inputs, 2)
-    assert a is not None
-    assert b is not None
     a, b = a.T if node.get("transA", 0) else a, b.T if node.get("transB", 0) else b
     return (
         a,
@@ -417,7 +387,7 @@ def gemm_parts(node: Node, inputs: Inputs) -> tuple[Array, Array, Array | None]:
     )
 
 
-def _gemm(node: Node, inputs: Inputs) -> Array:
+def _gemm(node: Node, inputs: Inputs) -> Any:
     a, b, c = gemm_parts(node, inputs)
     return a @ b if c is None else a @ b + c
 
@@ -431,15 +401,14 @@ def _div(a: Any, b: Any) -> Any:
     return a / b
 
 
-def _pow(node: Node, inputs: Inputs) -> Array:
+def _pow(node: Node, inputs: Inputs) -> Any:
     x, y = inputs[0], inputs[1]
-    assert x is not None
-    assert y is not None
     return np.power(x, y).astype(x.dtype)
 
 
 _REDUCERS: dict[str, Callable[..., Any]] = {
-    "ReduceMean": np.mean, "ReduceMax": np.max, "ReduceMin": np.min, "ReduceSum": np.sum, "ReduceProd": np.prod,
+    "ReduceMean": np.mean, "ReduceMax": np.max, "ReduceMin": np.min, "ReduceSum": np.sum,
+    "ReduceProd": np.prod,
 }  # fmt: skip
 
 
@@ -451,9 +420,8 @@ def reduced_axes(node: Node, inputs: Inputs, rank: int) -> tuple[int, ...]:
     return normal_axes(node, axes, rank)
 
 
-def _reduce(node: Node, inputs: Inputs) -> Array:
+def _reduce(node: Node, inputs: Inputs) -> Any:
     x = inputs[0]
-    assert x is not None
     axes = reduced_axes(node, inputs, x.ndim)
     if not axes and x.ndim:
         return x
@@ -478,9 +446,8 @@ def _reduce(node: Node, inputs: Inputs) -> Array:
     return _like(x, _REDUCERS[node.op](x, axis=axes, keepdims=keep))
 
 
-def _global_pool(node: Node, inputs: Inputs) -> Array:
+def _global_pool(node: Node, inputs: Inputs) -> Any:
     x = inputs[0]
-    assert x is not None
     reduce: Any = np.mean if node.op == "GlobalAveragePool" else np.max
     return _like(x, reduce(x, axis=tuple(range(2, x.ndim)), keepdims=True))
 
@@ -496,8 +463,8 @@ def _folded(function: Callable[[Any, Any], Any]) -> Operator:
 
 
 _ELEMENTWISE = {
-    "Add", "Sub", "Mul", "Div", "Pow", "Equal", "Less", "Greater", "LessOrEqual", "GreaterOrEqual", "And", "Or",
-    "Max", "Min",
+    "Add", "Sub", "Mul", "Div", "Pow", "Equal", "Less", "Greater", "LessOrEqual", "GreaterOrEqual", "And",
+    "Or", "Max", "Min",
 }  # fmt: skip
 
 OPERATORS: dict[str, Operator] = {
@@ -512,7 +479,7 @@ OPERATORS: dict[str, Operator] = {
     "Div": _elementwise(_div),
     "Dropout": _dropout,
     "Elu": _elu,
-    "Equal": lambda node, inputs: np.equal(*inputs),  # type: ignore[call-overload]
+    "Equal": lambda node, inputs: np.equal(*inputs),
     "Erf": lambda node, inputs: _like(inputs[0], np.vectorize(math.erf, otypes=[np.float64])(inputs[0])),
     "Exp": _elementwise(np.exp),
     "Expand": _expand,
@@ -521,15 +488,15 @@ OPERATORS: dict[str, Operator] = {
     "Gemm": _gemm,
     "GlobalAveragePool": _global_pool,
     "GlobalMaxPool": _global_pool,
-    "Greater": lambda node, inputs: np.greater(*inputs),  # type: ignore[call-overload]
-    "GreaterOrEqual": lambda node, inputs: np.greater_equal(*inputs),  # type: ignore[call-overload]
+    "Greater": lambda node, inputs: np.greater(*inputs),
+    "GreaterOrEqual": lambda node, inputs: np.greater_equal(*inputs),
     "HardSigmoid": _hard_sigmoid,
     "HardSwish": _hard_sigmoid,
     "Identity": lambda node, inputs: inputs[0],
     "LayerNormalization": _layer_normalization,
     "LeakyRelu": _leaky_relu,
-    "Less": lambda node, inputs: np.less(*inputs),  # type: ignore[call-overload]
-    "LessOrEqual": lambda node, inputs: np.less_equal(*inputs),  # type: ignore[call-overload]
+    "Less": lambda node, inputs: np.less(*inputs),
+    "LessOrEqual": lambda node, inputs: np.less_equal(*inputs),
     "Log": _elementwise(np.log),
     "LogSoftmax": _softmax,
     "MatMul": _matmul,
@@ -538,12 +505,12 @@ OPERATORS: dict[str, Operator] = {
     "Mish": _ours("mish"),
     "Mul": _elementwise(np.multiply),
     "Neg": _elementwise(np.negative),
-    "Not": lambda node, inputs: np.logical_not(inputs[0]),  # type: ignore[arg-type]
+    "Not": lambda node, inputs: np.logical_not(inputs[0]),
     "Or": lambda node, inputs: np.logical_or(*inputs),
     "Pow": _pow,
     "Range": lambda node, inputs: np.arange(
         *(array.item() for array in inputs if array is not None), dtype=inputs[0].dtype
-    ),  # type: ignore[union-attr]
+    ),
     "ReduceMax": _reduce,
     "ReduceMean": _reduce,
     "ReduceMin": _reduce,
@@ -555,7 +522,7 @@ OPERATORS: dict[str, Operator] = {
     "Selu": _elu,
     "Shape": _shape,
     "Sigmoid": _ours("sigmoid"),
-    "Size": lambda node, inputs: np.array(inputs[0].size, np.int64),  # type: ignore[union-attr]
+    "Size": lambda node, inputs: np.array(inputs[0].size, np.int64),
     "Slice": _slice,
     "Softmax": _softmax,
     "Softplus": _ours("softplus"),
@@ -567,9 +534,9 @@ OPERATORS: dict[str, Operator] = {
     "Tanh": _ours("tanh"),
     "ThresholdedRelu": lambda node, inputs: np.where(
         inputs[0] > node.get("alpha", 1.0), inputs[0], _like(inputs[0], 0)
-    ),  # type: ignore[operator]
-    "Tile": lambda node, inputs: np.tile(inputs[0], [int(n) for n in inputs[1]]),  # type: ignore[arg-type, union-attr]
+    ),
+    "Tile": lambda node, inputs: np.tile(inputs[0], [int(n) for n in inputs[1]]),
     "Transpose": _transpose,
     "Unsqueeze": _unsqueeze,
-    "Where": lambda node, inputs: np.where(*inputs),  # type: ignore[arg-type]
+    "Where": lambda node, inputs: np.where(*inputs),
 }

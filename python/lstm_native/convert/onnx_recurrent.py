@@ -89,9 +89,7 @@ def _activation(node: Node, name: str, alphas: list[float], betas: list[float]) 
     if key in _PLAIN:
         return _PLAIN[key]
     if key not in _PARAMETRIC:
-        raise node.error(
-            f"activation {name[:40]!r} is none of {_DEFAULTS['LSTM'][0]}, Tanh, Relu, {', '.join(_PARAMETRIC)}"
-        )
+        raise node.error(f"activation {name[:40]!r} is none of {', '.join([*_PLAIN, *_PARAMETRIC])}")
     function, count = _PARAMETRIC[key]
     alpha = alphas.pop(0) if alphas else None
     beta = betas.pop(0) if betas and count == 2 else None
@@ -351,9 +349,7 @@ def operator_of(layers: Sequence[Any]) -> tuple[str, dict[str, Any], dict[str, A
             if values:
                 attributes[key] = values
     each = [_onnx_arrays(cell, layer) for layer in layers]
-    lacking = {name for arrays in each for name in arrays} - set.intersection(
-        *(set(arrays) for arrays in each)
-    )
+    lacking = each[0].keys() ^ each[-1].keys()
     if lacking:
         raise first.error(f"one direction has {sorted(lacking)}, the other has not; ONNX has them for both")
     return op, attributes, {name: np.stack([arrays[name] for arrays in each]) for name in each[0]}

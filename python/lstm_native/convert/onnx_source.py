@@ -26,22 +26,22 @@ MAX_NAME = 100
 def from_onnx(source: Any) -> Any:
     """A model with the weights of an ONNX model.
 
-    Operators LSTM, GRU and RNN with their attributes, between Gather (of rows of a table), MatMul, Gemm, Add of a
-    bias, activations, LayerNormalization, ReduceMean and ReduceMax over time, and what moves axes about, as
-    exporters of PyTorch and Keras write them. Opsets 7 to that of the installed onnx package. Inputs and outputs
-    are batch first; several directions in one output are outputs of their own.
+    Operators LSTM, GRU and RNN with their attributes, between Gather (of rows of a table), MatMul, Gemm, Add
+    of a bias, activations, LayerNormalization, ReduceMean and ReduceMax over time, and what moves axes about, as
+    exporters of PyTorch and Keras write them. Opsets 7 to that of the installed onnx package. Inputs and
+    outputs are batch first; several directions in one output are outputs of their own.
 
     Args:
         source: path of a file, its bytes, or an `onnx.ModelProto`. Weights in another file are read from the
             folder of the path.
 
     Returns:
-        A `Sequential` or functional `Model`. Its `conversion` says which conventions differ, and how far outputs
-        are apart for random inputs (in onnxruntime or onnx.reference).
+        A `Sequential` or functional `Model`. Its `conversion` says which conventions differ, and how far
+        outputs are apart for random inputs (in onnxruntime or onnx.reference).
 
     Raises:
-        ValueError: a damaged file; what has no counterpart, named by node, operator and attribute; or outputs that
-            differ by more than 1e-5.
+        ValueError: a damaged file; what has no counterpart, named by node, operator and attribute; or
+            outputs that differ by more than 1e-5.
         OSError: the file cannot be read.
         TypeError: `source` is something else.
     """
@@ -105,7 +105,7 @@ class _Builder:
                 inputs.append(placeholder)
                 self._placed[start] = placeholder
         self._tensors: dict[int, Any] = {}
-        chain: list[Any] | None = []
+        chain: list[Any] | None = []  # the layers, as long as each reads what the one before gives
         before: Any = inputs[0] if len(inputs) == 1 else None
         for call, made in needed[::-1]:
             layers = self._call(call, wanted) if isinstance(call, Call) else self._run(call, made)
@@ -121,7 +121,8 @@ class _Builder:
         ends = [self._place(tensor) for tensor in outputs]
         distinct = len({layer.name for layer in chain or ()}) == len(chain or ())
         if chain and len(ends) == 1 and ends[0] is before and distinct:
-            return Sequential([inputs[0], *chain])
+            items: list[Any] = [inputs[0], *chain]
+            return Sequential(items)
         return Model(inputs[0] if len(inputs) == 1 else inputs, ends[0] if len(ends) == 1 else ends)
 
     def _name(self, wanted: str) -> str | None:
@@ -176,8 +177,8 @@ class _Builder:
         plain = not both and not sequences and all(key[0] == "h" for key in states)
         if len(forms) > 1:
             self._record.note(
-                f"{run.recurrent.node.op}: its outputs are wanted in {len(forms)} forms, each of which is computed by "
-                "a layer of its own with the same weights"
+                f"{run.recurrent.node.op}: its outputs are wanted in {len(forms)} forms, each of which is "
+                "computed by a layer of its own with the same weights"
             )
         layers = []
         for number, (whole, merge) in enumerate(forms):
@@ -211,7 +212,7 @@ class _Builder:
             layer: Any = Bidirectional(
                 forward, merge, backward_layer=directions[1].layer(go_backwards=True, **options)
             )
-            parts = (layer.forward_layer, layer.backward_layer)
+            parts: tuple[Any, ...] = (layer.forward_layer, layer.backward_layer)
         else:
             layer = directions[0].layer(go_backwards=run.backwards, **options)
             parts = (layer,)
@@ -246,7 +247,7 @@ def _check(graph: Graph, mapper: Mapper, model: Any, record: Conversion) -> None
     batch = mapper.batch or 3
     for value in graph.inputs:
         flow_shape = _sample_shape(mapper, value.name, batch)
-        arrays = []
+        arrays: list[Array] = []
         for start, shape in zip(mapper.starts[value.name], flow_shape, strict=True):
             if math.prod(shape) > MAX_SAMPLE:
                 record.note(f"not run beside the original: input {value.name} of shape {shape} is large")

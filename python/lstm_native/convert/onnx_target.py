@@ -26,8 +26,8 @@ IR_VERSION = 8  # that of opset 17's time
 def to_onnx(model: Any, path: str | os.PathLike[str]) -> Conversion:
     """Writes a model as an ONNX file, which appears whole or not at all.
 
-    Batch and time may vary where they may here. Inputs and outputs are those of the model, batch first; ids are
-    int32. Masks are part of the graph, whatever their pattern. Dropout and penalties are left out, as in
+    Batch and time may vary where they may here. Inputs and outputs are those of the model, batch first; ids
+    are int32. Masks are part of the graph, whatever their pattern. Dropout and penalties are left out, as in
     inference.
 
     Args:
@@ -37,8 +37,8 @@ def to_onnx(model: Any, path: str | os.PathLike[str]) -> Conversion:
         path: the file.
 
     Returns:
-        The conventions that differ, and how far outputs are apart for random inputs: in onnxruntime where it is
-        installed, else in onnx.reference where that one has what the model needs.
+        The conventions that differ, and how far outputs are apart for random inputs: in onnxruntime where it
+        is installed, else in onnx.reference where that one has what the model needs.
 
     Raises:
         ValueError: something that ONNX does not have, named; or outputs that differ by more than 1e-5.
@@ -76,7 +76,8 @@ def _proto(model: Any, record: Conversion) -> tuple[Any, list[Array], bool]:
     ends = model.add_steps(steps, tuple(range(len(starts))), None, len(model.outputs))
     writer = Writer(record)
     tables = _table_sizes(steps, len(starts))
-    inputs, samples = [], []
+    inputs: list[Any] = []
+    samples: list[Array] = []
     random = np.random.default_rng(0)
     values: dict[int, Flow] = {}
     masks = {slot for step in steps.steps for slot in step.flags.values()}

@@ -401,7 +401,7 @@ def _run(writer: Writer, layers: Sequence[Any], x: Flow, states: Sequence[str]) 
 
 
 def _one_direction(writer: Writer, layer: Any, x: Flow, states: Sequence[str]) -> tuple[str, list[str]]:
-    """Sequence (batch, time, units) in the order of the steps that were made, and the states (batch, units)."""
+    """Sequence (batch, time, units) in the order of its computation, and the states (batch, units)."""
     if x.mask is None:
         y, last = _run(writer, [layer], x, states)
         y = writer.node("Transpose", writer.node("Squeeze", y, writer.ints(1)), perm=[1, 0, 2])
@@ -413,8 +413,8 @@ def _one_direction(writer: Writer, layer: Any, x: Flow, states: Sequence[str]) -
         flow, mask = _turned(writer, flow), _turned(writer, mask)
     moved = _Masked(writer, mask)
     writer.record.note(
-        f"{layer.name}: steps that the mask leaves out are moved behind the others, where sequence_lens wants "
-        "them, and outputs back"
+        f"{layer.name}: steps that the mask leaves out are moved behind the others, where sequence_lens "
+        "wants them, and outputs back"
     )
     y, last = _run(writer, [_forwards(layer)], Flow(moved.forward(flow), moved.lengths), states)
     y = writer.node("Transpose", writer.node("Squeeze", y, writer.ints(1)), perm=[1, 0, 2])
@@ -514,8 +514,8 @@ def _joint(writer: Writer, layer: Any, x: Flow, states: Sequence[str]) -> list[F
     axis = 2 if whole else 1
     outputs: list[Flow] = []
     if layer.merge_mode is None:
-        for number in range(2):
-            outputs.append(Flow(writer.node("Gather", both, writer.constant(np.int64(number)), axis=axis)))
+        numbers = [writer.constant(np.int64(number)) for number in range(2)]
+        outputs += [Flow(writer.node("Gather", both, number, axis=axis)) for number in numbers]
     elif layer.merge_mode == "concat":
         shape = writer.ints(*(0,) * axis, 2 * parts[0].units)
         outputs.append(Flow(writer.node("Reshape", both, shape, name=layer.name)))
