@@ -251,7 +251,8 @@ def bench(figures: dict[str, Any], quick: bool) -> None:
     steps = 512
     rows = []
     print("us a step")
-    print(f"{'H':>5} {'B':>4} {'':9} {'ours':>9} {'cuDNN':>9} {'TF32':>9} {'bf16':>9} {'cuDNN/ours':>12}")
+    names = ("ours", "TF32", "cuDNN", "TF32", "bf16")
+    print(f"{'H':>5} {'B':>4} {'':9} " + " ".join(f"{n:>9}" for n in names) + f" {'cuDNN/ours':>12}")
     for units in (128, 512) if quick else (128, 256, 512, 1024, 2048):
         for batch in (1, 64) if quick else (1, 16, 64, 256):
             pair = Pair(batch, steps, units, units)
@@ -262,8 +263,13 @@ def bench(figures: dict[str, Any], quick: bool) -> None:
                     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = allowed
                     return pair.cudnn(training)
 
+                def ours(tf32: bool, pair: Pair = pair, training: bool = training) -> Any:
+                    pair.core.cuda_set_tf32(tf32)
+                    return pair.ours(training)
+
                 calls = {
-                    "ours": lambda pair=pair, training=training: pair.ours(training),
+                    "ours": lambda: ours(False),
+                    "ours_tf32": lambda: ours(True),
                     "cudnn": lambda: tf32(False),
                     "cudnn_tf32": lambda: tf32(True),
                     "cudnn_bf16": lambda half=half, training=training: half.cudnn(training),

@@ -13,7 +13,7 @@ import pytest
 
 import lstm_native as ln
 from cuda_support import open_for_tests
-from lstm_native import _core
+from lstm_native import _core, cuda
 from native_support import MASKS, RecurrentCase, f32, indexed, recurrent_case, recurrent_masked, tensor
 from test_recurrent_native import assert_forward, assert_gradients
 
@@ -156,6 +156,26 @@ def test_weights_that_move_between_forward_and_backward() -> None:
             case.backward(weights, saved)
         _core.move_variables(variables, first)
         case.backward(weights, saved)
+
+
+def test_precision_and_synchronize() -> None:
+    case = OnDevice(**vars(recurrent_case(0, 3, 5, 4, 6)))
+    exact = case.gradients()
+    cuda.set_precision("tf32")
+    try:
+        for name, gradient in case.gradients().items():
+            expected = exact[name]
+            assert gradient is not None
+            assert expected is not None
+            # 11 bits: each product is right to 2^-11, gradients of some steps to a few times that.
+            assert np.linalg.norm(gradient - expected) <= 5e-3 * np.linalg.norm(expected)
+    finally:
+        cuda.set_precision("float32")
+    cuda.synchronize()
+    for name, gradient in case.gradients().items():
+        assert np.array_equal(gradient, exact[name])  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="precision is 'fp8', expected 'float32' or 'tf32'"):
+        cuda.set_precision("fp8")
 
 
 def test_general_cells_are_refused() -> None:

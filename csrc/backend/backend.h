@@ -214,6 +214,9 @@ typedef struct LnRmspropArray {
 
 typedef enum LnCopy { LN_TO_DEVICE = 0, LN_TO_HOST = 1, LN_ON_DEVICE = 2 } LnCopy;
 
+/* What products of float32 matrices may do: LN_TF32 rounds their elements to 11 bits and is several times as fast. */
+typedef enum LnPrecision { LN_FLOAT32 = 0, LN_TF32 = 1 } LnPrecision;
+
 typedef struct LnDeviceInfo {
     char name[128];       /* "NVIDIA H100 80GB HBM3" */
     int32_t major, minor; /* compute capability */
@@ -229,6 +232,7 @@ typedef struct LnDevice {
     LnStatus (*open)(LnContext*);
     LnStatus (*open_blas)(LnContext*, const char* blas);
     LnStatus (*info)(LnContext*, LnDeviceInfo*);
+    void (*set_precision)(int32_t precision);                      /* of the calls from now on */
     LnStatus (*allocate)(LnContext*, size_t bytes, void** memory); /* aligned to 256; 0 bytes are fine */
     void (*release)(void* memory);
     LnStatus (*copy)(LnContext*, int32_t direction, size_t bytes, const void* from, void* to);

@@ -11,6 +11,7 @@ constexpr LnDevice kDevice = {
     [](LnContext* context) { return guarded(context, [] { open_device(); }); },
     [](LnContext* context, const char* path) { return guarded(context, [=] { open_blas(path); }); },
     [](LnContext* context, LnDeviceInfo* found) { return guarded(context, [=] { *found = device_info(); }); },
+    set_precision,
     [](LnContext* context, size_t bytes, void** memory) {
         return guarded(context, [=] { *memory = allocate(bytes); });
     },

@@ -32,8 +32,8 @@ struct Heuristic {
 };
 static_assert(sizeof(Heuristic) == 96, "cublasLtMatmulHeuristicResult_t");
 
-constexpr int kFloat32 = 0;                                                       // CUDA_R_32F
-constexpr int kComputeFloat32 = 68;                                               // CUBLAS_COMPUTE_32F
+constexpr int kFloat32 = 0;                             // CUDA_R_32F
+constexpr int kComputeFloat32 = 68, kComputeTf32 = 77;  // CUBLAS_COMPUTE_32F, CUBLAS_COMPUTE_32F_FAST_TF32
 constexpr int kTransposeA = 3, kTransposeB = 4, kEpilogue = 7, kBiasPointer = 8;  // of a product
 constexpr int kWorkspaceBytes = 1, kReductionSchemes = 3, kFirstAlignment = 5;    // of a preference; A, B, C, D
 constexpr std::int32_t kNoTranspose = 0, kTranspose = 1;
@@ -122,12 +122,12 @@ Blas::Blas(const char* path, void* stream, void* workspace, std::size_t workspac
 
 // cuBLAS takes columns for rows: what it is given is the transpose of all, c^T = b^T a^T.
 void Blas::product(std::int64_t M, std::int64_t N, std::int64_t K, const Matrix& a, const Matrix& b, float beta,
-                   float* c, std::int64_t c_stride, const float* bias) {
+                   float* c, std::int64_t c_stride, const float* bias, bool tf32) {
     if (M == 0 || N == 0) return;
     const Functions& f = *functions_;
     const std::uint32_t alignments[4] = {alignment_of(b.data), alignment_of(a.data), alignment_of(c), alignment_of(c)};
-    const std::int64_t flags =
-        (a.transposed ? 1 : 0) | (b.transposed ? 2 : 0) | (bias != nullptr ? 4 : 0) | (beta != 0.0F ? 8 : 0);
+    const std::int64_t flags = (a.transposed ? 1 : 0) | (b.transposed ? 2 : 0) | (bias != nullptr ? 4 : 0) |
+                               (beta != 0.0F ? 8 : 0) | (tf32 ? 16 : 0);
     const std::int64_t aligned = alignments[0] | std::int64_t{alignments[1]} << 16 | std::int64_t{alignments[2]} << 32;
     const Plans::Key key = {M, N, K, a.stride, b.stride, c_stride, flags, aligned};
 
@@ -141,7 +141,7 @@ void Blas::product(std::int64_t M, std::int64_t N, std::int64_t K, const Matrix&
         Plans::Plan plan;
         Opaque preference = nullptr;
         try {
-            f.check(f.operation_create(&plan.operation, kComputeFloat32, kFloat32), "product");
+            f.check(f.operation_create(&plan.operation, tf32 ? kComputeTf32 : kComputeFloat32, kFloat32), "product");
             const auto set = [&](int attribute, const auto& value) {
                 f.check(f.operation_set(plan.operation, attribute, &value, sizeof value), "attribute");
             };

@@ -18,6 +18,7 @@ void open_device();
 void open_blas(const char* path);
 LnDeviceInfo device_info();
 const Offer& device_offer();
+void set_precision(std::int32_t precision);
 
 void* allocate(std::size_t bytes);
 void release(void* memory) noexcept;

@@ -28,6 +28,7 @@ cudaMemPool_t pool = nullptr;
 Blas* blas = nullptr;
 LnDeviceInfo info{};
 Offer offer;
+std::atomic<std::int32_t> precision{LN_FLOAT32};
 
 void check(cudaError_t error, const char* what) {
     if (error == cudaSuccess) return;
@@ -111,6 +112,8 @@ LnDeviceInfo device_info() {
 
 const Offer& device_offer() { return offer; }
 
+void set_precision(std::int32_t wanted) { precision = wanted; }
+
 void* allocate(std::size_t bytes) {
     void* memory = nullptr;
     const std::size_t wanted = bytes == 0 ? 1 : bytes;
@@ -157,7 +160,7 @@ void settle() { check(cudaDeviceSynchronize(), "work of the device"); }
 
 void product(std::int64_t M, std::int64_t N, std::int64_t K, const Matrix& a, const Matrix& b, float beta, float* c,
              std::int64_t c_stride, const float* bias) {
-    blas->product(M, N, K, a, b, beta, c, c_stride, bias);
+    blas->product(M, N, K, a, b, beta, c, c_stride, bias, precision.load() == LN_TF32);
 }
 
 void sort_by_key(std::int64_t count, std::int64_t bound, const std::int32_t* keys, const std::int32_t* values,

@@ -107,6 +107,8 @@ LnDeviceInfo cuda_info() {
     return info;
 }
 
+void cuda_set_precision(LnPrecision precision) { cuda_backend().device->set_precision(precision); }
+
 void* cuda_queue() { return cuda_backend().device->queue(); }
 
 void cuda_hand_over(void* stream) { call(cuda_backend().device->hand_over, stream); }

@@ -23,6 +23,7 @@ LnDeviceInfo cuda_info();
 void* cuda_queue();
 void cuda_hand_over(void* stream);
 void cuda_settle() noexcept;
+void cuda_set_precision(LnPrecision precision);
 void cuda_synchronize();  // returns when all work is done
 
 }  // namespace lstm_native::ops

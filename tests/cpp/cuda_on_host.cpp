@@ -29,6 +29,8 @@ const Offer& device_offer() {
     return offer;
 }
 
+void set_precision(std::int32_t) {}
+
 void* allocate(std::size_t bytes) {
     const std::size_t whole = (bytes / 256 + 1) * 256;
     if (whole > std::size_t{1} << 40) throw std::bad_alloc();
