@@ -21,7 +21,7 @@ from typing import Any
 
 from cases import FAMILIES, SECTIONS
 from ceilings import Ceilings
-from peers import PEERS
+from peers import OURS_ELSEWHERE, PEERS
 from race import Contestant, Process, Turns, add_turn_options, race
 from record import ROOT, write
 from report import markdown, picture, row_of, section_of
@@ -41,7 +41,8 @@ def parsed() -> argparse.Namespace:
     option = parser.add_argument
     option("--what", type=words, default=["all"], help=f"{', '.join(CASES)} or all (of the LSTM)")
     option("--threads", type=words, default=["1", "2"], help="with commas between (default 1,2)")
-    option("--peers", type=words, default=list(PEERS), help=f"of {', '.join(PEERS)} (default all)")
+    peers = [name for name in PEERS if name not in OURS_ELSEWHERE]
+    option("--peers", type=words, default=peers, help=f"of {', '.join(PEERS)} (default all but the last)")
     option("--cases", nargs="+", default=[], metavar="B,T,I,U", help="only these shapes")
     option("--python", action="append", default=[], metavar="PEER=PATH", help="interpreter that has the peer")
     add_turn_options(parser)

@@ -17,7 +17,10 @@ PEERS = {
     "jax": "peers.jax_peer:Jax",
     "keras": "peers.keras_peer:Keras",
     "litert": "peers.litert_peer:LiteRt",
+    "drop_in": "peers.drop_in_peer:DropIn",
 }
+# Ours in other programs: runs where it is asked for, and is not one of those that we compare with.
+OURS_ELSEWHERE = ("drop_in",)
 
 
 def peer_class(name: str) -> type[Peer]:
