@@ -27,8 +27,8 @@ def from_onnx(source: Any) -> Any:
     """A model with the weights of an ONNX model.
 
     Operators LSTM, GRU and RNN with their attributes, between Gather (of rows of a table), MatMul, Gemm, Add
-    of a bias, activations, LayerNormalization, ReduceMean and ReduceMax over time, and what moves axes about, as
-    exporters of PyTorch and Keras write them. Opsets 7 to that of the installed onnx package. Inputs and
+    of a bias, activations, LayerNormalization, ReduceMean and ReduceMax over time, and what moves axes about,
+    as exporters of PyTorch and Keras write them. Opsets 7 to that of the installed onnx package. Inputs and
     outputs are batch first; several directions in one output are outputs of their own.
 
     Args:
@@ -108,8 +108,8 @@ class _Builder:
         chain: list[Any] | None = []  # the layers, as long as each reads what the one before gives
         before: Any = inputs[0] if len(inputs) == 1 else None
         for call, made in needed[::-1]:
-            layers = self._call(call, wanted) if isinstance(call, Call) else self._run(call, made)
-            single = len(layers) == 1 and len(made) == 1 and isinstance(call, Call | Run)
+            layers = self._call(call) if isinstance(call, Call) else self._run(call, made)
+            single = len(layers) == 1 and len(made) == len(layers[0].nodes[-1].outputs) == 1
             source = _sources(call)
             if chain is not None and single and len(source) == 1 and self._place(source[0]) is before:
                 chain.append(layers[0])
@@ -141,20 +141,16 @@ class _Builder:
         """The outputs of a call that somebody wants."""
         if isinstance(call, Run):
             return [tensor for tensor in call.made.values() if id(tensor) in wanted]
-        return [tensor for tensor in self._outputs_of.get(id(call), []) if id(tensor) in wanted]
+        return [tensor for tensor in self._mapper.outputs_of[id(call)] if id(tensor) in wanted]
 
-    @property
-    def _outputs_of(self) -> dict[int, list[Tensor]]:
-        return self._mapper.outputs_of
-
-    def _call(self, call: Call, wanted: set[int]) -> list[Any]:
+    def _call(self, call: Call) -> list[Any]:
         holder = call.holder
         if holder.layer is None:
             layer = holder.layer = holder.kind(**holder.arguments)
             if holder.arrays:
                 self._loads.append(lambda: layer.set_weights(holder.arrays))
         output = holder.layer(self._place(call.input))
-        for tensor in self._outputs_of[id(call)]:
+        for tensor in self._mapper.outputs_of[id(call)]:
             self._tensors[id(tensor)] = output
         return [holder.layer]
 
