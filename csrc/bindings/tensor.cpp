@@ -1,4 +1,5 @@
 // Tensor, as_tensor and Variable in Python (floor 3).
+#include <cstring>
 #include <memory>
 #include <string_view>
 #include <utility>
@@ -55,6 +56,13 @@ py::buffer_info buffer_of(const Tensor& tensor) {
     const auto item = static_cast<py::ssize_t>(core::size_of(tensor.dtype()));
     auto strides = py::detail::c_strides(shape, item);
     return py::buffer_info(tensor.raw(), item, format, tensor.rank(), std::move(shape), std::move(strides));
+}
+
+// Shape, dtype and every byte.
+bool same_bits(const Tensor& a, const Tensor& b) {
+    const Tensor x = a.to(core::Device::cpu);
+    const Tensor y = b.to(core::Device::cpu);
+    return x.dtype() == y.dtype() && x.shape() == y.shape() && std::memcmp(x.raw(), y.raw(), x.bytes()) == 0;
 }
 
 py::object as_numpy(const py::object& self, const py::object& dtype, const py::object& copy) {
@@ -158,6 +166,7 @@ void bind_tensor(py::module_& module) {
             return py::make_tuple(self.device() == core::Device::cpu ? dlpack::kCpu : dlpack::kCuda, 0);
         });
 
+    module.def("same_bits", &same_bits);
     module.def(
         "as_tensor",
         [](const py::object& x, std::string_view dtype) -> py::object {

@@ -48,6 +48,9 @@ def as_tensor(x: Any, dtype: str) -> Tensor:
     read-only arrays are converted or copied as needed.
     """
 
+def same_bits(a: Tensor, b: Tensor, /) -> bool:
+    """Whether shape, dtype and every byte are the same."""
+
 def from_dlpack(x: Any) -> Tensor | None:
     """A DLPack object on the CPU, or on the opened CUDA device, without a copy; None where that takes one."""
 

@@ -26,6 +26,11 @@ def _native(x: Array | None) -> Any:
     return None if x is None else _core.as_tensor(x, "float32")
 
 
+def _together(states: Sequence[Array]) -> torch.Tensor:
+    """States (batch, units) of all layers and directions as (layers, batch, units)."""
+    return torch.from_numpy(states[0][None] if len(states) == 1 else np.stack(states))
+
+
 class PackedWeights:
     """Our form of one layer's and direction's parameters, made anew whenever one of them has other values.
 
@@ -40,13 +45,14 @@ class PackedWeights:
         self._cell = cell
         self._projects = projects
         self._lock = threading.Lock()
-        self._seen: list[Array] = []
+        self._seen: list[Any] = []
         self._weights: _core.RecurrentWeights | None = None
 
     def native(self, weights: Sequence[Array]) -> _core.RecurrentWeights:
         """The weights weight_ih, weight_hh, then bias_ih, bias_hh and weight_hr where they are, packed."""
         with self._lock:
-            if self._weights is None or not all(map(np.array_equal, weights, self._seen)):
+            now = list(map(_native, weights))
+            if self._weights is None or not all(map(_core.same_bits, now, self._seen)):
                 seen = [w.copy() for w in weights]
                 biases = seen[2:4] if len(seen) >= 4 else None
                 ours = from_rows(self._cell, TORCH_GATES[self._cell], seen[0], seen[1], biases)
@@ -61,7 +67,7 @@ class PackedWeights:
                     self._weights = _core.RecurrentWeights(
                         self._cell, kernel, recurrent, bias, "tanh", "sigmoid"
                     )
-                self._seen = seen
+                self._seen = list(map(_native, seen))
             return self._weights
 
     def backward(
@@ -172,7 +178,7 @@ class Network:
                 kept.noise = noises[len(layers)] if noises else self._noise(now.shape)
                 now = _native(now.numpy() * kept.noise)
             layers.append(kept)
-        states = (torch.from_numpy(np.stack(s)) if s else None for s in (last_h, last_c))
+        states = (_together(s) if s else None for s in (last_h, last_c))
         return (self._outside(now), *states, layers)
 
     def _inside(self, x: Array) -> Any:
@@ -235,7 +241,7 @@ class Network:
             if len(d_inputs) == 2 and d_output is not None:
                 d_output = _native(d_output.numpy() + d_inputs[1].numpy())
         d_first = self._outside(d_output) if wanted[0] else None
-        d_given = (None if s[0] is None else torch.from_numpy(np.stack(s)) for s in d_states)
+        d_given = (None if s[0] is None else _together(s) for s in d_states)
         return (d_first, *d_given, *(g for layer in d_weights for g in layer))
 
     def _split(self, d_output: Any) -> tuple[Any, Any]:
