@@ -74,6 +74,18 @@ def test_layout_is_that_of_the_format(tmp_path: Path) -> None:
     assert data[8 + length :] == np.ones(2, "<f4").tobytes() + b"\1\1\1"
 
 
+def test_bfloat16_comes_as_float32(tmp_path: Path) -> None:
+    values = np.array([1.0, -2.5, np.inf, 0.15625, 3e38], np.float32)
+    halves = (values.view(np.uint32) >> 16).astype("<u2")
+    header = json.dumps({"w": {"dtype": "BF16", "shape": [5], "data_offsets": [0, 10]}}).encode()
+    path = tmp_path / "w.safetensors"
+    path.write_bytes(len(header).to_bytes(8, "little") + header + halves.tobytes())
+    (found,) = read_safetensors(path)[0].values()
+    assert found.dtype == np.float32
+    np.testing.assert_array_equal(found[:4], values[:4])
+    assert found[4] == pytest.approx(3e38, rel=2**-7)
+
+
 def test_no_tensors(tmp_path: Path) -> None:
     write_safetensors(tmp_path / "x", {})
     assert read_safetensors(tmp_path / "x") == ({}, {})

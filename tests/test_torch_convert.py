@@ -267,6 +267,13 @@ def test_state_dicts(tmp_path: Path) -> None:
         assert type(from_torch(getattr(nn, kind)(3, 5).state_dict()).layers[-1]) is layer
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
+def test_other_dtypes_of_weights(dtype: Any) -> None:
+    state = nn.LSTM(3, 4).to(dtype).state_dict()
+    kernel = from_torch(state).layers[-1].kernel.numpy()
+    np.testing.assert_array_equal(kernel, state["weight_ih_l0"].float().numpy().T)
+
+
 @pytest.mark.parametrize(
     ("module", "message"),
     [

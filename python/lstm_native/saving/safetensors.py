@@ -44,13 +44,16 @@ _DTYPES: dict[str, np.dtype[Any]] = {
         "BOOL": "?",
     }.items()
 }
+_NAMES = {dtype: name for name, dtype in _DTYPES.items()}
+# NumPy has no such type: the upper halves of float32 numbers, which is what they are read as.
+_BFLOAT16 = np.dtype([("upper half of a float32", "<u2")])
+_DTYPES["BF16"] = _BFLOAT16
 # What other files of weights start with; as the length of a header all of these are too long.
 _OTHER_FORMATS = {
     b"\x89HDF\r\n\x1a\n": "an HDF5 file (.h5)",
     b"PK\x03\x04": "a zip archive (.keras, .npz or .pt)",
     b"\x93NUMPY": "a NumPy file (.npy)",
 }
-_NAMES = {dtype: name for name, dtype in _DTYPES.items()}
 
 Path = str | os.PathLike[str]
 
@@ -138,7 +141,7 @@ class Entry(NamedTuple):
     """A tensor of a file.
 
     Attributes:
-        dtype: its type, little-endian.
+        dtype: its type, little-endian; for BF16 a record of two bytes.
         shape: its shape.
         begin, end: where its bytes are, counted from the end of the header.
     """
@@ -183,7 +186,7 @@ class SafetensorsFile:
         self._file.close()
 
     def read(self, name: str) -> npt.NDArray[Any]:
-        """The tensor of that name, in native byte order.
+        """The tensor of that name, in native byte order; BF16 as float32.
 
         Raises:
             ValueError: The file got shorter since it was opened, or a BOOL is neither 0 nor 1.
@@ -199,6 +202,8 @@ class SafetensorsFile:
             raise ValueError(
                 f"{self.where}: tensor {shortened(name)}: BOOL data holds bytes other than 0 and 1"
             )
+        if dtype == _BFLOAT16:
+            return (raw.view("<u2").astype(np.uint32) << 16).view(np.float32).reshape(shape)
         return raw.view(dtype).reshape(shape).astype(dtype.newbyteorder("="), copy=False)
 
 

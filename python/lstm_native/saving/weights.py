@@ -45,7 +45,7 @@ def check_entry(file: SafetensorsFile, name: str, variable: Any) -> None:
     if shape != tuple(variable.shape):
         raise ValueError(f"{file.where}: {name} has shape {shape} in the file, expected {variable.shape}")
     floats = variable.dtype == "float32"
-    if dtype.kind not in ("f" if floats else "iu"):
+    if dtype.kind not in ("fV" if floats else "iu"):  # V: BF16
         raise ValueError(f"{file.where}: {name} holds {dtype.name} in the file, expected {variable.dtype}")
 
 
