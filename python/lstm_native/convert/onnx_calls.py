@@ -83,9 +83,14 @@ class Calls:
     # --- layers -----------------------------------------------------------------------------------
 
     def _call(self, holder: Holder, x: Tensor, size: int | None, time: int | None) -> Tensor:
+        if x.mask is not None and not holder.per_step:
+            raise self._graph.error(
+                f"outputs of a recurrent operator with sequence_lens go into a {holder.kind.__name__}, which "
+                "would leave out the steps beyond the lengths"
+            )
         call = Call(holder, x)
         self.calls.append(call)
-        made = Tensor(call, size=size, time=time, inputs=x.inputs)
+        made = Tensor(call, size=size, time=time, inputs=x.inputs, mask=x.mask)
         self.outputs_of.setdefault(id(call), []).append(made)
         return made
 

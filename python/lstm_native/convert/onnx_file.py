@@ -177,6 +177,11 @@ class _Reader:
     def _error(self, why: str) -> ValueError:
         return ValueError(f"{self._label}: {why}")
 
+    def _texts(self, *values: Any) -> None:
+        """Refuses what protobuf gives as bytes, for it is no UTF-8."""
+        if not all(isinstance(value, str) for value in values):
+            raise self._error("a name in it is no UTF-8 text")
+
     def graph(self, model: Any) -> Graph:
         if not model.HasField("graph"):
             raise self._error(f"{self._size} bytes are no ONNX model: it has no graph")
@@ -188,12 +193,14 @@ class _Reader:
             raise self._error("the graph has sparse initializers, which are not supported")
         graph = Graph(self._label, opset, self._size)
         for tensor in proto.initializer:
+            self._texts(tensor.name)
             if not tensor.name or tensor.name in graph.constants:
                 raise self._error(f"two initializers are called {_quoted(tensor.name)}, or one has no name")
             graph.constants[tensor.name] = self.tensor(tensor, f"initializer {_quoted(tensor.name)}")
         known = set(graph.constants)
         seen = set()
         for value in proto.input:
+            self._texts(value.name)
             if value.name in seen:
                 raise self._error(f"two inputs are called {_quoted(value.name)}")
             seen.add(value.name)
@@ -211,6 +218,7 @@ class _Reader:
                 known.add(name)
             graph.nodes.append(node)
         for value in proto.output:
+            self._texts(value.name)
             if value.name not in known or not value.name:
                 raise self._error(f"no node gives the output {_quoted(value.name)}")
             graph.outputs.append(value.name)
@@ -250,6 +258,7 @@ class _Reader:
                     raise self._error(f"input {_quoted(proto.name)} has a size of {size.dim_value}")
                 shape.append(size.dim_value)
             else:
+                self._texts(size.dim_param)
                 shape.append(size.dim_param or None)
         return Value(proto.name, dtype, tuple(shape))
 
@@ -259,6 +268,7 @@ class _Reader:
         """Checks operator, attributes and the number of inputs and outputs."""
         import onnx
 
+        self._texts(proto.name, proto.op_type, proto.domain, *proto.input, *proto.output)
         name = proto.name or next((output for output in proto.output if output), "")
         label = f"{self._label}: node {_quoted(name)} ({_quoted(proto.op_type)[1:-1]})"
         if proto.domain not in ("", "ai.onnx"):
@@ -269,6 +279,7 @@ class _Reader:
             raise ValueError(f"{label}: opset {opset} has no such operator") from None
         attributes: dict[str, Any] = {}
         for attribute in proto.attribute:
+            self._texts(attribute.name)
             known = schema.attributes.get(attribute.name)
             if known is None or attribute.name in attributes:
                 raise ValueError(f"{label}: attribute {_quoted(attribute.name)} is unknown or there twice")
@@ -356,6 +367,7 @@ class _Reader:
     def _external(self, proto: Any, what: str, expected: int) -> bytes:
         """Bytes of a tensor from the file beside the model that holds them."""
         entries = {entry.key: entry.value for entry in proto.external_data}
+        self._texts(*entries, *entries.values())
         location = entries.get("location", "")
         if self._folder is None:
             raise self._error(f"{what} lies in another file, {_quoted(location)}: pass the path of the model")

@@ -49,6 +49,7 @@ class Tensor:
         size: number of features; None where unknown, and for ids.
         time: number of steps; None for any number, 0 where there is no time axis.
         inputs: names of the inputs that it depends on.
+        mask: the mask that comes along with it.
     """
 
     source: Any
@@ -56,6 +57,7 @@ class Tensor:
     size: int | None = None
     time: int | None = 0
     inputs: frozenset[str] = frozenset()
+    mask: Tensor | None = None
 
 
 @dataclass(eq=False)
@@ -102,7 +104,7 @@ class Run:
             units = self.recurrent.units * (2 if which == "concat" else 1)
             time = self.input.time if what == "y" else 0
             inputs = self.input.inputs.union(*(state.inputs for state in self.states or ()))
-            self.made[key] = Tensor(self, key, units, time, inputs)
+            self.made[key] = Tensor(self, key, units, time, inputs, self.mask if what == "y" else None)
         return self.made[key]
 
 

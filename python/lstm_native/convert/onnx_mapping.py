@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -176,19 +177,33 @@ class Mapper(Calls):
             raise node.error(f"X has {part.size} features, W {width}")
         mask = self._mask(node, at(inputs, 4), part)
         states = self._states(node, recurrent, [at(inputs, 5), at(inputs, 6)])
+        if mask is not part.mask and part.mask is not None:
+            raise node.error("what it reads has sequence_lens, which it has not; masks would come along here")
         if mask is not None and x.flipped:
             raise node.error("its input is turned round, and it has sequence_lens")
         backwards = recurrent.directions[0].backwards
+        numbers = range(len(recurrent.directions))
+        if mask is not None and backwards:
+            if states is not None:
+                raise node.error(
+                    "it runs backwards with sequence_lens and initial states, which has no counterpart"
+                )
+            # Bidirectional turns its outputs round, where a mask stays in place.
+            recurrent = replace(recurrent, directions=(recurrent.directions[0].idle(), *recurrent.directions))
+            self._record.note(
+                "the backward half of a Bidirectional stands for a reverse operator with lengths"
+            )
+            numbers = range(1, 2)
+        turned = backwards and mask is None
         run = Run(recurrent, part, mask, states, backwards != x.flipped)
         self.calls.append(run)
-        count = len(recurrent.directions)
         which = D if both else ()
         sequence = (B, T, which, F) if recurrent.batch_first else (T, which, B, F)
         state = (B, which, F) if recurrent.batch_first else (which, B, F)
         # With one direction outputs come in the order of the computation.
-        flows = [Flow(tuple(run.output("y", i) for i in range(count)), sequence, backwards and not both)]
+        flows = [Flow(tuple(run.output("y", i) for i in numbers), sequence, turned and not both)]
         last = ("h", "c")[: recurrent.states]
-        return flows + [Flow(tuple(run.output(what, i) for i in range(count)), state) for what in last]
+        return flows + [Flow(tuple(run.output(what, i) for i in numbers), state) for what in last]
 
     def _about(self, node: Node) -> str:
         texts = [""]

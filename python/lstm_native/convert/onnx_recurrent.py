@@ -55,6 +55,16 @@ class Direction:
     arguments: dict[str, Any]
     arrays: dict[str, Array]
 
+    def idle(self) -> Direction:
+        """The other direction, of one unit that does nothing."""
+        inputs, columns = self.arrays["kernel"].shape
+        gates = columns // self.arguments["units"]
+        arrays = {"kernel": np.zeros((inputs, gates)), "recurrent_kernel": np.zeros((1, gates))}
+        arguments = {"units": 1, "use_bias": False, "coupled_gates": True}
+        if gates != 3 or self.kind is not LSTM:
+            del arguments["coupled_gates"]
+        return Direction(self.kind, not self.backwards, arguments, arrays)
+
     def layer(self, **options: Any) -> Any:
         """A new layer, whose weights `load` puts in place once it is built."""
         # Orthogonal start values, which are replaced at once, would be the costliest part of it all.
@@ -104,6 +114,7 @@ def _activation(node: Node, name: str, alphas: list[float], betas: list[float]) 
     return made
 
 
+@np.errstate(all="ignore")  # weights may be any numbers
 def recurrent_of(node: Node, weights: Sequence[Array | None]) -> Recurrent:
     """What a node LSTM, GRU or RNN is in our terms.
 
