@@ -107,37 +107,67 @@ def files_of_graphs() -> Iterator[Hostile]:
     yield Hostile("no outputs", add(lambda p: p.graph.ClearField("output")), "no outputs")
     yield Hostile("no opset", add(lambda p: p.ClearField("opset_import")), "opset versions are \\[\\]")
     for version in (0, 6, 1000, -1, 1 << 62):
-        yield Hostile(f"opset {version}", add(lambda p, v=version: setattr(p.opset_import[0], "version", v)), "opset")
+        yield Hostile(
+            f"opset {version}", add(lambda p, v=version: setattr(p.opset_import[0], "version", v)), "opset"
+        )
     yield Hostile("two opsets", add(lambda p: p.opset_import.add(domain="", version=9)), "opset")
-    yield Hostile("unknown output", add(lambda p: setattr(p.graph.output[0], "name", "nothing")), "no node gives")
-    yield Hostile("missing input", with_node(lambda n: n.input.__setitem__(0, "nothing")), "nothing before it")
+    yield Hostile(
+        "unknown output", add(lambda p: setattr(p.graph.output[0], "name", "nothing")), "no node gives"
+    )
+    yield Hostile(
+        "missing input", with_node(lambda n: n.input.__setitem__(0, "nothing")), "nothing before it"
+    )
     yield Hostile("a cycle of one", with_node(lambda n: n.input.__setitem__(0, "Y")), "nothing before it")
     cycle = [node("Relu", "b", "a"), node("Relu", "a", "b"), node("Add", "x b")]
     yield Hostile("a cycle of two", around(cycle), "nothing before it")
     yield Hostile("not in order", around([node("Relu", "a"), node("Relu", "x", "a")]), "nothing before it")
-    yield Hostile("a name twice", around([node("Relu", "x", "a"), node("Tanh", "x", "a"), node("Relu", "a")]), "taken")
+    yield Hostile(
+        "a name twice", around([node("Relu", "x", "a"), node("Tanh", "x", "a"), node("Relu", "a")]), "taken"
+    )
     yield Hostile("an output called x", around([node("Relu", "x", "x"), node("Relu", "x")]), "taken")
     yield Hostile("two inputs x", add(lambda p: p.graph.input.add().CopyFrom(p.graph.input[0])), "two inputs")
-    yield Hostile("two weights W", add(lambda p: p.graph.initializer.add().CopyFrom(p.graph.initializer[0])), "two init")
+    yield Hostile(
+        "two weights W", add(lambda p: p.graph.initializer.add().CopyFrom(p.graph.initializer[0])), "two init"
+    )
     yield Hostile("no input at all", with_node(lambda n: n.ClearField("input")), "0 inputs")
     yield Hostile("absent input", with_node(lambda n: n.input.__setitem__(0, "")), "input is missing")
     yield Hostile("twenty inputs", with_node(lambda n: n.input.extend(["X"] * 20)), "inputs, expected")
-    yield Hostile("twenty outputs", with_node(lambda n: n.output.extend([f"o{i}" for i in range(20)])), "outputs, ")
+    yield Hostile(
+        "twenty outputs", with_node(lambda n: n.output.extend([f"o{i}" for i in range(20)])), "outputs, "
+    )
     yield Hostile("unknown operator", around([node("Explode", "x")]), "no such operator")
-    yield Hostile("operator of a domain", around([helper.make_node("Gelu", ["x"], ["y"], domain="com.evil")]), "domain")
+    yield Hostile(
+        "operator of a domain", around([helper.make_node("Gelu", ["x"], ["y"], domain="com.evil")]), "domain"
+    )
     yield Hostile("no operator", around([node("", "x")]), "no such operator")
     yield Hostile("long names", around([node("Relu", "x" * 1_000_000)]), "nothing before it")
-    yield Hostile("names with lines", around([helper.make_node("Relu", ["a\nb\rc\x00"], ["y"])]), "nothing before it")
-    yield Hostile("no UTF-8", around([node("Relu", "abcabc")]).replace(b"abcabc", b"ab\xff\xfebc"), "UTF-8|no ONNX|nothing")
+    yield Hostile(
+        "names with lines", around([helper.make_node("Relu", ["a\nb\rc\x00"], ["y"])]), "nothing before it"
+    )
+    yield Hostile(
+        "no UTF-8",
+        around([node("Relu", "abcabc")]).replace(b"abcabc", b"ab\xff\xfebc"),
+        "UTF-8|no ONNX|nothing",
+    )
     many = b"\x0a\x00" * 200_000
-    yield Hostile("too many nodes", around([node("Relu", "x")]) + b"\x3a" + b"\x80\xb5\x18" + many, "nodes, at most")
+    yield Hostile(
+        "too many nodes", around([node("Relu", "x")]) + b"\x3a" + b"\x80\xb5\x18" + many, "nodes, at most"
+    )
     nested = model([node("Relu", "x")], {"x": (1,)}, ["y"]).graph
     branch = helper.make_node("If", ["x"], ["y"], then_branch=nested, else_branch=nested)
     yield Hostile("a subgraph", around([branch]), "holds a graph")
     yield Hostile("a function", changed(_add_function), "domain 'own'")
-    yield Hostile("an input without a shape", add(lambda p: p.graph.input[0].type.tensor_type.ClearField("shape")), "shape")
+    yield Hostile(
+        "an input without a shape",
+        add(lambda p: p.graph.input[0].type.tensor_type.ClearField("shape")),
+        "shape",
+    )
     yield Hostile("an input of no type", add(lambda p: p.graph.input[0].type.Clear()), "no tensor")
-    yield Hostile("an input of strings", add(lambda p: setattr(p.graph.input[0].type.tensor_type, "elem_type", 8)), "element type 8")
+    yield Hostile(
+        "an input of strings",
+        add(lambda p: setattr(p.graph.input[0].type.tensor_type, "elem_type", 8)),
+        "element type 8",
+    )
     yield Hostile("a negative size", add(lambda p: _size(p, -5)), "size of -5")
     yield Hostile("a huge size", add(lambda p: _size(p, 1 << 62)), "features|large")
     yield Hostile("a sparse weight", add(lambda p: p.graph.sparse_initializer.add()), "sparse")
@@ -149,7 +179,9 @@ def _size(proto: Any, size: int) -> None:
 
 def _add_function(proto: Any) -> None:
     body = [helper.make_node("f", ["a"], ["b"], domain="own")]  # it calls itself
-    proto.functions.append(helper.make_function("own", "f", ["a"], ["b"], body, [helper.make_opsetid("own", 1)]))
+    proto.functions.append(
+        helper.make_function("own", "f", ["a"], ["b"], body, [helper.make_opsetid("own", 1)])
+    )
     proto.opset_import.add(domain="own", version=1)
     proto.graph.node.append(helper.make_node("f", ["Y"], ["z"], domain="own"))
 
@@ -176,7 +208,9 @@ def files_of_tensors() -> Iterator[Hostile]:
     yield Hostile("a size of 0", with_tensor(dims(0, 1 << 62, 2)), "no array can have|takes 0")
     yield Hostile("20 axes", with_tensor(dims(*[1] * 20)), "up to 16")
     yield Hostile("bytes cut", with_tensor(lambda t: setattr(t, "raw_data", t.raw_data[:-1])), "has 95 bytes")
-    yield Hostile("bytes more", with_tensor(lambda t: setattr(t, "raw_data", t.raw_data + b"\0")), "has 97 bytes")
+    yield Hostile(
+        "bytes more", with_tensor(lambda t: setattr(t, "raw_data", t.raw_data + b"\0")), "has 97 bytes"
+    )
     yield Hostile("no bytes", with_tensor(lambda t: t.ClearField("raw_data")), "has 0 numbers")
     yield Hostile("element type 8", with_tensor(lambda t: setattr(t, "data_type", 8)), "element type 8")
     yield Hostile("element type 99", with_tensor(lambda t: setattr(t, "data_type", 99)), "element type 99")
@@ -184,7 +218,17 @@ def files_of_tensors() -> Iterator[Hostile]:
     yield Hostile("float64", with_tensor(lambda t: setattr(t, "data_type", 11)), "takes 192")
     yield Hostile("int32", with_tensor(lambda t: setattr(t, "data_type", 6)), "type int32")
     yield Hostile("a segment", with_tensor(lambda t: setattr(t.segment, "end", 5)), "segment")
-    for location in ("/etc/passwd", "../secret", "a/b", "..", ".", "", "a\\b", "/proc/self/environ", "sub/../x"):
+    for location in (
+        "/etc/passwd",
+        "../secret",
+        "a/b",
+        "..",
+        ".",
+        "",
+        "a\\b",
+        "/proc/self/environ",
+        "sub/../x",
+    ):
         yield Hostile(f"external {location}", external(location=location), "expected a file beside")
     yield Hostile("external without a place", external(), "expected a file beside")
     yield Hostile("external that is not there", external(location="nothing.data"), "cannot be opened")
@@ -276,7 +320,11 @@ def files_of_operators() -> Iterator[Hostile]:
     ):  # fmt: skip
         yield Hostile(name, around(nodes, constants), cause)
     double = [node("Concat", f"a{i} a{i}", f"a{i + 1}", axis=0) for i in range(60)]
-    yield Hostile("doubled 60 times", around([*double, node("Add", "x a60")], {"a0": np.ones(4, np.float32)}), "more than")
+    yield Hostile(
+        "doubled 60 times",
+        around([*double, node("Add", "x a60")], {"a0": np.ones(4, np.float32)}),
+        "more than",
+    )
 
 
 def all_files() -> list[Hostile]:

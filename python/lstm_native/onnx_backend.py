@@ -80,7 +80,7 @@ class Backend(_Base):
     def run_node(
         cls, node: Any, inputs: Any, device: str = "CPU", outputs_info: Any = None, **kwargs: Any
     ) -> tuple[Any, ...]:
-        """Outputs of one node.
+        """Outputs of one node, those that have a name.
 
         Args:
             node: an `onnx.NodeProto`.
@@ -99,8 +99,9 @@ class Backend(_Base):
             whole = len(inputs) == len(checked.inputs)
             given = [np.asarray(next(present)) if name or whole else None for name in checked.inputs]
             given = [array if name else None for array, name in zip(given, checked.inputs, strict=True)]
-        names = [name or f"absent_{i}" for i, name in enumerate(checked.outputs)]
-        outputs: tuple[Any, ...] = namedtupledict("Outputs", names)(*_run_node(checked, given))
+        named = zip(checked.outputs, _run_node(checked, given), strict=False)
+        wanted = [(name, array) for name, array in named if name]
+        outputs: tuple[Any, ...] = namedtupledict("Outputs", [name for name, _ in wanted])(*(a for _, a in wanted))
         return outputs
 
     @classmethod
