@@ -468,3 +468,14 @@ def test_wrong_graphs_are_refused() -> None:
         model.fit([normal(2, 3), normal(2, 3)], [normal(2, 1), normal(3, 1)], verbose=0)
     with pytest.raises(ValueError, match="inputs of 2 and 3 rows"):
         model.predict([normal(2, 3), normal(3, 3)], verbose=0)
+
+
+@pytest.mark.parametrize("sizes", [(3,), (4, 3), (3, 3, 3)])
+@pytest.mark.parametrize("both", [False, True])
+def test_initial_states_must_fit(sizes: tuple[int, ...], both: bool) -> None:
+    layer = Bidirectional(LSTM(3)) if both else LSTM(3)
+    states = [Input((size,)) for size in sizes] * (2 if both else 1)
+    with pytest.raises(ValueError, match=r"LSTM '.*lstm.*': initial_state .*expected"):
+        layer(Input((None, 2)), initial_state=states)
+    assert not layer.built
+    assert not layer.nodes

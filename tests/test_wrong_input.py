@@ -179,6 +179,7 @@ def test_lstm_call_arguments(arguments: Any, message: str) -> None:
     layer = LSTM(4, name="memory")
     with pytest.raises(ValueError, match=f"LSTM 'memory': .*{message}"):
         layer(SERIES, **arguments)
+    assert not layer.built
 
 
 def test_fixed_batch_size_holds() -> None:

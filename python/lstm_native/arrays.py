@@ -102,6 +102,13 @@ def to_shape(value: Any, label: str, argument: str) -> Shape:
     return tuple(whole)
 
 
+def fits(shape: Shape, expected: Shape) -> bool:
+    """Whether two shapes agree; None agrees with every size."""
+    return len(shape) == len(expected) and all(
+        a is None or b is None or a == b for a, b in zip(shape, expected, strict=True)
+    )
+
+
 def optional_int(value: Any, label: str, argument: str) -> int | None:
     """`value` as an int of at least 1, or None."""
     return None if value is None else positive_int(value, label, argument)

@@ -8,7 +8,7 @@ from typing import ClassVar
 import numpy as np
 
 from lstm_native import _core
-from lstm_native.arrays import Shape, positive_int, to_shape
+from lstm_native.arrays import Shape, fits, positive_int, to_shape
 from lstm_native.layers.base import Context, Layer, Tensor
 from lstm_native.layers.symbolic import Node, Placeholder
 
@@ -69,9 +69,7 @@ class InputLayer(Layer):
         return self.output
 
     def check_input_shape(self, shape: Shape) -> None:
-        if len(shape) != len(self.batch_shape) or any(
-            a is not None and b is not None and a != b for a, b in zip(shape, self.batch_shape, strict=True)
-        ):
+        if not fits(shape, self.batch_shape):
             raise self.error(f"input has shape {shape}, expected {self.batch_shape}")
 
     def forward(self, inputs: Tensor, ctx: Context, mask: Tensor | None = None) -> Tensor:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from lstm_native.arrays import to_float32, to_step_flags
+from lstm_native.arrays import Shape, fits, to_float32, to_step_flags
 from lstm_native.layers.base import Context, Layer, Tensor
 from lstm_native.trees import flat
 
@@ -116,19 +116,22 @@ class SequenceLayer(Layer):
         """The initial states that a caller gave for `batch` rows, as tensors; lists in lists count as one."""
         if given is None:
             return None
-        names, sizes = zip(*self.named_state_sizes(), strict=True)
-        shapes = [(batch, size) for size in sizes]
         leaves = flat(given)
-        if len(leaves) != len(names):
+        states = tuple(to_float32(s, self.label(), "initial_state") for s in leaves)
+        self.check_states(given, [state.shape for state in states], batch)
+        return states
+
+    def check_states(self, given: Any, shapes: Sequence[Shape], batch: int | None) -> None:
+        names, sizes = zip(*self.named_state_sizes(), strict=True)
+        expected = [(batch, size) for size in sizes]
+        if len(shapes) != len(names):
             what = f"a {type(given).__name__}"
             if isinstance(given, list | tuple):
-                what += f" of {len(leaves)}"
-            raise self.error(f"initial_state is {what}, expected [{', '.join(names)}] of shapes {shapes}")
-        states = tuple(to_float32(s, self.label(), "initial_state") for s in leaves)
-        for name, state, shape in zip(names, states, shapes, strict=True):
-            if state.shape != shape:
-                raise self.error(f"initial_state {name} has shape {state.shape}, expected {shape}")
-        return states
+                what += f" of {len(shapes)}"
+            raise self.error(f"initial_state is {what}, expected [{', '.join(names)}] of shapes {expected}")
+        for name, shape, wanted in zip(names, shapes, expected, strict=True):
+            if not fits(shape, wanted):
+                raise self.error(f"initial_state {name} has shape {shape}, expected {wanted}")
 
     # --- calls ------------------------------------------------------------------------------------
 
@@ -159,8 +162,6 @@ class SequenceLayer(Layer):
             tuple (outputs, states ...).
         """
         x = self.as_input(inputs)
-        if not self.built:
-            self.build(x.shape)
         self.check_input_shape(x.shape)
         label = self.label()
         outputs = self._call(

@@ -148,6 +148,15 @@ class Callee:
         several = isinstance(inputs, list | tuple)
         return (inputs, True) if several else ([inputs], False)
 
+    def check_states(self, given: Any, shapes: Sequence[Any], batch: int | None) -> None:
+        """Raises ValueError when initial states do not fit.
+
+        Args:
+            given: what the caller passed, for messages.
+            shapes: of the states in it, None where unknown.
+            batch: number of rows.
+        """
+
     def packed_outputs(self, outputs: Any) -> Any:
         """The outputs of a call on placeholders in the form in which the call returns them.
 
@@ -229,7 +238,8 @@ def _record(
         elif parameter.kind is parameter.VAR_POSITIONAL and arguments.get(parameter.name):
             raise TypeError(f"{layer.label()}: pass the arguments of a call on placeholders by name")
     training = arguments.pop("training", None)
-    states = flat(arguments.pop("initial_state", ()))
+    start = arguments.pop("initial_state", ())
+    states = flat(start)
     inputs, several = layer.flat_placeholders(given)
     for name, values in (("input", inputs), ("initial_state", states)):
         if not all(isinstance(value, Placeholder) for value in values):
@@ -241,6 +251,8 @@ def _record(
     arguments = {name: value for name, value in arguments.items() if name not in flags}
 
     shapes: Any = tuple(value.shape for value in inputs) if several else inputs[0].shape
+    if states:
+        layer.check_states(start, [state.shape for state in states], inputs[0].shape[0])
     if not layer.built:
         layer.build(shapes)
     layer.check_input_shape(shapes)

@@ -205,8 +205,6 @@ class Bidirectional(Layer):
             last states of the forward layer and of the backward layer.
         """
         x = self.as_input(inputs)
-        if not self.built:
-            self.build(x.shape)
         self.check_input_shape(x.shape)
         outputs = self._call(
             x,
@@ -230,16 +228,25 @@ class Bidirectional(Layer):
         """The initial states that a caller gave for `batch` rows, as tensors."""
         if given is None:
             return None
+        states: list[Tensor] = []
+        for layer, part in zip(self.held_layers(), self._halves(given), strict=True):
+            states += layer.states_from(part, batch)
+        return tuple(states)
+
+    def check_states(self, given: Any, shapes: Sequence[Shape], batch: int | None) -> None:
+        halves = self._halves(given), self._halves(shapes)
+        for layer, part, its_shapes in zip(self.held_layers(), *halves, strict=True):
+            layer.check_states(part, its_shapes, batch)
+
+    def _halves(self, given: Any) -> tuple[Any, Any]:
+        """Of initial states: those of the forward layer, and those of the backward layer."""
         if not isinstance(given, list | tuple) or len(given) % 2:
             raise self.error(
                 f"initial_state is a {type(given).__name__}, expected a list with the states of the forward "
                 "layer, then those of the backward layer"
             )
         half = len(given) // 2
-        states: list[Tensor] = []
-        for layer, part in zip(self.held_layers(), (given[:half], given[half:]), strict=True):
-            states += layer.states_from(part, batch)
-        return tuple(states)
+        return given[:half], given[half:]
 
     def forward(
         self,
