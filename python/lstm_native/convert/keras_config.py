@@ -159,7 +159,7 @@ class KerasConfig:
             return self._value(data["config"].get("fn"), namespace, owner)
         cls = known_classes(namespace).get(name)
         if cls is None and namespace == "initializers":
-            self._record.note(f"{owner}: start values of {name}, which is not known, became the default ones")
+            self._record.note(f"{owner}: start values of {name}, which is not known, became default ones")
             return None
         if cls is None:
             raise ValueError(f"from_keras: {owner} is a {name}, which has no counterpart in {namespace}")
@@ -346,8 +346,12 @@ class _Calls:
     def call(self, node: Any, class_name: str, name: str) -> dict[str, Any]:
         """One call of a layer."""
         if isinstance(node, dict):
-            named = {k: self._renumbered(v) for k, v in _dict(node.get("kwargs")).items() if k != "training"}
-            return {"args": self._renumbered(node.get("args")), "kwargs": named}
+            given = node.get("kwargs")
+            if not isinstance(given, dict):
+                raise ValueError(f"from_keras: {self._label}: a call of {name!r} has kwargs {short(given)}")
+            # Keras 3 writes down the `training` of the call, but goes by that of the model.
+            named = self._taken({k: v for k, v in given.items() if k != "training"}, class_name, name)
+            return {"args": self._renumbered(node.get("args")), "kwargs": self._renumbered(named)}
         if not isinstance(node, list) or not node:
             raise ValueError(f"from_keras: {self._label}: a call of {name!r} is {short(node)}")
         values, named = [], {}
@@ -356,10 +360,24 @@ class _Calls:
                 raise ValueError(f"from_keras: {self._label}: a call of {name!r} has the input {short(item)}")
             values.append(self._value(item))
             named |= _dict(item[3]) if len(item) == 4 else {}
-        kwargs = {k: self._named(v) for k, v in named.items() if v is not None}
+        kwargs = {k: self._named(v) for k, v in self._taken(named, class_name, name).items()}
         if len(values) > 1 and class_name in _RECURRENT:
             values, kwargs["initial_state"] = values[:1], values[1:]
         return {"args": values if len(values) == 1 else [values], "kwargs": kwargs}
+
+    def _taken(self, named: dict[str, Any], class_name: str, name: str) -> dict[str, Any]:
+        """The further arguments of a call, without those that were not given."""
+        from inspect import signature  # not at the top: it costs
+
+        cls = known_classes("layers").get(class_name) or known_classes("models").get(class_name)
+        known = named if cls is None else signature(cls.__call__).parameters  # type: ignore[operator]
+        for key, value in named.items():
+            if value not in (None, False) and key not in known:
+                raise ValueError(
+                    f"from_keras: {self._label}: a call of {name!r} has {key}={short(value)}, which has no "
+                    "counterpart here"
+                )
+        return {key: value for key, value in named.items() if value is not None and key in known}
 
     def ends(self, tree: Any) -> Any:
         """`input_layers` or `output_layers`."""

@@ -122,7 +122,9 @@ def _archive(data: bytes, where: str) -> KerasFile:
                         "more than belongs into memory"
                     )
                 with archive.open(info) as member:
-                    parts[name] = member.read()
+                    parts[name] = member.read(info.file_size)  # without a number it unpacks without end
+                    if member.read(1) or len(parts[name]) != info.file_size:
+                        raise zipfile.BadZipFile(f"{name} is longer or shorter than it says")
     except (
         zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, EOFError, LookupError,
         UnicodeDecodeError, OverflowError, OSError,

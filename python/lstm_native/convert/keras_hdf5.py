@@ -418,7 +418,7 @@ class _Reader:
         elif kind == 9 and order & 15 == 1:
             return _Type(16)
         name = _CLASSES[kind] if kind < len(_CLASSES) else "unknown"
-        raise ValueError(f"{path or '/'} holds values of an {name} type of {size} bytes, expected numbers")
+        raise ValueError(f"{path or '/'} holds values of type {name} with {size} bytes, expected numbers")
 
     def _attribute(self, message: _Message, path: str) -> tuple[str, Any]:
         at = message.start
