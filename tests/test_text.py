@@ -161,6 +161,7 @@ def test_vocabularies(tmp_path: Path) -> None:
         ({"ngrams": 0}, "ngrams is 0"),
         ({"ngrams": ("2",)}, "ngrams is"),
         ({"max_tokens": 0}, "max_tokens is 0"),
+        ({"max_tokens": 1}, "max_tokens is 1, expected at least 2"),
         ({"output_mode": "count", "output_sequence_length": 3}, "output_sequence_length is for"),
         ({"pad_to_max_tokens": True, "max_tokens": 5}, "pad_to_max_tokens needs"),
         ({"max_tokens": 2, "vocabulary": ["a"]}, "max_tokens is 2"),
@@ -181,6 +182,16 @@ def test_wrong_texts() -> None:
             adapted()(texts)
     with pytest.raises(ValueError, match=r"texts have shape \(1, 2\)"):
         adapted()([["a", "b"]])
+
+
+def test_texts_before_a_vocabulary() -> None:
+    layer = TextVectorization()
+    for call in (layer, lambda texts: Sequential([layer, Embedding(3, 2)]).predict(texts, verbose=0)):
+        with pytest.raises(ValueError, match="there is no vocabulary yet: call adapt"):
+            call(np.array(["a"]))
+    layer.adapt([""])
+    copied = TextVectorization.from_config(layer.get_config())
+    assert layer(["a"]).tolist() == copied(["a"]).tolist() == [[1]]
 
 
 def test_a_model_of_texts() -> None:

@@ -1,6 +1,6 @@
 """Trees: values in lists, tuples and dicts in each other, as calls take and return them. Floor 4.
 
-Dicts are in the order of their keys, sorted, as in Keras.
+The leaves of dicts are in the order of their keys, sorted, as in Keras.
 """
 
 from __future__ import annotations
@@ -33,7 +33,8 @@ def nested(structure: Any, leaves: Sequence[Any], is_leaf: Callable[[Any], bool]
         if is_leaf is not None and is_leaf(part):
             return next(remaining)
         if isinstance(part, dict):
-            return {key: build(part[key]) for key in sorted(part)}
+            built = {key: build(part[key]) for key in sorted(part)}
+            return {key: built[key] for key in part}
         if isinstance(part, list | tuple):
             return type(part)([build(item) for item in part])
         return next(remaining)

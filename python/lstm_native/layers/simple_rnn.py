@@ -18,7 +18,8 @@ class SimpleRNN(RecurrentLayer):
     Args:
         units: number of units.
         common, options: the arguments of every recurrent layer, from `activation` (a) on: see
-            `RecurrentLayer`.
+            `RecurrentLayer`. Keras 3.15 takes an `activity_regularizer` here and forgets it; this layer
+            has it like the others.
     """
 
     gates = 1

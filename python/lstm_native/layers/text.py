@@ -87,6 +87,8 @@ class TextVectorization(Layer):
             if value not in known and (argument == "output_mode" or not callable(value)):
                 raise unknown_name(f"{argument} of {self.label()}", value, filter(None, known))
         self.max_tokens = optional_int(max_tokens, self.label(), "max_tokens")
+        if max_tokens == 1:
+            raise self.error("max_tokens is 1, expected at least 2: unknown words are a token too")
         self.standardize = standardize
         self.split = split
         self.ngrams = self._check_ngrams(ngrams)
@@ -102,7 +104,7 @@ class TextVectorization(Layer):
         self.pad_to_max_tokens = pad_to_max_tokens
         self.encoding = encoding
         self._special = ["", _OUT_OF_VOCABULARY] if output_mode == "int" else [_OUT_OF_VOCABULARY]
-        self._index: dict[str, int] = {}
+        self._index: dict[str, int] = {}  # empty until there is a vocabulary
         self._tokens: list[str] = []
         self._idf: Array | None = None
         self._given = vocabulary is not None
@@ -220,7 +222,7 @@ class TextVectorization(Layer):
     @property
     def _known_tokens(self) -> list[str] | None:
         """The vocabulary, given or learnt, for a configuration."""
-        if not self._given and not self._tokens:
+        if not self._index:
             return None
         return self.get_vocabulary(include_special_tokens=self._idf is not None)  # which have weights too
 
@@ -285,7 +287,12 @@ class TextVectorization(Layer):
         Returns:
             int64 (batch, time) in mode "int", else float32 (batch, tokens); without the batch axis for a
             single text, without the time axis for an array (batch,) with `split=None`.
+
+        Raises:
+            ValueError: there is no vocabulary yet.
         """
+        if not self._index:
+            raise self.error("there is no vocabulary yet: call adapt(texts) first, or pass vocabulary")
         get, unknown = self._index.get, len(self._special) - 1
         rows = [[get(token, unknown) for token in tokens] for tokens in self._tokenize(inputs)]
         lengths = np.array([len(row) for row in rows], np.intp)

@@ -24,7 +24,7 @@ class Structure:
         self._count = len(self.values)
         self._form = nested(given, [None] * self._count)
         plain = isinstance(self._form, dict) and len(self._form) == self._count
-        self.keys: list[str] = list(self._form) if plain else []
+        self.keys: list[str] = sorted(self._form) if plain else []
 
     def forget_values(self) -> None:
         """Keeps the structure alone."""
@@ -93,7 +93,8 @@ def _leaves(form: Any, given: Any) -> list[Any] | None:
     if isinstance(form, dict):
         if not isinstance(given, dict) or given.keys() != form.keys():
             return None
-        form, given = list(form.values()), [given[key] for key in form]
+        keys = sorted(form)
+        form, given = [form[key] for key in keys], [given[key] for key in keys]
     elif not isinstance(form, list | tuple):
         return [given]
     if not isinstance(given, list | tuple) or len(given) != len(form):
