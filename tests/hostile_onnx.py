@@ -287,8 +287,8 @@ def files_of_operators() -> Iterator[Hostile]:
     for name, nodes, constants, cause in (
         ("ConstantOfShape", [node("ConstantOfShape", "s", "a"), node("Add", "x a")], {"s": big}, "more than"),
         ("Expand", [node("Expand", "o s", "a"), node("Add", "x a")], {"s": big, "o": one}, "more than"),
-        ("Tile", [node("Tile", "o s", "a"), node("Add", "x a")], {"s": big, "o": np.ones((1, 1))}, "more than"),
-        ("negative shape", [node("ConstantOfShape", "s", "a"), node("Add", "x a")], {"s": -big}, "cannot be computed"),
+        ("Tile", [node("Tile", "o s", "a"), node("Add", "x a")], {"s": big, "o": one[None]}, "more than"),
+        ("negative shape", [node("ConstantOfShape", "s", "a"), node("Add", "x a")], {"s": -big}, "cannot be"),
         ("Range", [node("Range", "a b c", "r"), node("Add", "x r")],
          {"a": np.float32(0), "b": np.float32(1e30), "c": np.float32(1)}, "more than"),
         ("a step of 0", [node("Range", "a b c", "r"), node("Add", "x r")],
@@ -309,7 +309,7 @@ def files_of_operators() -> Iterator[Hostile]:
         ("a kernel of ids", [node("MatMul", "x k")], {"k": np.ones((4, 2), np.int64)}, "float32"),
         ("a kernel of 5 rows", [node("MatMul", "x k")], {"k": np.ones((5, 2), np.float32)}, "4 features"),
         ("an empty kernel", [node("MatMul", "x k")], {"k": np.ones((4, 0), np.float32)}, "no constant"),
-        ("a kernel of 4 axes", [node("MatMul", "x k")], {"k": np.ones((1, 1, 4, 2), np.float32)}, "no constant"),
+        ("a kernel of 3 axes", [node("MatMul", "x k")], {"k": np.ones((1, 4, 2), np.float32)}, "no constant"),
         ("a bias of 3", [node("MatMul", "x k", "p"), node("Add", "p b")],
          {"k": np.ones((4, 2), np.float32), "b": np.ones(3, np.float32)}, "adds a constant"),
         ("weights from data", [node("MatMul", "x x")], {}, "no constant"),
@@ -319,6 +319,15 @@ def files_of_operators() -> Iterator[Hostile]:
         ("only a shape", [node("Shape", "x")], {}, "shape"),
     ):  # fmt: skip
         yield Hostile(name, around(nodes, constants), cause)
+    tower = [node("MatMul", f"x{i} k", f"x{i + 1}") for i in range(1, 200)]
+    square = {"k": np.ones((400, 400), np.float32), "first": np.ones((4, 400), np.float32)}
+    yield Hostile(
+        "a weight 200 times",
+        around([node("MatMul", "x first", "x1"), *tower, node("Relu", "x200")], square),
+        "4 times the file",
+    )
+    wide = model([node("Gather", "X last", axis=1)], {"X": ("b", "t", 9999)}, ["y"], {"last": np.array(-1)})
+    yield Hostile("a step of 9999 features", wide.SerializeToString(), "4 times the file")
     double = [node("Concat", f"a{i} a{i}", f"a{i + 1}", axis=0) for i in range(60)]
     yield Hostile(
         "doubled 60 times",

@@ -53,6 +53,10 @@ _PARAMETRIC = {
 _MOVES = ("Transpose", "Squeeze", "Unsqueeze", "Reshape", "Flatten", "Gather", "Slice", "Split", "Concat")
 
 
+# Bytes that weights and constants may take beside some times the file: nodes may share or multiply them.
+ROOM = 16 << 20
+
+
 class Calls:
     """Collects the uses of layers that operators of a graph amount to.
 
@@ -72,6 +76,8 @@ class Calls:
         self.calls: list[Call | Run] = []
         self.outputs_of: dict[int, list[Tensor]] = {}
         self.batch: int | None = None
+        self._counted: dict[int, Holder] = {}
+        self._room = ROOM + 4 * graph.size
         self._readers: dict[str, int] = {}
         for name in (*graph.outputs, *(name for node in graph.nodes for name in node.inputs)):
             self._readers[name] = self._readers.get(name, 0) + 1
@@ -79,6 +85,14 @@ class Calls:
     def role(self, name: str) -> str | None:
         """What an input is where its shape does not tell."""
         raise NotImplementedError
+
+    def _take(self, size: int, what: str) -> None:
+        """Counts bytes that the model takes."""
+        self._room -= size
+        if self._room < 0:
+            raise self._graph.error(
+                f"{what} would take {size} bytes more; all weights together take more than 4 times the file"
+            )
 
     # --- layers -----------------------------------------------------------------------------------
 
@@ -88,6 +102,9 @@ class Calls:
                 f"outputs of a recurrent operator with sequence_lens go into a {holder.kind.__name__}, which "
                 "would leave out the steps beyond the lengths"
             )
+        if id(holder) not in self._counted:
+            self._counted[id(holder)] = holder
+            self._take(sum(array.nbytes for array in holder.arrays), f"a {holder.kind.__name__}")
         call = Call(holder, x)
         self.calls.append(call)
         made = Tensor(call, size=size, time=time, inputs=x.inputs, mask=x.mask)
@@ -100,6 +117,7 @@ class Calls:
 
     def _copier(self, size: int, **options: Any) -> Holder:
         """A layer whose outputs are its inputs, for what recurrent layers can do with time."""
+        self._take(8 * size * size, "a SimpleRNN that picks a step")
         self._record.note("a SimpleRNN with the identity as its kernel picks a step, or turns the time round")
         identity = np.eye(size, dtype=np.float32)
         arguments = {
@@ -222,7 +240,7 @@ class Calls:
                 return self._moved(node, x, inputs)
             except ValueError:
                 source = x.parts[0].source
-                if isinstance(source, Start) and len(source.shape) == 2 and self.role(source.name) is None:
+                if isinstance(source, Start) and self._may_be_state(source.name):
                     raise Again(source.name, "state") from None  # what has directions, not time
                 raise
         known: dict[str, Callable[[Node, Flow, list[Any]], Any]] = {
@@ -244,6 +262,11 @@ class Calls:
             kind = "its attributes have" if op in FOLDED else "this operator has"
             raise node.error(f"{kind} no counterpart among the layers")
         return self._activated(node, x, name)
+
+    def _may_be_state(self, name: str) -> bool:
+        """Whether an input has the shape of a state, (directions, batch, units), and no role yet."""
+        shape = next((value.shape for value in self._graph.inputs if value.name == name), None) or ()
+        return self.role(name) is None and len(shape) == 3 and all(isinstance(n, int) for n in shape[::2])
 
     def _moved(self, node: Node, x: Flow, inputs: list[Any]) -> Any:
         if node.op == "Transpose":

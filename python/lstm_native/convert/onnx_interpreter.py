@@ -52,11 +52,15 @@ class Interpreter:
         for name, i in last_reader.items():
             if name and name not in graph.outputs and name not in graph.constants:
                 self._ends[i].append(name)
+        room = 4 * graph.size + (16 << 20)  # nodes may share a weight
         for i, node in enumerate(graph.nodes):
             if node.op not in OPERATORS:
                 raise node.error("this operator is not supported")
             weights = [name for position in (1, 2, 3, 7) if (name := _name(node, position))]
-            if node.op in RECURRENT and all(name in graph.constants for name in weights):
+            if node.op not in RECURRENT or not all(name in graph.constants for name in weights):
+                continue
+            room -= sum(graph.constants[name].nbytes for name in weights)
+            if room >= 0:
                 self._kept[i] = prepare_recurrent(node, [graph.constants.get(name) for name in node.inputs])
 
     def run(self, inputs: Mapping[str, Any] | Sequence[Any]) -> list[Array]:

@@ -28,9 +28,6 @@ from lstm_native.convert.onnx_operators import at, run_operator
 from lstm_native.convert.onnx_recurrent import OPERATORS as RECURRENT
 from lstm_native.convert.onnx_recurrent import recurrent_of
 
-# Constants that nodes compute may take so much beside some times the file.
-ROOM = 16 << 20
-
 
 class Mapper(Calls):
     """Follows a graph.
@@ -48,7 +45,6 @@ class Mapper(Calls):
     def __init__(self, graph: Graph, roles: Mapping[str, str], record: Conversion) -> None:
         super().__init__(graph, record)
         self._roles = roles
-        self._room = ROOM + 4 * graph.size
         self.starts: dict[str, list[Start]] = {}
         self._values: dict[str, Any] = dict(graph.constants)
         for value in graph.inputs:
@@ -68,7 +64,7 @@ class Mapper(Calls):
             made: Any = self._recurrent(node, inputs)
         elif all(isinstance(value, np.ndarray) for value in given):
             made = run_operator(node, inputs, self._room)
-            self._room -= sum(array.nbytes for array in made)
+            self._take(sum(array.nbytes for array in made), f"the constant of a {node.op}")
         elif any(isinstance(value, Flow) for value in given):
             made = self._on_flow(node, inputs)
         elif node.op == "ConstantOfShape":
@@ -157,6 +153,7 @@ class Mapper(Calls):
         if not isinstance(x, Flow) or any(w is not None and not isinstance(w, np.ndarray) for w in weights):
             raise node.error("X is no tensor of the model, or weights are no constants")
         recurrent = recurrent_of(node, weights)
+        self._take(sum(w.nbytes for w in weights if w is not None), f"a {node.op}")
         x = self._settled(x)
         wanted = (B, T, F) if recurrent.batch_first else (T, B, F)
         if x.axes != wanted:

@@ -1,0 +1,339 @@
+"""from_onnx: files of real exporters, graphs of every pattern, what has no counterpart."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+onnx = pytest.importorskip("onnx")
+
+from onnx import TensorProto, helper  # noqa: E402
+
+import lstm_native.onnx_backend as backend  # noqa: E402
+from lstm_native.convert import from_onnx, to_onnx  # noqa: E402
+from lstm_native.layers import LSTM, Bidirectional, Dense  # noqa: E402
+from lstm_native.models import Sequential, load_model  # noqa: E402
+from onnx_graphs import RecurrentCase, model  # noqa: E402
+
+DATA = Path(__file__).parent / "data" / "onnx"
+FILES = sorted(DATA.glob("*.onnx"))
+INT64 = TensorProto.INT64
+
+
+def node(op: str, inputs: str, outputs: str = "y", **attributes: Any) -> Any:
+    return helper.make_node(
+        op, ["" if i == "_" else i for i in inputs.split()], outputs.split(), **attributes
+    )
+
+
+def weights(units: int = 3, features: int = 4, count: int = 1, gates: int = 4) -> dict[str, Any]:
+    random = np.random.default_rng(0)
+    return {
+        "W": random.normal(size=(count, gates * units, features)).astype(np.float32),
+        "R": random.normal(size=(count, gates * units, units)).astype(np.float32),
+        "B": random.normal(size=(count, 2 * gates * units)).astype(np.float32),
+    }
+
+
+def check(proto: Any) -> Any:
+    """The model, which gave what the original gave, in onnxruntime or onnx.reference."""
+    converted = from_onnx(proto)
+    assert converted.conversion.max_difference is not None, str(converted.conversion)
+    return converted
+
+
+# --- files of exporters -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", FILES, ids=[path.stem for path in FILES])
+def test_files_of_exporters(path: Path, tmp_path: Path) -> None:
+    converted = check(path)
+    assert converted.conversion.max_difference <= 1e-6
+    assert any("gates: ONNX's rows" in note for note in converted.conversion.notes)
+    converted.save(tmp_path / "m.safetensors")
+    again = load_model(tmp_path / "m.safetensors")
+    for a, b in zip(again.get_weights(), converted.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert to_onnx(converted, tmp_path / "m.onnx").max_difference is not None
+
+
+def test_files_are_there() -> None:
+    assert len(FILES) >= 6
+
+
+@pytest.mark.parametrize("kind", ["LSTM", "GRU", "RNN"])
+@pytest.mark.parametrize("both", [False, True])
+@pytest.mark.parametrize("first", [False, True])
+def test_modules_of_pytorch(kind: str, both: bool, first: bool, tmp_path: Path) -> None:
+    torch = pytest.importorskip("torch")
+    module = getattr(torch.nn, kind)(4, 5, 2, bidirectional=both, batch_first=first).eval()
+    x = torch.randn(3, 6, 4) if first else torch.randn(6, 3, 4)
+    states = torch.randn(4 if both else 2, 3, 5)
+    given = (states, states + 1) if kind == "LSTM" else states
+    for arguments in ((x,), (x, given)):
+        path = tmp_path / "m.onnx"
+        names = ["x", "h", "c"][: 1 if len(arguments) == 1 else 3 if kind == "LSTM" else 2]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            torch.onnx.export(module, arguments, str(path), dynamo=False, input_names=names)
+        converted = check(path)
+        inputs = [np.asarray(x if first else x.transpose(0, 1))]
+        if len(arguments) == 2:
+            stacked = given if kind == "LSTM" else (given,)
+            inputs += [np.asarray(part) for state in stacked for part in state]
+        with torch.no_grad():
+            y, _ = module(*arguments)
+        ours = converted(inputs if len(inputs) > 1 else inputs[0])
+        np.testing.assert_allclose(ours[0], y if first else y.transpose(0, 1), atol=1e-6)
+
+
+# --- graphs -----------------------------------------------------------------------------------------
+
+
+def test_a_chain_is_a_sequential_model() -> None:
+    table = np.random.default_rng(0).normal(size=(9, 4)).astype(np.float32)
+    kernel = np.ones((3, 2), np.float32)
+    nodes = [
+        node("Cast", "ids", "i", to=INT64),
+        node("Gather", "table i", "e"),
+        node("Transpose", "e", "t", perm=[1, 0, 2]),
+        node("LSTM", "t W R B", "Y h", hidden_size=3),
+        node("Squeeze", "h z", "s"),
+        node("MatMul", "s k", "m"),
+        node("Add", "m b", "a"),
+        node("Dropout", "a", "d"),
+        node("Softmax", "d"),
+    ]
+    constants = weights() | {
+        "table": table,
+        "k": kernel,
+        "b": np.array([[1, 2]], np.float32),
+        "z": np.array([0]),
+    }
+    made = check(model(nodes, {"ids": (TensorProto.INT32, ("b", "t"))}, ["y"], constants))
+    assert isinstance(made, Sequential)
+    assert [type(layer).__name__ for layer in made.layers] == ["Embedding", "LSTM", "Dense"]
+    assert made.layers[2].activation.__name__ == "softmax"
+    np.testing.assert_array_equal(made.layers[2].get_weights()[1], [1, 2])
+    made.compile("adam", "mse")
+    made.fit(np.zeros((4, 3), int), np.zeros((4, 2)), verbose=0)  # it trains like any other
+
+
+def test_gates_and_biases() -> None:
+    arrays = weights()
+    made = check(model([node("LSTM", "X W R B", "Y", hidden_size=3)], {"X": ("t", "b", 4)}, ["Y"], arrays))
+    kernel, _, bias = made.get_weights()
+    i, o, f, c = np.split(arrays["W"][0], 4)
+    np.testing.assert_array_equal(kernel, np.concatenate([i, f, c, o]).T)
+    first, second = np.split(arrays["B"][0], 2)
+    np.testing.assert_array_equal(bias[:3], (first + second)[:3])
+
+
+HOW = {
+    "sum": [node("ReduceSum", "Y one", "y", keepdims=0)],
+    "ave": [node("ReduceMean", "Y", "y", axes=[1], keepdims=0)],
+    "mul": [node("ReduceProd", "Y", "y", axes=[1], keepdims=0)],
+    "concat": [node("Transpose", "Y", "p", perm=[0, 2, 1, 3]), node("Reshape", "p flat", "y")],
+    "sum of halves": [node("Split", "Y", "f b", axis=1), node("Add", "f b", "s"), node("Squeeze", "s one")],
+}
+
+
+@pytest.mark.parametrize("how", HOW)
+def test_both_directions_together(how: str) -> None:
+    nodes = [node("LSTM", "X W R B", "Y", hidden_size=3, direction="bidirectional"), *HOW[how]]
+    constants = weights(count=2) | {"one": np.array([1]), "flat": np.array([0, 0, -1])}
+    made = check(model(nodes, {"X": ("t", "b", 4)}, ["y"], constants))
+    (layer,) = made.layers
+    assert isinstance(layer, Bidirectional)
+    assert layer.merge_mode == how.split()[0]
+
+
+@pytest.mark.parametrize("direction", ["forward", "reverse", "bidirectional"])
+@pytest.mark.parametrize("step", [0, -1])
+def test_a_step(direction: str, step: int) -> None:
+    count = 2 if direction == "bidirectional" else 1
+    nodes = [
+        node("LSTM", "X W R B", "Y", hidden_size=3, direction=direction),
+        node("Transpose", "Y", "p", perm=[2, 0, 1, 3]),
+        node("Reshape", "p flat", "q"),
+        node("MatMul", "q k", "m"),
+        node("Relu", "m", "r"),
+        node("Gather", "r s", "y", axis=1),
+    ]
+    constants = weights(count=count) | {
+        "flat": np.array([0, 0, -1]),
+        "s": np.array(step),
+        "k": np.random.default_rng(1).normal(size=(3 * count, 2)).astype(np.float32),
+    }
+    made = check(model(nodes, {"X": ("t", "b", 4)}, ["y"], constants))
+    plain = direction != "bidirectional" and (step == -1) == (direction == "forward")
+    kinds = [type(layer) for layer in made.layers]
+    assert kinds == [LSTM, Dense] if plain else len(kinds) == 3
+
+
+def test_stacks_of_reverse_operators() -> None:
+    nodes = [
+        node("GRU", "X W R B", "Y", hidden_size=3, direction="reverse"),
+        node("Squeeze", "Y one", "s"),
+        node("GRU", "s V S C", "Z", hidden_size=3, direction="reverse"),
+        node("Slice", "Z minus far zero minus", "y"),
+    ]
+    second = weights(features=3, gates=3)
+    constants = weights(gates=3) | {
+        "V": second["W"],
+        "S": second["R"],
+        "C": second["B"],
+        "one": np.array([1]),
+    }
+    constants |= {"minus": np.array([-1]), "far": np.array([-(1 << 60)]), "zero": np.array([0])}
+    made = check(model(nodes, {"X": ("t", "b", 4)}, ["y"], constants))
+    # Turned round twice is not turned: no layer does it.
+    assert [layer.go_backwards for layer in made.layers] == [True, False]
+
+
+def test_states_of_zeros_made_from_the_batch() -> None:
+    nodes = [
+        node("Shape", "X", "shape"),
+        node("Gather", "shape one", "n", axis=0),
+        node("Unsqueeze", "n zero", "u"),
+        node("Concat", "ones u three", "size", axis=0),
+        node("ConstantOfShape", "size", "h"),
+        node("Expand", "nought size", "c"),
+        node("LSTM", "X W R B _ h c", "Y", hidden_size=3),
+    ]
+    constants = weights() | {
+        "one": np.array(1),
+        "zero": np.array([0]),
+        "ones": np.array([1]),
+        "three": np.array([3]),
+        "nought": np.zeros((1, 1, 3), np.float32),
+    }
+    made = check(model(nodes, {"X": ("t", "b", 4)}, ["Y"], constants))
+    assert isinstance(made, Sequential)
+
+
+def test_lengths_are_a_mask() -> None:
+    case = RecurrentCase("LSTM", {"direction": "bidirectional"}, 3, 2, 0, lengths=True)
+    proto = case.proto()
+    made = check(proto)
+    x, lengths = case.feeds["X"], case.feeds["lengths"]
+    y, *_ = backend.run_model(proto, case.feeds)
+    found = made([x.swapaxes(0, 1), np.arange(5) < lengths[:, None]])
+    np.testing.assert_allclose(found[0], y[:, 0].swapaxes(0, 1), atol=1e-6)
+    np.testing.assert_allclose(found[1], y[:, 1].swapaxes(0, 1), atol=1e-6)
+    assert any("a mask (batch, time)" in note for note in made.conversion.notes)
+
+
+def test_hard_sigmoid_is_that_of_onnx() -> None:
+    case = RecurrentCase("GRU", {"activations": ["HardSigmoid", "Tanh"]}, 3, 2, 0)
+    made = check(case.proto())
+    assert made.layers[-1].recurrent_activation.native[0] == "hard_sigmoid"
+    assert any("HardSigmoid is alpha x + beta" in note for note in made.conversion.notes)
+
+
+def test_outputs_in_several_forms() -> None:
+    nodes = [
+        node("LSTM", "X W R B", "Y h c", hidden_size=3, direction="bidirectional"),
+        node("Transpose", "Y", "p", perm=[0, 2, 1, 3]),
+        node("Reshape", "p flat", "y"),
+        node("ReduceSum", "h zero", "z", keepdims=0),
+    ]
+    constants = weights(count=2) | {"flat": np.array([0, 0, -1]), "zero": np.array([0])}
+    made = check(model(nodes, {"X": ("t", "b", 4)}, ["y", "z", "c"], constants))
+    assert len(made.outputs) == 4
+    assert any("2 forms" in note for note in made.conversion.notes)
+
+
+def test_other_layers() -> None:
+    random = np.random.default_rng(0)
+    nodes = [
+        node("LayerNormalization", "X g b", "n", epsilon=0.01),
+        node("LSTM", "n W R B", "Y", hidden_size=3, layout=1),
+        node("Squeeze", "Y two", "s"),
+        node("LeakyRelu", "s", "l", alpha=0.2),
+        node("Sigmoid", "l", "i"),
+        node("Mul", "l i", "silu"),
+        node("Flatten", "silu", "f"),
+        node("Gemm", "f k q", "m", alpha=0.5, beta=2.0, transB=1),
+        node("Clip", "m low high", "y"),
+    ]
+    constants = weights() | {
+        "g": random.normal(size=4).astype(np.float32),
+        "b": random.normal(size=4).astype(np.float32),
+        "two": np.array([2]),
+        "k": random.normal(size=(2, 15)).astype(np.float32),
+        "q": random.normal(size=2).astype(np.float32),
+        "low": np.float32(0),
+        "high": np.float32(6),
+    }
+    made = from_onnx(model(nodes, {"X": ("b", 5, 4)}, ["y"], constants))
+    kinds = [type(layer).__name__ for layer in made.layers]
+    assert kinds == ["LayerNormalization", "LSTM", "Activation", "Activation", "Flatten", "Dense"]
+
+
+def test_nodes_that_nobody_needs_are_not_looked_at() -> None:
+    nodes = [node("LSTM", "X W R B", "Y h", hidden_size=3), node("Sin", "h", "unused")]
+    check(model(nodes, {"X": ("t", "b", 4)}, ["Y"], weights()))
+
+
+# --- what has no counterpart ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("nodes", "message"),
+    [
+        ([node("Sin", "X")], r"node 'y' \(Sin\): this operator has no counterpart"),
+        ([node("Gather", "X five", axis=1)], "it takes step 5 of the time"),
+        ([node("ReduceMean", "X", axes=[2])], r"\(ReduceMean\): over the axes \(features\)"),
+        ([node("Concat", "X X", axis=1)], "it joins the axes time, time"),
+        ([node("Concat", "X X", axis=2)], "tensors are joined"),
+        ([node("Add", "X k")], "which is no bias of a product"),
+        ([node("Clip", "X low")], r"it clips to \[-3.0, None\]"),
+        ([node("Selu", "X", alpha=2.0)], "its attributes have no counterpart"),
+        ([node("Reshape", "X halves")], "mixes axes that layers keep apart"),
+        (
+            [node("LSTM", "X W R B five", "Y", hidden_size=3), node("Squeeze", "Y")],
+            "sequence_lens is a constant",
+        ),
+        (
+            [node("LSTM", "X W R B _ k k", "Y", hidden_size=3), node("Squeeze", "Y")],
+            "initial_h is a constant",
+        ),
+        ([node("LSTM", "X X X", "Y", hidden_size=3), node("Squeeze", "Y")], "weights are no constants"),
+        ([node("Softmax", "X", axis=1)], "axis is 1, expected the last one"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_refused(nodes: list[Any], message: str) -> None:
+    constants = weights() | {
+        "five": np.array(5, np.int64),
+        "k": np.ones((1, 1, 3), np.float32),
+        "low": np.float32(-3),
+        "halves": np.array([0, 0, 2, 2]),
+    }
+    with pytest.raises(ValueError, match=message):
+        from_onnx(model(nodes, {"X": ("b", "t", 4)}, ["y"], constants))
+
+
+def test_a_mask_that_would_come_along_is_refused() -> None:
+    nodes = [
+        node("LSTM", "X W R B n", "Y", hidden_size=3),
+        node("Squeeze", "Y one", "s"),
+        node("LSTM", "s V S C", "y", hidden_size=3),
+    ]
+    second = weights(features=3)
+    constants = weights() | {"V": second["W"], "S": second["R"], "C": second["B"], "one": np.array([1])}
+    with pytest.raises(ValueError, match="masks would come along"):
+        from_onnx(model(nodes, {"X": ("t", "b", 4), "n": (TensorProto.INT32, ("b",))}, ["y"], constants))
+
+
+def test_large_sizes_are_not_run() -> None:
+    made = from_onnx(
+        model([node("LSTM", "X W R B", "Y", hidden_size=3)], {"X": (900, 900_000, 4)}, ["Y"], weights())
+    )
+    assert made.conversion.max_difference is None
+    assert any("sizes that it fixes are large" in note for note in made.conversion.notes)
