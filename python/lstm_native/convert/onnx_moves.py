@@ -187,7 +187,9 @@ def slice_(node: Node, x: Flow, inputs: Sequence[Any], select: Select) -> Flow:
         elif kind == T and piece.step == 1 and piece.start == 0 and piece.stop == 1:
             x = _step(node, x, axis, 0, select)
         else:
-            raise node.error(f"it takes {piece.start}:{piece.stop}:{piece.step} of the axis {describe(kind)}")
+            hint = "; loops that are written out step by step are not recognized" if kind == T else ""
+            taken = f"{piece.start}:{piece.stop}:{piece.step}"
+            raise node.error(f"it takes {taken} of the axis {describe(kind)}, which has no counterpart{hint}")
     return x
 
 
