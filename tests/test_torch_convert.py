@@ -302,6 +302,32 @@ def test_what_has_no_counterpart_is_named(module: Any, message: str) -> None:
         from_torch(module)
 
 
+RECURRENT = {"weight_ih_l0": (4, 3), "weight_hh_l0": (4, 1)}
+
+
+@pytest.mark.parametrize(
+    ("shapes", "message"),
+    [
+        ({"weight_hh_l0": (4, 1)}, "weight_ih_l0' is missing"),
+        ({**RECURRENT, "weight_hh_l0": (4,)}, "gates"),
+        ({**RECURRENT, "weight_ih_l0": (5, 3)}, r"weight_ih_l0' has shape \(5, 3\), expected shape \(4, 3\)"),
+        ({**RECURRENT, "weight_hr_l0": (3,)}, "gates"),
+        ({**RECURRENT, "bias_ih_l0": (4,)}, "bias_hh_l0' is missing"),
+        ({**RECURRENT, "weight_hh_l7": (4, 1)}, "weight_ih_l1' is missing"),
+        ({**RECURRENT, "weight_ih_l0_reverse": (4, 3)}, "weight_hh_l0_reverse' is missing"),
+        ({**RECURRENT, "more": (4,)}, "more' has shape .4,., expected no such weight"),
+        ({"weight_ih_l0": (0, 3), "weight_hh_l0": (0, 0)}, "expected one or two, none empty"),
+        ({"a.weight": ()}, "a.weight' has shape"),
+        ({f"l{i}.weight": (4, 4) for i in range(11)} | {"m.weight": (5, 5)}, "no order of"),
+    ],
+)
+def test_hostile_state_dicts(tmp_path: Path, shapes: dict[str, tuple[int, ...]], message: str) -> None:
+    path = tmp_path / "state.safetensors"
+    lstm_native.saving.write_safetensors(path, {k: np.zeros(s, np.float32) for k, s in shapes.items()})
+    with pytest.raises(ValueError, match=message):
+        from_torch(path)
+
+
 def test_other_things_are_type_errors() -> None:
     with pytest.raises(TypeError, match="expected a torch"):
         from_torch(3)

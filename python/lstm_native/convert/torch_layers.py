@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from lstm_native.configurable import short
 from lstm_native.convert.conversion import Conversion
 from lstm_native.convert.layouts import TORCH_GATES, Array, from_rows
 from lstm_native.layers import (
@@ -92,18 +93,37 @@ class Recurrent:
         Raises:
             ValueError: shapes or names that are none of a recurrent module's.
         """
-        rows, inner = weights["weight_hh_l0"].shape
-        units = weights["weight_hr_l0"].shape[1] if "weight_hr_l0" in weights else inner
-        cells = {gates: cell for cell, gates in (("lstm", 4), ("gru", 3), ("simple_rnn", 1))}
-        if rows % units or rows // units not in cells:
+        kernel, projected = weights["weight_hh_l0"], weights.get("weight_hr_l0")
+        rows, inner = kernel.shape if kernel.ndim == 2 else (0, 0)
+        units = inner if projected is None else projected.shape[-1]
+        cells = {4 * units: "lstm"}
+        if projected is None:
+            cells |= {3 * units: "gru", units: "simple_rnn"}
+        if rows == 0 or rows not in cells:
             raise ValueError(
-                f"from_torch: {label}weight_hh_l0 has shape {(rows, inner)}, expected (gates * units, units) "
+                f"from_torch: {label}weight_hh_l0 has shape {kernel.shape}, expected (gates * units, units) "
                 "with 4 gates of an LSTM, 3 of a GRU or 1 of an RNN"
             )
         directions = 2 if "weight_ih_l0_reverse" in weights else 1
-        layers = sum(1 for name in weights if name.startswith("weight_hh_l")) // directions
-        projection = inner if "weight_hr_l0" in weights else 0
-        return cls(cells[rows // units], units, layers, directions, weights, projection=projection)
+        layers = max(1, sum(name.startswith("weight_hh_l") for name in weights) // directions)
+        features = max(weights.get("weight_ih_l0", kernel).shape[-1:], default=0)
+        expected: dict[str, tuple[int, ...]] = {}
+        for number in range(layers):
+            read = directions * inner if number else max(features, 1)
+            for end in (f"l{number}", f"l{number}_reverse")[:directions]:
+                expected |= {f"weight_ih_{end}": (rows, read), f"weight_hh_{end}": (rows, inner)}
+                if "bias_ih_l0" in weights:
+                    expected |= {f"bias_ih_{end}": (rows,), f"bias_hh_{end}": (rows,)}
+                if projected is not None:
+                    expected[f"weight_hr_{end}"] = (inner, units)
+        for name in (*expected, *weights):
+            shape = weights[name].shape if name in weights else None
+            if shape != expected.get(name):
+                seen = "is missing" if shape is None else f"has shape {shape}"
+                wanted = f"shape {expected[name]}" if name in expected else "no such weight"
+                raise ValueError(f"from_torch: {short(label + name)} {seen}, expected {wanted}")
+        cell = cells[rows]
+        return cls(cell, units, layers, directions, weights, projection=0 if projected is None else inner)
 
     def parts(self, record: Conversion, **last: Any) -> list[Part]:
         """The layers, from the first to the last, with dropout between them.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from lstm_native.arrays import to_numpy
+from lstm_native.configurable import short
 from lstm_native.convert.conversion import Conversion
 from lstm_native.convert.layouts import Array
 from lstm_native.convert.torch_layers import (
@@ -140,7 +142,14 @@ def _groups(arrays: Mapping[str, Any]) -> Groups:
     for name, value in arrays.items():
         array = _array(name, value)
         prefix, _, own = name.rpartition(".")
+        if array.ndim not in (1, 2) or 0 in array.shape:
+            raise ValueError(
+                f"from_torch: {short(name)} has shape {array.shape}, expected one or two, none empty"
+            )
         groups.setdefault(prefix, {})[own] = array
+    for prefix, group in groups.items():
+        if "weight_hh_l0" in group:
+            Recurrent.of_arrays(group, f"{prefix}." if prefix else "")  # for its checks
     return groups
 
 
@@ -174,23 +183,27 @@ def _order_by_widths(groups: Groups) -> list[str]:
         ValueError: there is none, or there are several.
     """
     has_recurrent = any("weight_hh_l0" in group for group in groups.values())
-    found: list[list[str]] = []
+    widths = {prefix: _widths(group, False) for prefix, group in groups.items()}
+    first = {
+        prefix: _widths(group, has_recurrent and set(group) == {"weight"} and group["weight"].ndim == 2)
+        for prefix, group in groups.items()
+    }
 
-    def extend(so_far: list[str], width: int | None) -> None:
-        if len(found) > 1:
-            return
-        if len(so_far) == len(groups):
-            found.append(so_far)
-        for prefix, group in groups.items():
-            if prefix in so_far:
-                continue
-            first = not so_far and has_recurrent and set(group) == {"weight"} and group["weight"].ndim == 2
-            read, given = _widths(group, first)
-            if width is None or read == width:
-                extend([*so_far, prefix], given)
+    @functools.cache  # of the sets of modules, which are far fewer than their orders
+    def orders(left: frozenset[str], width: int | None) -> list[list[str]]:
+        """Up to two orders of the modules that are left, the first of which reads `width` features."""
+        if not left:
+            return [[]]
+        found: list[list[str]] = []
+        for prefix in groups:
+            read, given = (first if width is None else widths)[prefix]
+            if prefix in left and width in (None, read):
+                found += [[prefix, *rest] for rest in orders(left - {prefix}, given)]
+            if len(found) > 1:
+                break
+        return found[:2]
 
-    if len(groups) <= MOST_GROUPS:
-        extend([], None)
+    found = orders(frozenset(groups), None) if len(groups) <= MOST_GROUPS else []
     if len(found) != 1:
         raise ValueError(
             f"from_torch: {'more than one' if found else 'no'} order of {sorted(groups)} fits their "

@@ -1,6 +1,6 @@
 """Makes the goldens beside it: models of PyTorch as ONNX files of both its exporters, and as state dicts.
 
-`python make_goldens.py [FOLDER]` with torch, onnx and onnxscript; lstm_native, which must be importable, writes
+`python make_goldens.py [FOLDER]` with torch, onnx and onnxscript; lstm_native must be importable, it writes
 the state dicts. `expected.npz` holds an input of each model and what PyTorch computes of it in float64.
 """
 
