@@ -6,7 +6,7 @@ All checks come before anything changes, so that a failed call leaves the model 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -304,7 +304,7 @@ class Feeding(Compilable):
             for array in flat or ():
                 if array is not None and array.shape[:1] != (rows,):
                     raise ValueError(f"{label}: {argument} has shape {array.shape}, expected {rows} rows")
-        inputs, labels, weight = (flat if flat is None or len(flat) > 1 else flat[0] for flat in parts)
+        inputs, labels, weight = (None if flat is None else _one_or_all(flat) for flat in parts)
         batch_size = batch_size or batch_size_for(rows, steps)
         self._check_batch_sizes(where, rows, batch_size)
         data = SlicedData(inputs, labels, weight, rows, batch_size, shuffle, seed, convert)
@@ -353,35 +353,39 @@ class Feeding(Compilable):
             )
         given = self.flat_inputs(x)
         names = ["x"] if len(given) == 1 else [f"x of {name!r}" for name in self.input_names]
-        inputs: Any = columns(given, names, label)
+        inputs = columns(given, names, label)
+        self._check_sequences(where, inputs)
         sequences = next(column for column in inputs if isinstance(column, Sequences))
-        if len(sequences.flat):
-            # Where a model fixes the number of steps, lists of different lengths cannot all have it.
-            for time in (max(1, int(sequences.lengths.min())), int(sequences.lengths.max())):
-                shapes = [
-                    (None, time, *c.flat.shape[1:]) if isinstance(c, Sequences) else (None, *c.shape[1:])
-                    for c in inputs
-                ]
-                self.compute_output_shape(tuple(shapes) if len(shapes) > 1 else shapes[0])
-            row = tuple(c.flat[None] if isinstance(c, Sequences) else c[:1] for c in inputs)
-            self._check_x(where, row if len(row) > 1 else row[0])
         targets: list[Any] = []
         for argument, values in (("y", y), ("sample_weight", sample_weight)):
             parts = [None] if values is None else self._flat_for_outputs(values, argument)
             names = [argument] if len(parts) == 1 else [f"{argument} of {o.name!r}" for o in self._objectives]
-            checked = columns(parts, names, label, sequences.lengths)
-            targets.append(tuple(checked) if len(checked) > 1 else checked[0])
-        labels, weight = targets
+            targets.append(_one_or_all(columns(parts, names, label, sequences.lengths)))
         return RaggedData(
-            tuple(inputs) if len(inputs) > 1 else inputs[0],
-            labels,
-            weight,
+            _one_or_all(inputs),
+            *targets,
             batch_size or batch_size_for(len(sequences), steps),
             shuffle,
             next_seed() if shuffle else 0,
             not self.unmoved_by_padding,
             prepare,
         )
+
+    def _check_sequences(self, where: str, inputs: list[Any]) -> None:
+        """Raises ValueError when lists of sequences fit the model neither in shape nor in value."""
+        lengths = np.concatenate([c.lengths for c in inputs if isinstance(c, Sequences)])
+        if not lengths.any():
+            return
+
+        # Where a model fixes the number of steps, lists of different lengths cannot all have it.
+        for time in (max(1, int(lengths.min())), int(lengths.max())):
+            shapes = [
+                (None, time, *c.flat.shape[1:]) if isinstance(c, Sequences) else (None, *c.shape[1:])
+                for c in inputs
+            ]
+            self.compute_output_shape(_one_or_all(shapes))
+        steps = [c.flat[None] if isinstance(c, Sequences) else c[:1] for c in inputs]
+        self._check_x(where, _one_or_all(steps))
 
     def has_ragged(self, x: Any) -> bool:
         """Whether inputs are lists of sequences of different lengths, one of several inputs at least."""
@@ -419,6 +423,11 @@ def _check_output(
             shapes = " or ".join(dict.fromkeys((f"({rows},)", str(expected))))
             raise ValueError(f"{label}: sample_weight has shape {weight.shape}, expected {shapes}")
     return given if loss is None else loss.prepare(given, output_shape), weight, given.shape
+
+
+def _one_or_all(parts: Sequence[Any]) -> Any:
+    """What a batch holds for these parts: the only one, or a tuple of several."""
+    return tuple(parts) if len(parts) > 1 else parts[0]
 
 
 def rows_of(inputs: Any) -> int:

@@ -250,41 +250,13 @@ class Graph(Plan):
             masks[: self._inputs] = mask if self._inputs > 1 else (mask,)
         record, training = ctx.record, ctx.training
         for step, forward, fused, recorded, _, ends in uses:
-            layer = step.layer
-            if step.several:
-                x: Any = tuple(values[slot] for slot in step.inputs)
-                before: Any = tuple(masks[slot] for slot in step.inputs)
-                if step.flags:
-                    given = (step.flags.get(name_of_mask(i, True)) for i in range(len(x)))
-                    before = tuple(
-                        None
-                        if flag is None
-                        else to_step_flags(values[flag], part.shape, layer.label(), "mask")
-                        for part, flag in zip(x, given, strict=True)
-                    )
-                if all(m is None for m in before):
-                    before = None
-            else:
-                x, before = values[step.inputs[0]], masks[step.inputs[0]]
-            # As in Keras, a mask comes along by itself only where the inputs are all that is passed.
-            into = None if step.states else before
-            arguments = step.arguments
-            if step.states or step.flags:
-                arguments = dict(arguments)
-                if step.states:
-                    arguments["initial_state"] = tuple(values[slot] for slot in step.states)
-                for name, slot in () if step.several else step.flags.items():
-                    flags = to_step_flags(values[slot], x.shape, layer.label(), name)
-                    if name == "mask":
-                        before = into = flags
-                    else:
-                        arguments[name] = flags
+            x, before, into, arguments = _read(step, values, masks)
             ctx.record = record and recorded
             if step.training is not None:
                 ctx.training = step.training
             outputs = forward(x, ctx) if fused else forward(x, ctx, into, **arguments)
             ctx.training = training
-            after = layer.compute_mask(x, before)
+            after = step.layer.compute_mask(x, before)
             if len(step.outputs) == 1:
                 values[step.outputs[0]] = outputs
                 masks[step.outputs[0]] = after[0] if isinstance(after, list | tuple) else after
@@ -348,3 +320,37 @@ class Graph(Plan):
             for slot, gradient in zip(sources, each, strict=False):
                 add(slot, gradient)
         return sums
+
+
+def _read(step: Step, values: list[Any], masks: list[Any]) -> tuple[Any, Any, Any, dict[str, Any]]:
+    """What a step takes from the slots.
+
+    Returns:
+        Its inputs, their masks, the masks that its layer's forward gets, and its further arguments.
+    """
+    arguments = step.arguments
+    if step.states:
+        arguments = {**arguments, "initial_state": tuple(values[slot] for slot in step.states)}
+    # As in Keras, a mask comes along by itself only where the inputs are all that is passed.
+    alone = not step.states
+    if step.several:
+        x = tuple(values[slot] for slot in step.inputs)
+        before: Any = tuple(masks[slot] for slot in step.inputs)
+        if step.flags:
+            slots = [step.flags.get(name_of_mask(i, True)) for i in range(len(x))]
+            before = tuple(
+                None if slot is None else to_step_flags(values[slot], part.shape, step.layer.label(), "mask")
+                for slot, part in zip(slots, x, strict=True)
+            )
+        if all(mask is None for mask in before):
+            before = None
+        return x, before, before if alone else None, arguments
+    one, before = values[step.inputs[0]], masks[step.inputs[0]]
+    into = before if alone else None
+    for name, slot in step.flags.items():
+        flags = to_step_flags(values[slot], one.shape, step.layer.label(), name)
+        if name == "mask":
+            before = into = flags
+        else:
+            arguments = {**arguments, name: flags}
+    return one, before, into, arguments
