@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+import sys
 import tracemalloc
 import warnings
 import zipfile
@@ -28,6 +29,12 @@ with zipfile.ZipFile(DATA / "hostile.zip") as _file:
     HDF5 = {name: _file.read(name) for name in _file.namelist()}
 # What a reader may take beside the file and its arrays: Python's own objects for a small file.
 ROOM = 1 << 24
+
+
+@pytest.fixture(autouse=True)
+def _without_keras(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where another test has imported Keras, models would be run beside it: test_keras_live.py does that."""
+    monkeypatch.delitem(sys.modules, "keras", raising=False)
 
 
 def read(path: Path) -> Any:

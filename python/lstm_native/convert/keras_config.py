@@ -8,6 +8,7 @@ from typing import Any
 from lstm_native import registration
 from lstm_native.configurable import Configurable, short
 from lstm_native.convert.conversion import Conversion
+from lstm_native.convert.keras_masks import without_mask_operations
 from lstm_native.errors import nearest
 
 _MODELS = ("Functional", "Model", "Sequential")
@@ -291,7 +292,7 @@ class KerasConfig:
     def _functional(self, config: dict[str, Any], label: str) -> dict[str, Any]:
         layers = []
         counts: dict[str, tuple[int, int]] = {}
-        for one in config["layers"]:
+        for one in without_mask_operations(config["layers"]):
             made = self._layer(one, label)
             inner = made.get("config")
             name = one.get("name", inner.get("name") if isinstance(inner, dict) else None)
@@ -370,7 +371,7 @@ class _Calls:
         from inspect import signature  # not at the top: it costs
 
         cls = known_classes("layers").get(class_name) or known_classes("models").get(class_name)
-        known = named if cls is None else signature(cls.__call__).parameters  # type: ignore[operator]
+        known = named if cls is None else signature(cls.__call__).parameters
         for key, value in named.items():
             if value not in (None, False) and key not in known:
                 raise ValueError(

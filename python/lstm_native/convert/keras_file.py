@@ -127,8 +127,10 @@ def _archive(data: bytes, where: str) -> KerasFile:
                         raise zipfile.BadZipFile(f"{name} is longer or shorter than it says")
     except (
         zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, EOFError, LookupError,
-        UnicodeDecodeError, OverflowError, OSError,
+        ValueError, OverflowError, OSError,
     ) as error:  # fmt: skip
+        if str(error).startswith(where):
+            raise
         raise ValueError(f"{where}: this is a zip archive, but a damaged one: {error}") from None
     metadata = parse_json(parts[METADATA], where, METADATA, len(data))
     config = parse_json(parts[CONFIG], where, CONFIG, len(data))

@@ -1,0 +1,121 @@
+"""Masks in functional models of Keras 3, which lists how they are computed; here they come by themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+_OPERATIONS = ("NotEqual", "Any")
+
+
+class _Mask(NamedTuple):
+    """A mask that an operation computes: of the input `source` where it is not `value`."""
+
+    source: tuple[Any, ...]
+    value: Any
+
+
+def without_mask_operations(layers: list[Any]) -> list[Any]:
+    """The layers of a functional model without the operations that compute masks of Embedding and Masking.
+
+    A mask that is given to a call whose inputs come from that Embedding or Masking is left out too: it is the
+    one that they have. Others stay, and so do the operations that compute them.
+
+    Args:
+        layers: configurations of layers with their calls.
+    """
+    known = [one for one in layers if isinstance(one, dict)]
+    masks = _masks(known)
+    makers = {name: _maker(known, mask) for name, mask in masks.items()}
+    parents = {one.get("name"): {history[0] for history in _histories(_args(one))} for one in known}
+    kept: set[Any] = set()
+    changed = []
+    for one in layers:
+        nodes = one.get("inbound_nodes") if isinstance(one, dict) else None
+        if not isinstance(nodes, list) or one.get("name") in masks:
+            changed.append(one)
+            continue
+        new = [_without_mask(node, makers, parents) for node in nodes]
+        changed.append({**one, "inbound_nodes": new})
+        kept |= {history[0] for history in _histories(new)}
+    # A mask that is still wanted needs what it is computed from.
+    kept |= {masks[name].source[0] for name in kept & masks.keys()}
+    kept |= {history[0] for one in known if one.get("name") in kept for history in _histories(_args(one))}
+    return [
+        one
+        for one in changed
+        if not isinstance(one, dict) or one.get("name") in kept or makers.get(str(one.get("name"))) is None
+    ]
+
+
+def _args(one: dict[str, Any]) -> list[Any]:
+    nodes = one.get("inbound_nodes")
+    return [node.get("args") for node in nodes if isinstance(node, dict)] if isinstance(nodes, list) else []
+
+
+def _histories(data: Any) -> Iterator[tuple[Any, ...]]:
+    """The values that arguments name."""
+    if isinstance(data, list):
+        for item in data:
+            yield from _histories(item)
+    elif isinstance(data, dict):
+        config = data.get("config")
+        history = config.get("keras_history") if isinstance(config, dict) else None
+        if data.get("class_name") == "__keras_tensor__" and isinstance(history, list) and len(history) == 3:
+            if isinstance(history[0], str) and all(type(number) is int for number in history[1:]):
+                yield tuple(history)
+        elif "class_name" not in data:
+            for item in data.values():
+                yield from _histories(item)
+
+
+def _masks(known: list[dict[str, Any]]) -> dict[str, _Mask]:
+    """What the operations among the layers compute, by name."""
+    masks: dict[str, _Mask] = {}
+    for class_name in _OPERATIONS:
+        for one in known:
+            args, name = _args(one), one.get("name")
+            if one.get("class_name") != class_name or len(args) != 1 or not isinstance(name, str):
+                continue
+            given = args[0]
+            sources = list(_histories(given))
+            if not isinstance(given, list) or len(sources) != 1:
+                continue
+            if class_name == "NotEqual" and len(given) == 2:
+                masks[name] = _Mask(sources[0], given[1])
+            elif class_name == "Any" and sources[0][0] in masks:
+                masks[name] = masks[sources[0][0]]
+    return masks
+
+
+def _maker(known: list[dict[str, Any]], mask: _Mask) -> str | None:
+    """The Embedding or Masking whose mask this is; None where there is none."""
+    for one in known:
+        config = one.get("config")
+        if not isinstance(config, dict) or mask.source not in set(_histories(_args(one))):
+            continue
+        if one.get("class_name") == "Embedding" and config.get("mask_zero") is True and mask.value == 0:
+            return str(one.get("name"))
+        if one.get("class_name") == "Masking" and config.get("mask_value", 0.0) == mask.value:
+            return str(one.get("name"))
+    return None
+
+
+def _without_mask(node: Any, makers: dict[str, str | None], parents: dict[Any, set[Any]]) -> Any:
+    if not isinstance(node, dict) or not isinstance(node.get("kwargs"), dict):
+        return node
+    given = node["kwargs"].get("mask")
+    wanted = {makers.get(history[0]) for history in _histories([given])}
+    # A call that is given initial states takes no mask by itself.
+    if not wanted or None in wanted or node["kwargs"].get("initial_state") is not None:
+        return node
+    todo = [history[0] for history in _histories(node.get("args"))]
+    seen: set[Any] = set()
+    while todo:
+        name = todo.pop()
+        if name not in seen:
+            seen.add(name)
+            todo += parents.get(name, ())
+    if not wanted <= seen:
+        return node
+    return {**node, "kwargs": {key: value for key, value in node["kwargs"].items() if key != "mask"}}

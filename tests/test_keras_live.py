@@ -1,0 +1,118 @@
+"""Beside real Keras, where it is installed: live models, and files that it loads and predicts from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from lstm_native.convert import from_keras, to_keras
+from lstm_native.layers import LSTM, Dense, Input
+from lstm_native.models import Sequential
+from test_keras_files import LABELS, data_for, functional, sequential
+
+pytest.importorskip("tensorflow")
+keras: Any = pytest.importorskip("keras")
+L = keras.layers
+
+pytestmark = pytest.mark.filterwarnings("ignore")  # those of TensorFlow and NumPy among themselves
+
+
+def live() -> list[Any]:
+    """Models with every layer that both have."""
+    words, numbers = L.Input((None,)), L.Input((6, 3))
+    embedded = L.Embedding(11, 4, mask_zero=True)(words)
+    both, *states = L.Bidirectional(L.GRU(3, return_sequences=True, return_state=True))(embedded)
+    again = L.Bidirectional(L.GRU(3, return_sequences=True), merge_mode="ave")(numbers, initial_state=states)
+    attended = L.AdditiveAttention()([again, L.Dense(3)(both)])
+    wide = keras.Model([words, numbers], [attended, L.GlobalAveragePooling1D()(both)])
+    deep = keras.Sequential(
+        [
+            L.Input((5, 3), batch_size=4),
+            L.LSTM(
+                4,
+                stateful=True,
+                return_sequences=True,
+                activation="relu",
+                recurrent_activation="hard_sigmoid",
+            ),
+            L.RNN([L.LSTMCell(3), L.SimpleRNNCell(2)], return_sequences=True, go_backwards=True),
+            L.LayerNormalization(),
+            L.TimeDistributed(L.Dense(3, "gelu")),
+            L.GRU(3, reset_after=False, use_bias=False),
+            L.RepeatVector(2),
+            L.Flatten(),
+            L.Dropout(0.2),
+            L.Dense(2, "softmax"),
+        ]
+    )
+    return [wide, deep]
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_live_models(number: int) -> None:
+    model = from_keras(live()[number])
+    assert model.conversion.max_difference < 2e-6
+
+
+def test_a_live_model_with_its_optimizer() -> None:
+    theirs = keras.Sequential([L.Input((5, 3)), L.LSTM(4), L.Dense(1, "sigmoid")])
+    theirs.compile(keras.optimizers.RMSprop(0.01, momentum=0.5), "binary_crossentropy", metrics=["accuracy"])
+    x = np.random.default_rng(0).normal(size=(4, 5, 3)).astype(np.float32)
+    theirs.fit(x, LABELS, epochs=2, verbose=0)
+    ours = from_keras(theirs)
+    for one in (theirs, ours):
+        one.fit(x, LABELS, epochs=2, verbose=0, shuffle=False)
+    for a, b in zip(theirs.get_weights(), ours.get_weights(), strict=True):
+        np.testing.assert_allclose(a, b, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("make", [sequential, functional])
+@pytest.mark.parametrize("suffix", [".keras", ".h5"])
+def test_keras_predicts_from_our_files(make: Any, suffix: str, tmp_path: Path) -> None:
+    model = make()
+    path = tmp_path / f"m{suffix}"
+    record = to_keras(model, path, check=True)
+    assert record.max_difference is not None
+    assert record.max_difference < 2e-6
+    theirs = keras.saving.load_model(path)
+    if model.compiled:
+        assert int(theirs.optimizer.iterations) == int(model.optimizer.iterations)
+    if model.compiled and suffix == ".keras":  # Keras 3.15.1 builds no slots from the old form
+        for a, b in zip(theirs.optimizer.variables, model.optimizer.variables, strict=True):
+            np.testing.assert_allclose(np.asarray(a), np.asarray(b), rtol=1e-6)
+    assert from_keras(path, check=True).conversion.max_difference < 2e-6
+
+
+@pytest.mark.parametrize("make", [sequential, functional])
+def test_keras_takes_our_weights(make: Any, tmp_path: Path) -> None:
+    model = make()
+    to_keras(model, tmp_path / "m.keras")
+    to_keras(model, tmp_path / "m.weights.h5")
+    theirs = keras.saving.load_model(tmp_path / "m.keras", compile=False)
+    theirs.set_weights([w * 0 for w in theirs.get_weights()])
+    theirs.load_weights(tmp_path / "m.weights.h5")
+    for a, b in zip(theirs.get_weights(), model.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+    data = data_for(model)
+    inputs = [np.asarray(d, np.float32) for d in data] if isinstance(data, list) else data
+    assert theirs.predict(inputs, verbose=0) is not None
+
+
+def test_an_unbuilt_live_model() -> None:
+    with pytest.raises(ValueError, match="the model is not built"):
+        from_keras(keras.Sequential([L.Dense(2)]))
+
+
+def test_outputs_that_differ_are_an_error(tmp_path: Path) -> None:
+    from lstm_native.convert.conversion import Conversion
+    from lstm_native.convert.keras_check import compare_with_live
+
+    ours = Sequential([Input((4, 3)), LSTM(2), Dense(1)])
+    to_keras(ours, tmp_path / "m.keras")
+    theirs = keras.saving.load_model(tmp_path / "m.keras")
+    theirs.layers[-1].bias.assign([0.1])
+    with pytest.raises(ValueError, match="outputs differ by"):
+        compare_with_live(theirs, ours, Conversion("Keras", "lstm_native"))
