@@ -12,6 +12,7 @@ import pytest
 onnx = pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
 
+import lstm_native.onnx_backend as backend  # noqa: E402
 from lstm_native import activations  # noqa: E402
 from lstm_native.activations import Parametric  # noqa: E402
 from lstm_native.convert import from_onnx, to_onnx  # noqa: E402
@@ -63,8 +64,12 @@ def check(model: Any, path: Path, *inputs: Any) -> None:
     session = written(model, path)
     ours = model(list(inputs) if len(inputs) > 1 else inputs[0])
     theirs = session.run(None, {i.name: x for i, x in zip(session.get_inputs(), inputs, strict=True)})
-    for a, b in zip(list(ours) if isinstance(ours, list | tuple) else [ours], theirs, strict=True):
+    in_our_backend = backend.prepare(path).run(list(inputs))
+    for a, b, c in zip(
+        list(ours) if isinstance(ours, list | tuple) else [ours], theirs, in_our_backend, strict=True
+    ):
         np.testing.assert_allclose(a, b, atol=TOLERANCE, rtol=TOLERANCE)
+        np.testing.assert_allclose(a, c, atol=TOLERANCE, rtol=TOLERANCE)
 
 
 # Padding behind, before, in the middle, everywhere and nowhere.

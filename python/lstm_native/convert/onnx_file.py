@@ -106,6 +106,16 @@ class Graph:
         return ValueError(f"{self.label}: {why}")
 
 
+def require_onnx(caller: str) -> None:
+    """Raises ImportError with what to install where the package onnx is not there."""
+    try:
+        import onnx  # noqa: F401
+    except ImportError as error:
+        raise ImportError(
+            f"{caller} needs the package onnx ({error}); install it with: pip install 'lstm-native[onnx]'"
+        ) from error
+
+
 def read_graph(source: Any, caller: str) -> Graph:
     """The model in `source`.
 
@@ -117,7 +127,9 @@ def read_graph(source: Any, caller: str) -> Graph:
         ValueError: no ONNX model, or one that breaks a rule of the format.
         OSError: a file that cannot be read.
         TypeError: `source` is something else.
+        ImportError: onnx is not installed.
     """
+    require_onnx(caller)
     import onnx
     from google.protobuf.message import DecodeError
 

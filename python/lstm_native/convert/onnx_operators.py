@@ -71,7 +71,7 @@ def _size_of_outputs(node: Node, inputs: Inputs) -> int:
     if node.op in ("MatMul", "Gemm"):
         rows, matrices = math.prod(given[0].shape[:-1]), math.prod(given[1].shape[:-2])
         return int(rows * matrices * max(*given[0].shape[-1:], *given[1].shape, 1))
-    if node.op == "Gather":
+    if node.op in ("Gather", "GatherND"):
         return int(given[0].size * max(given[1].size, 1))
     if node.op in _ELEMENTWISE or node.op == "Where":
         return math.prod(np.broadcast_shapes(*(array.shape for array in given)))
@@ -318,6 +318,41 @@ def _gather(node: Node, inputs: Inputs) -> Any:
     return np.take(x, indices, axis=axis)
 
 
+def _gather_nd(node: Node, inputs: Inputs) -> Any:
+    x, indices = inputs[0], inputs[1]
+    batch, depth = node.get("batch_dims", 0), indices.shape[-1]
+    if not 0 <= batch < min(x.ndim, indices.ndim) or depth > x.ndim - batch:
+        raise node.error(f"batch_dims is {batch}, the tensors have shapes {x.shape} and {indices.shape}")
+    rank = indices.ndim - 1
+    rows = [np.arange(n).reshape(-1, *[1] * (rank - i - 1)) for i, n in enumerate(x.shape[:batch])]
+    return x[(*rows, *(indices[..., i] for i in range(depth)))]
+
+
+def _top_k(node: Node, inputs: Inputs) -> Any:
+    x = inputs[0]
+    (axis,) = normal_axes(node, (node.get("axis", -1),), x.ndim)
+    count = node.get("k") if node.opset < 10 else int(inputs[1].item())
+    if not 0 <= count <= x.shape[axis]:
+        raise node.error(f"it takes {count} of {x.shape[axis]} numbers")
+    backwards = node.get("largest", 1) == 1
+    # Of equal numbers the one with the lower index comes first, so the array is turned round, not the order.
+    order = np.argsort(np.flip(x, axis) if backwards else x, axis=axis, kind="stable")
+    if backwards:
+        order = x.shape[axis] - 1 - np.flip(order, axis)
+    order = np.take(order, np.arange(count), axis=axis)
+    return [np.take_along_axis(x, order, axis), order.astype(np.int64)]
+
+
+def _cum_sum(node: Node, inputs: Inputs) -> Any:
+    x = inputs[0]
+    (axis,) = normal_axes(node, (int(inputs[1].item()),), x.ndim)
+    turned = np.flip(x, axis) if node.get("reverse", 0) else x
+    sums = np.cumsum(turned, axis=axis, dtype=x.dtype)
+    if node.get("exclusive", 0):
+        sums = sums - turned
+    return np.flip(sums, axis) if node.get("reverse", 0) else sums
+
+
 def _expand(node: Node, inputs: Inputs) -> Any:
     x, shape = inputs[0], inputs[1]
     return np.broadcast_to(x, np.broadcast_shapes(x.shape, tuple(int(s) for s in shape))).copy()
@@ -476,6 +511,7 @@ OPERATORS: dict[str, Operator] = {
     "Concat": lambda node, inputs: np.concatenate(inputs, axis=node.attributes["axis"]),
     "Constant": _constant,
     "ConstantOfShape": _constant_of_shape,
+    "CumSum": _cum_sum,
     "Div": _elementwise(_div),
     "Dropout": _dropout,
     "Elu": _elu,
@@ -485,6 +521,7 @@ OPERATORS: dict[str, Operator] = {
     "Expand": _expand,
     "Flatten": _flatten,
     "Gather": _gather,
+    "GatherND": _gather_nd,
     "Gemm": _gemm,
     "GlobalAveragePool": _global_pool,
     "GlobalMaxPool": _global_pool,
@@ -536,6 +573,7 @@ OPERATORS: dict[str, Operator] = {
         inputs[0] > node.get("alpha", 1.0), inputs[0], _like(inputs[0], 0)
     ),
     "Tile": lambda node, inputs: np.tile(inputs[0], [int(n) for n in inputs[1]]),
+    "TopK": _top_k,
     "Transpose": _transpose,
     "Unsqueeze": _unsqueeze,
     "Where": lambda node, inputs: np.where(*inputs),

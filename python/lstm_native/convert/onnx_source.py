@@ -45,6 +45,7 @@ def from_onnx(source: Any) -> Any:
         ValueError: a damaged file; what has no counterpart, named by node, operator and attribute; or
             outputs that differ by more than 1e-5.
         OSError: the file cannot be read.
+        ImportError: onnx is not installed.
         TypeError: `source` is something else.
     """
     graph = _pruned(read_graph(source, "from_onnx"))

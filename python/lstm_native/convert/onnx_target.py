@@ -10,6 +10,7 @@ import numpy as np
 
 from lstm_native.convert.conversion import Conversion
 from lstm_native.convert.layouts import Array
+from lstm_native.convert.onnx_file import require_onnx
 from lstm_native.convert.onnx_run import run_elsewhere
 from lstm_native.convert.onnx_writer import Flow, Writer
 from lstm_native.layers import Embedding, InputLayer
@@ -27,8 +28,8 @@ def to_onnx(model: Any, path: str | os.PathLike[str]) -> Conversion:
     """Writes a model as an ONNX file, which appears whole or not at all.
 
     Batch and time may vary where they may here. Inputs and outputs are those of the model, batch first; ids
-    are int32. Masks are part of the graph, whatever their pattern. Dropout and penalties are left out, as in
-    inference.
+    are int32. Masks are part of the graph, whatever their pattern; `from_onnx` does not read such graphs back.
+    Dropout and penalties are left out, as in inference.
 
     Args:
         model: a built `Sequential` or functional model of Embedding, Masking, LSTM, GRU, SimpleRNN,
@@ -44,11 +45,13 @@ def to_onnx(model: Any, path: str | os.PathLike[str]) -> Conversion:
         ValueError: something that ONNX does not have, named; or outputs that differ by more than 1e-5.
         TypeError: `model` is no model.
         OSError: the file cannot be written.
+        ImportError: onnx is not installed.
     """
     if not isinstance(model, Model):
         raise TypeError(f"to_onnx: got a {type(model).__name__}, expected a model of lstm_native")
     if not model.built:
         raise ValueError(f"to_onnx: {model.label()} is not built: call build(input_shape) first")
+    require_onnx("to_onnx")
     record = Conversion("lstm_native", "ONNX")
     proto, inputs, plain = _proto(model, record)
     content = proto.SerializeToString()
