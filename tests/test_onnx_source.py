@@ -344,3 +344,61 @@ def test_large_sizes_are_not_run() -> None:
     )
     assert made.conversion.max_difference is None
     assert any("sizes that it fixes are large" in note for note in made.conversion.notes)
+
+
+def test_ids_that_come_as_floats() -> None:
+    nodes = [node("Cast", "x", "i", to=INT64), node("Gather", "k i")]
+    made = check(model(nodes, {"x": ("b", "t")}, ["y"], {"k": np.arange(18, dtype=np.float32).reshape(9, 2)}))
+    np.testing.assert_array_equal(made(np.array([[0, 8]], np.float32)), [[[0, 1], [16, 17]]])
+
+
+def test_dense_over_steps_as_one_product() -> None:
+    nodes = [
+        node("Shape", "x", "s"),
+        node("Slice", "s zero two", "front"),
+        node("ReduceProd", "front", "rows", axes=[0], keepdims=1),
+        node("Concat", "rows four", "flat", axis=0),
+        node("Reshape", "x flat", "r"),
+        node("MatMul", "r k", "m"),
+        node("Concat", "front three", "back", axis=0),
+        node("Reshape", "m back", "n"),
+        node("Add", "n b"),
+    ]
+    constants = {
+        "zero": np.array([0]),
+        "two": np.array([2]),
+        "four": np.array([4]),
+        "three": np.array([3]),
+        "k": np.random.default_rng(0).normal(size=(4, 3)).astype(np.float32),
+        "b": np.arange(3, dtype=np.float32),
+    }
+    made = check(model(nodes, {"x": ("b", "t", 4)}, ["y"], constants))
+    assert [type(layer) for layer in made.layers] == [Dense]
+
+
+def test_a_product_that_is_read_twice_keeps_its_own_bias() -> None:
+    kernel, bias = np.ones((4, 3), np.float32), np.arange(3, dtype=np.float32)
+    front = [node("MatMul", "x k", "m"), node("Identity", "m", "n"), node("Relu", "m", "z")]
+    with pytest.raises(ValueError, match="no bias of a product"):
+        from_onnx(model([*front, node("Add", "n b")], {"x": ("b", 4)}, ["y", "z"], {"k": kernel, "b": bias}))
+    made = check(model([*front, node("Tanh", "n")], {"x": ("b", 4)}, ["y", "z"], {"k": kernel}))
+    assert [type(layer).__name__ for layer in made.layers].count("Activation") == 2
+
+
+def test_a_sequence_and_its_last_step() -> None:
+    nodes = [
+        node("LSTM", "X W R B", "Y", hidden_size=3, layout=1),
+        node("Squeeze", "Y two", "s"),
+        node("MatMul", "s k", "m"),
+        node("Gather", "m last", "g", axis=1),
+        node("Add", "g b"),
+    ]
+    constants = weights() | {"two": np.array([2]), "k": np.ones((3, 2), np.float32), "last": np.array(-1)}
+    constants["b"] = np.arange(2, dtype=np.float32)
+    inputs = {"X": ("b", "t", 4)}
+    made = from_onnx(model(nodes, inputs, ["y"], constants))
+    assert [type(layer) for layer in made.layers] == [LSTM, Dense]
+    both = from_onnx(model(nodes[:-1], inputs, ["m", "g"], constants))
+    sequence, last = both(np.ones((2, 5, 4), np.float32))
+    np.testing.assert_allclose(sequence[:, -1], last, atol=1e-6)
+    np.testing.assert_allclose(made(np.ones((2, 5, 4), np.float32)), last + constants["b"], atol=1e-6)

@@ -77,7 +77,10 @@ class Calls:
         self.outputs_of: dict[int, list[Tensor]] = {}
         self.batch: int | None = None
         self._counted: dict[int, Holder] = {}
+        self._uses: dict[int, int] = {}  # of each holder
+        self._shared: set[int] = set()  # tensors that several nodes read, under whatever names
         self._room = ROOM + 4 * graph.size
+        self._values: dict[str, Any] = dict(graph.constants)
         self._readers: dict[str, int] = {}
         for name in (*graph.outputs, *(name for node in graph.nodes for name in node.inputs)):
             self._readers[name] = self._readers.get(name, 0) + 1
@@ -85,6 +88,12 @@ class Calls:
     def role(self, name: str) -> str | None:
         """What an input is where its shape does not tell."""
         raise NotImplementedError
+
+    def _assign(self, name: str, value: Any) -> None:
+        """Gives a value of the graph its name."""
+        self._values[name] = value
+        if isinstance(value, Flow) and self._readers.get(name, 0) > 1:
+            self._shared.update(map(id, value.parts))
 
     def _take(self, size: int, what: str) -> None:
         """Counts bytes that the model takes."""
@@ -105,6 +114,7 @@ class Calls:
         if id(holder) not in self._counted:
             self._counted[id(holder)] = holder
             self._take(sum(array.nbytes for array in holder.arrays), f"a {holder.kind.__name__}")
+        self._uses[id(holder)] = self._uses.get(id(holder), 0) + 1
         call = Call(holder, x)
         self.calls.append(call)
         made = Tensor(call, size=size, time=time, inputs=x.inputs, mask=x.mask)
@@ -174,7 +184,10 @@ class Calls:
             holder = self._copier(self._width(node, x), go_backwards=not end)
             chosen = self._call(holder, x, x.size, 0)
         for call in reversed(chain):
-            chosen = self._call(call.holder, chosen, call.holder.arguments.get("units", chosen.size), 0)
+            holder = call.holder
+            if id(x) not in self._shared:  # the whole sequence is not wanted: its layer is not the same
+                holder = replace(holder, arguments=dict(holder.arguments), arrays=list(holder.arrays))
+            chosen = self._call(holder, chosen, call.holder.arguments.get("units", chosen.size), 0)
         return chosen
 
     def _settled(self, x: Flow) -> Flow:
@@ -295,6 +308,9 @@ class Calls:
             raise node.error(
                 "it takes rows by the data, expected those of a constant (ids, features) of float32"
             )
+        source = ids.parts[0].source
+        if isinstance(source, Start) and source.dtype == "float32" and self.role(source.name) is None:
+            raise Again(source.name, "ids")  # numbers, of which a Cast makes ids
         (axis,) = normal_axes(node, (node.get("axis", 0),), 2)
         if (
             axis
@@ -347,12 +363,15 @@ class Calls:
             raise node.error(f"it adds a constant {array.shape} of {array.dtype} to {size} features")
         return np.ascontiguousarray(np.broadcast_to(array.ravel(), (size,)))
 
-    def _fresh(self, node: Node, name: str, x: Flow) -> Holder | None:
+    def _fresh(self, x: Flow) -> Holder | None:
         """The Dense layer that made `x`, if nobody else reads that and no activation follows yet."""
         source = x.parts[0].source
-        if isinstance(source, Call) and source.holder.kind is Dense and self._readers[name] == 1:
-            return None if "activation" in source.holder.arguments else source.holder
-        return None
+        if not isinstance(source, Call) or source.holder.kind is not Dense:
+            return None
+        alone = self._uses[id(source.holder)] == len(x.parts) and not any(
+            id(p) in self._shared for p in x.parts
+        )
+        return source.holder if alone and "activation" not in source.holder.arguments else None
 
     def _combined(self, node: Node, inputs: list[Any]) -> Flow:
         """A bias, both directions of a recurrent operator together, or x * sigmoid(x)."""
@@ -370,8 +389,7 @@ class Calls:
         constant = next(value for value in inputs if not isinstance(value, Flow))
         if not isinstance(constant, np.ndarray):
             raise node.error("it combines a tensor of the model with sizes")
-        name = next(n for n, value in zip(node.inputs, inputs, strict=True) if value is x)
-        holder = self._fresh(node, name, x)
+        holder = self._fresh(x)
         first = x.parts[0]
         if (
             node.op == "Add"
@@ -383,13 +401,7 @@ class Calls:
             holder.arrays.append(self._vector(node, constant, first.size))
             return x
         half = moves.uniform(constant) == Filled(0.5)
-        if (
-            node.op == "Mul"
-            and half
-            and isinstance(first.source, Run)
-            and first.key[1] == "sum"
-            and self._readers[name] == 1
-        ):
+        if node.op == "Mul" and half and isinstance(first.source, Run) and first.key[1] == "sum":
             return replace(x, parts=(first.source.output(first.key[0], "ave"),))
         raise node.error("it combines a tensor of the model with a constant, which is no bias of a product")
 
@@ -404,7 +416,7 @@ class Calls:
 
     def _activated(self, node: Node, x: Flow, name: Any) -> Flow:
         x = self._settled(x)
-        holder = self._fresh(node, node.inputs[0], x)
+        holder = self._fresh(x)
         if holder is not None:
             holder.arguments["activation"] = name
             return x

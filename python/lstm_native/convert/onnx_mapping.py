@@ -34,7 +34,8 @@ class Mapper(Calls):
 
     Args:
         graph: the graph; all of its nodes are needed for the outputs.
-        roles: what inputs are where it is not what their shape suggests: "time first", "state", "lengths".
+        roles: what inputs are where it is not what their shape suggests: "time first", "state",
+            "lengths", "ids".
         record: gets the conventions.
 
     Attributes:
@@ -46,9 +47,8 @@ class Mapper(Calls):
         super().__init__(graph, record)
         self._roles = roles
         self.starts: dict[str, list[Start]] = {}
-        self._values: dict[str, Any] = dict(graph.constants)
         for value in graph.inputs:
-            self._values[value.name] = self._input(value)
+            self._assign(value.name, self._input(value))
         for node in graph.nodes:
             self._follow(node)
         self.outputs = [self._output(name) for name in graph.outputs]
@@ -76,7 +76,7 @@ class Mapper(Calls):
         else:
             made = moves.on_sizes(node, inputs)
         for name, value in zip(node.outputs, made if isinstance(made, list) else [made], strict=False):
-            self._values[name] = value
+            self._assign(name, value)
 
     # --- inputs and outputs -----------------------------------------------------------------------
 
@@ -86,7 +86,7 @@ class Mapper(Calls):
         if shape is None:
             raise self._graph.error(f"input {value.name[:80]!r} has no shape")
         sizes = [size if isinstance(size, int) else None for size in shape]
-        whole = value.dtype in ("int32", "int64")
+        whole = value.dtype in ("int32", "int64") or role == "ids"
         rank = len(sizes)
         starts: list[Start]
         if role == "lengths" and rank == 1:

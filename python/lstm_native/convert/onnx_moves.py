@@ -248,6 +248,8 @@ def on_sizes(node: Node, inputs: Sequence[Any]) -> Any:
     if op == "Mul":
         return Sizes((product([product(sizes_from(node, value)) for value in inputs]),), _scalar(inputs))
     x = inputs[0]
+    if op == "ReduceProd" and isinstance(x, Sizes):
+        return Sizes((product(x.values),), not node.get("keepdims", 1))
     if not isinstance(x, Sizes):
         raise node.error("sizes of the data go into it, which has no counterpart")
     if op in ("Cast", "Identity"):

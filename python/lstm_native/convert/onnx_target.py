@@ -10,7 +10,7 @@ import numpy as np
 
 from lstm_native.convert.conversion import Conversion
 from lstm_native.convert.layouts import Array
-from lstm_native.convert.onnx_file import require_onnx
+from lstm_native.convert.onnx_file import MAX_FILE, require_onnx
 from lstm_native.convert.onnx_run import run_elsewhere
 from lstm_native.convert.onnx_writer import Flow, Writer
 from lstm_native.layers import Embedding, InputLayer
@@ -28,8 +28,8 @@ def to_onnx(model: Any, path: str | os.PathLike[str]) -> Conversion:
     """Writes a model as an ONNX file, which appears whole or not at all.
 
     Batch and time may vary where they may here. Inputs and outputs are those of the model, batch first; ids
-    are int32. Masks are part of the graph, whatever their pattern; `from_onnx` does not read such graphs back.
-    Dropout and penalties are left out, as in inference.
+    are int32. Masks are part of the graph, whatever their pattern; `from_onnx` does not read such graphs
+    back. Dropout and penalties are left out, as in inference.
 
     Args:
         model: a built `Sequential` or functional model of Embedding, Masking, LSTM, GRU, SimpleRNN,
@@ -54,6 +54,10 @@ def to_onnx(model: Any, path: str | os.PathLike[str]) -> Conversion:
     require_onnx("to_onnx")
     record = Conversion("lstm_native", "ONNX")
     proto, inputs, plain = _proto(model, record)
+    if proto.ByteSize() > MAX_FILE:
+        raise ValueError(
+            f"to_onnx: {model.label()} takes {proto.ByteSize()} bytes, a file has at most {MAX_FILE}"
+        )
     content = proto.SerializeToString()
     expected = model(inputs if len(inputs) > 1 else inputs[0])
     ours = [np.asarray(y) for y in (expected.values() if isinstance(expected, dict) else _as_list(expected))]
