@@ -361,9 +361,11 @@ class Feeding(Compilable):
             parts = [None] if values is None else self._flat_for_outputs(values, argument)
             names = [argument] if len(parts) == 1 else [f"{argument} of {o.name!r}" for o in self._objectives]
             targets.append(_one_or_all(columns(parts, names, label, sequences.lengths)))
+        labels, weight = targets
         return RaggedData(
             _one_or_all(inputs),
-            *targets,
+            labels,
+            weight,
             batch_size or batch_size_for(len(sequences), steps),
             shuffle,
             next_seed() if shuffle else 0,
