@@ -241,3 +241,18 @@ def test_several_outputs_cannot_be_trained_or_fed_on() -> None:
         model.fit(SERIES, np.ones((2, 3)), verbose=0)
     with pytest.raises(ValueError, match="several outputs"):
         Sequential([LSTM(3, return_state=True), Dense(1)])(SERIES)
+
+
+def test_warnings_point_at_the_program() -> None:
+    model = regressor()
+    model.build((None, None, 5))
+    model.trainable = False
+    batches = [(SERIES, np.ones((2, 2)))]
+    for train in (
+        lambda: model.fit(SERIES, np.ones((2, 2)), verbose=0),
+        lambda: model.train_on_batch(*batches[0]),
+        lambda: model.fit(iter(batches), steps_per_epoch=2, verbose=0),
+    ):
+        with pytest.warns(UserWarning, match="without trainable weights") as caught:
+            train()
+        assert {warning.filename for warning in caught} == {__file__}

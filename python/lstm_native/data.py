@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterable, Iterator, Sized
 from itertools import islice
 from typing import Any, NamedTuple, Protocol
@@ -11,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lstm_native import _core, random_state
-from lstm_native.errors import check_number
+from lstm_native.errors import check_number, warn
 
 Array = npt.NDArray[Any]
 
@@ -268,11 +267,9 @@ class Epochs:
     def _ran_out(self, number: int) -> None:
         if not self._found_any:
             raise ValueError(f"{self._where}: the data has no batches, expected at least one")
-        warnings.warn(
+        warn(
             f"{self._where}: the data ended in epoch {number + 1}; it must hold enough batches for "
-            "every epoch and step that was asked for",
-            UserWarning,
-            stacklevel=3,
+            "every epoch and step that was asked for"
         )
 
 

@@ -1,8 +1,10 @@
-"""Wording shared by the errors of the package. Floor 4."""
+"""What errors and warnings of the package share: wording, and where a warning points. Floor 4."""
 
 from __future__ import annotations
 
 import numbers
+import sys
+import warnings
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -53,3 +55,15 @@ def check_number(
     if not number or not accept(float(value)):
         raise ValueError(f"{owner}: {argument} is {value!r}, expected {expected}")
     return float(value)
+
+
+def warn(message: str) -> None:
+    """Warns, with the line of the program that called the package, however deep in it this is."""
+    level, frame = 1, sys._getframe()
+    while frame.f_back is not None and _is_ours(frame.f_globals.get("__name__", "")):
+        level, frame = level + 1, frame.f_back
+    warnings.warn(message, UserWarning, stacklevel=level)
+
+
+def _is_ours(module: str) -> bool:
+    return module.partition(".")[0] == "lstm_native"

@@ -5,7 +5,6 @@ All checks come before anything changes, so that a failed call leaves the model 
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -24,6 +23,7 @@ from lstm_native.data import (
     class_weights_of,
     is_iterable_of_batches,
 )
+from lstm_native.errors import warn
 from lstm_native.objectives import Objective
 from lstm_native.ragged import RaggedData, Sequences, columns, is_ragged
 from lstm_native.random_state import next_seed
@@ -170,7 +170,7 @@ class Feeding(Compilable):
         if train:
             variables = self.variables_to_train()
             if not variables:
-                warnings.warn(f"{self.label()}: {where} without trainable weights", UserWarning, stacklevel=4)
+                warn(f"{self.label()}: {where} without trainable weights")
             elif optimizer.built:
                 optimizer._check_known(variables)
             else:

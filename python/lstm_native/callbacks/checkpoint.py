@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import warnings
 from typing import Any, ClassVar
 
 import numpy as np
@@ -12,6 +11,7 @@ from lstm_native import saving
 from lstm_native.callbacks.base import Logs
 from lstm_native.callbacks.frequency import SavingCallback
 from lstm_native.callbacks.monitor import MonitorCallback
+from lstm_native.errors import warn
 
 
 class ModelCheckpoint(MonitorCallback, SavingCallback):
@@ -101,11 +101,7 @@ class ModelCheckpoint(MonitorCallback, SavingCallback):
         if current is None:
             return True  # as in Keras: better a file too many than none
         if np.ndim(current):
-            warnings.warn(
-                f"ModelCheckpoint: {self.monitor!r} is {current!r}, expected a number to compare; saving",
-                UserWarning,
-                stacklevel=4,
-            )
+            warn(f"ModelCheckpoint: {self.monitor!r} is {current!r}, expected a number to compare; saving")
             return True
         before = "None" if self.best is None else f"{self.best:.5f}"
         if not self.is_better(current, self.best):

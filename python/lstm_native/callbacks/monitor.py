@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import Any, ClassVar
 
 import numpy as np
 
 from lstm_native.callbacks.base import Callback, Logs
-from lstm_native.errors import check_number
+from lstm_native.errors import check_number, warn
 
 
 class MonitorCallback(Callback):
@@ -31,9 +30,7 @@ class MonitorCallback(Callback):
         if not isinstance(monitor, str):
             raise ValueError(f"{kind}: monitor is {monitor!r}, expected the name of a value")
         if mode not in ("auto", "min", "max"):
-            warnings.warn(
-                f"{kind} mode {mode!r} is unknown, 'auto' is taken instead", UserWarning, stacklevel=3
-            )
+            warn(f"{kind} mode {mode!r} is unknown, 'auto' is taken instead")
             mode = "auto"
         self.monitor = monitor
         self.mode = mode
@@ -74,11 +71,9 @@ class MonitorCallback(Callback):
         """The watched value; None, with a warning, where it is not among `logs`."""
         value = (logs or {}).get(self.monitor)
         if value is None:
-            warnings.warn(
+            warn(
                 f"{type(self).__name__}: {self.monitor!r} is not among the values of this epoch: "
-                f"{', '.join(logs or {}) or 'none'}",
-                UserWarning,
-                stacklevel=3,
+                f"{', '.join(logs or {}) or 'none'}"
             )
         return value
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import functools
-import warnings
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +11,7 @@ import numpy as np
 
 from lstm_native import _core
 from lstm_native.arrays import to_numpy
+from lstm_native.errors import warn
 from lstm_native.later import weights_for_a_while
 
 if TYPE_CHECKING:
@@ -59,9 +59,7 @@ def run(layer: Layer, inputs: Any, arguments: tuple[Any, ...], named: dict[str, 
     taken = _optional_arguments(type(layer))  # type: ignore[arg-type]
     mask = named.get("mask")
     if mask is not None and not layer.supports_masking and "mask" not in taken:
-        warnings.warn(
-            f"{layer.label()}: the mask of its inputs is lost, for supports_masking is False", stacklevel=2
-        )
+        warn(f"{layer.label()}: the mask of its inputs is lost, for supports_masking is False")
     layer.set_activity_losses([])  # add_loss in `call` adds to these
     kept = {k: v for k, v in named.items() if k not in ("mask", "training") or k in taken}
     return layer.call(inputs, *arguments, **kept)  # type: ignore[attr-defined]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -10,6 +9,7 @@ import numpy.typing as npt
 
 from lstm_native import _core, constraints, regularizers
 from lstm_native.arrays import Shape, positive_int, to_numpy
+from lstm_native.errors import warn
 from lstm_native.layers.base import Context, Layer, Tensor
 from lstm_native.layers.masking import step_flags
 from lstm_native.layers.weights import get_initializer
@@ -72,7 +72,7 @@ class Embedding(Layer):
         input_length = kwargs.pop("input_length", None)
         super().__init__(**kwargs)
         if input_length is not None:
-            warnings.warn("Embedding: argument input_length is not needed any more", stacklevel=2)
+            warn("Embedding: argument input_length is not needed any more")
         self.input_dim = input_dim
         self.output_dim = output_dim
         self.embeddings_initializer = get_initializer(embeddings_initializer, "uniform")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
@@ -11,7 +10,7 @@ import numpy as np
 
 from lstm_native import _core, constraints, regularizers
 from lstm_native.arrays import Shape
-from lstm_native.errors import check_number
+from lstm_native.errors import check_number, warn
 from lstm_native.layers.base import Layer, Tensor
 from lstm_native.layers.context import Context
 from lstm_native.layers.weights import get_initializer
@@ -66,10 +65,9 @@ class LayerNormalization(Layer):
             "LayerNormalization", "epsilon", epsilon, "a number of at least 0", lambda e: e >= 0
         )
         if rms_scaling:
-            warnings.warn(
+            warn(
                 "LayerNormalization: rms_scaling=True is deprecated in Keras: it divides by the standard "
-                "deviation, not by the root mean square",
-                stacklevel=2,
+                "deviation, not by the root mean square"
             )
         super().__init__(**kwargs)
         self.axis = [int(a) for a in axes] if isinstance(axis, list | tuple) else int(axis)  # type: ignore[arg-type]

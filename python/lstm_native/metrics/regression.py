@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-import warnings
 from typing import Any
 
 import numpy as np
 
 from lstm_native import losses
+from lstm_native.errors import warn
 from lstm_native.metrics.base import Array, Metric, same_shape, spread_weights
 from lstm_native.metrics.reduction import Mean, MeanMetricWrapper
 
@@ -166,10 +166,9 @@ class R2Score(Metric):
         if p == 0:
             return scores
         if p >= n - 1:
-            warnings.warn(
+            warn(
                 f"metric {self.name!r}: {p} regressors for {n:.0f} values leave nothing to adjust the "
-                "score with, so it is the plain one",
-                stacklevel=3,
+                "score with, so it is the plain one"
             )
             return scores
         return 1.0 - (1.0 - scores) * (n - 1.0) / (n - p - 1.0)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import warnings
 from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar
 
@@ -12,7 +11,7 @@ import numpy as np
 from lstm_native import _core
 from lstm_native.arrays import optional_int
 from lstm_native.configurable import Configurable
-from lstm_native.errors import check_number, unknown_name
+from lstm_native.errors import check_number, unknown_name, warn
 from lstm_native.naming import snake_case
 from lstm_native.optimizers.gradients import accumulate, clip_global_norm, clip_norms, clip_values
 from lstm_native.optimizers.rate import HasLearningRate, LearningRate
@@ -207,7 +206,7 @@ class Optimizer(HasLearningRate, Configurable):
             tensors.append(tensor.copy() if self._clips() or self.loss_scale_factor else tensor)
         if len(chosen) < len(variables):
             missing = ", ".join(_name(v) for g, v in zip(grads, variables, strict=True) if g is None)
-            warnings.warn(f"{self.name}: no gradients for {missing}", UserWarning, stacklevel=2)
+            warn(f"{self.name}: no gradients for {missing}")
         if not self.built:
             self.build(variables)
         if self.loss_scale_factor:
