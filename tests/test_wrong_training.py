@@ -247,7 +247,7 @@ def test_warnings_point_at_the_program() -> None:
     model = regressor()
     model.build((None, None, 5))
     model.trainable = False
-    batches = [(SERIES, np.ones((2, 2)))]
+    batches = [(SERIES, np.ones((2, 2)))] * 2
     for train in (
         lambda: model.fit(SERIES, np.ones((2, 2)), verbose=0),
         lambda: model.train_on_batch(*batches[0]),
