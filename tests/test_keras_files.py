@@ -225,6 +225,97 @@ def small(*layers: Any) -> dict[str, Any]:
     return {"class_name": "Sequential", "config": list(layers)}  # a list, as before Keras 2.2.3
 
 
+def value(name: str, output: int = 0) -> dict[str, Any]:
+    return {"class_name": "__keras_tensor__", "config": {"keras_history": [name, 0, output]}}
+
+
+def called(one: dict[str, Any], name: str, *args: Any, **kwargs: Any) -> dict[str, Any]:
+    """A layer of a functional model with a call."""
+    one["config"]["name"] = name
+    return {**one, "name": name, "inbound_nodes": [{"args": list(args), "kwargs": kwargs}]}
+
+
+def with_masks(*layers: Any) -> dict[str, Any]:
+    """A functional model with ids, their Embedding, and its mask as Keras 3 writes it down."""
+    start = {**layer("InputLayer", batch_shape=[None, None]), "name": "ids", "inbound_nodes": []}
+    start["config"]["name"] = "ids"
+    table = called(layer("Embedding", input_dim=9, output_dim=3, mask_zero=True), "table", value("ids"))
+    operation = called({"class_name": "NotEqual", "config": {}}, "mask", value("ids"), 0)
+    config = {
+        "layers": [start, operation, table, *layers],
+        "input_layers": ["ids", 0, 0],
+        "output_layers": ["lstm", 0, 0],
+    }
+    return {"class_name": "Functional", "config": config}
+
+
+def ours(config: Any, version: int = 3) -> Any:
+    return KerasConfig(version, Conversion("a", "b")).model(config)
+
+
+def test_masks_that_come_by_themselves_are_left_out() -> None:
+    lstm = called(layer("LSTM", units=2), "lstm", value("table"), mask=value("mask"), training=False)
+    found = layers_of(ours(with_masks(lstm)))
+    assert [one["name"] for one in found] == ["ids", "table", "lstm"]
+    assert found[-1]["inbound_nodes"][0]["kwargs"] == {}
+    model = models.Model.from_config(ours(with_masks(lstm))["config"])
+    x = np.array([[3, 4, 0, 0]])
+    np.testing.assert_array_equal(model.predict(x, verbose=0), model.predict(x[:, :2], verbose=0))
+
+
+@pytest.mark.parametrize(
+    "lstm",
+    [
+        # The mask of other ids, beside initial states, of other numbers than 0.
+        called(layer("LSTM", units=2), "lstm", value("other"), mask=value("mask")),
+        called(layer("LSTM", units=2), "lstm", value("table"), mask=value("mask"), initial_state=value("h")),
+        called(layer("LSTM", units=2), "lstm", value("table"), mask=value("ones")),
+    ],
+)  # fmt: skip
+def test_masks_that_do_not_are_refused(lstm: Any) -> None:
+    other = called(layer("Embedding", input_dim=9, output_dim=3), "other", value("ids"))
+    ones = called({"class_name": "NotEqual", "config": {}}, "ones", value("ids"), 1)
+    with pytest.raises(ValueError, match=r"NotEqual '(mask|ones)' has no counterpart here"):
+        ours(with_masks(other, ones, lstm))
+
+
+def test_masks_beside_states_in_keras_2() -> None:
+    config = with_masks()
+    config["config"]["layers"] = [
+        {**one, "inbound_nodes": [[["ids", 0, 0, {}]]] if one["name"] == "table" else []}
+        for one in config["config"]["layers"]
+        if one["name"] != "mask"
+    ]
+    first = {**layer("LSTM", units=3, return_state=True, return_sequences=True), "name": "first"}
+    last = {**layer("LSTM", units=3), "name": "lstm"}
+    first["config"]["name"], last["config"]["name"] = "first", "lstm"
+    first["inbound_nodes"] = [[["table", 0, 0, {}]]]
+    last["inbound_nodes"] = [[["first", 0, 0, {}], ["first", 0, 1, {}], ["first", 0, 2, {}]]]
+    config["config"]["layers"] += [first, last]
+    with pytest.raises(
+        ValueError, match="is called with initial_state, and in Keras 2 with the mask of 'table'"
+    ):
+        ours(config, 2)
+    config["config"]["layers"][1]["config"]["mask_zero"] = False
+    found = layers_of(ours(config, 2))[-1]["inbound_nodes"][0]
+    assert found["args"] == [value("first")]
+    assert found["kwargs"] == {"initial_state": [value("first", 1), value("first", 2)]}
+
+
+def test_what_keras_2_gave_to_compile() -> None:
+    config = {"reduction": "auto", "name": "huber_loss", "fn": "huber", "delta": 2.0}
+    loss = {"class_name": "Huber", "config": config}
+    metric = {"class_name": "MeanMetricWrapper", "config": {"name": "accuracy", "fn": "binary_accuracy"}}
+    optimizer = {"class_name": "Custom>Adam", "config": {"learning_rate": 0.5, "is_legacy_optimizer": False}}
+    given = {"optimizer_config": optimizer, "loss": loss, "metrics": [[metric]], "loss_weights": None}
+    model = Sequential([Input((3,)), Dense(1)])
+    model.compile_from_config(KerasConfig(2, Conversion("a", "b")).compilation(given))
+    assert float(model.optimizer.learning_rate) == 0.5
+    assert model.loss.delta == 2.0
+    model.fit(np.ones((2, 3)), np.ones((2, 1)), verbose=0)
+    assert "accuracy" in model.history.history
+
+
 # --- our files -----------------------------------------------------------------------------------------
 
 

@@ -31,12 +31,26 @@ def compare_with_live(original: Any, model: Model, record: Conversion) -> None:
     """
     inputs = random_inputs(model)
     given = inputs[0] if len(inputs) == 1 else inputs
-    expected = flat(original.predict(given, verbose=0))
+    kept = [(state, state.numpy()) for state in _states_of(original)]
+    for state, value in kept:
+        state.assign(np.zeros_like(value))
+    try:
+        expected = flat(original.predict(given, verbose=0))
+    finally:
+        for state, value in kept:
+            state.assign(value)
     found = flat(model.predict(given, verbose=0))
     if len(expected) != len(found):
         raise ValueError(f"conversion: the model has {len(found)} outputs, expected {len(expected)}")
     record.compare([np.asarray(e) for e in expected], [np.asarray(f) for f in found])
     model.reset_state()
+
+
+def _states_of(original: Any) -> list[Any]:
+    """The variables in which stateful layers of Keras keep their states."""
+    layers = [layer for layer in original._flatten_layers() if getattr(layer, "stateful", False)]
+    states = [state for layer in layers for state in flat(getattr(layer, "states", None) or [])]
+    return [state for state in {id(state): state for state in states}.values() if hasattr(state, "assign")]
 
 
 def random_inputs(model: Model) -> list[Any]:

@@ -8,7 +8,7 @@ from typing import Any
 from lstm_native import registration
 from lstm_native.configurable import Configurable, short
 from lstm_native.convert.conversion import Conversion
-from lstm_native.convert.keras_masks import without_mask_operations
+from lstm_native.convert.keras_masks import check_masks_beside_states, without_mask_operations
 from lstm_native.errors import nearest
 
 _MODELS = ("Functional", "Model", "Sequential")
@@ -49,6 +49,7 @@ _NEUTRAL: dict[str, tuple[Any, ...]] = {
     "axis": (-1, [-1]),  # of Softmax
     "negative_slope": (0.0,),
     "threshold": (0.0,),
+    "fn": (),  # the function of a loss, which its class says
     "jit_compile": (),
     "is_legacy_optimizer": (),
     "decay": (0.0,),
@@ -100,13 +101,16 @@ class KerasConfig:
         record: gets the conventions.
 
     Attributes:
+        version: the same.
         cudnn: names of the layers whose weights are laid out for cuDNN.
+        same_precision: whether all layers compute in float32 in Keras too.
     """
 
     def __init__(self, version: int, record: Conversion) -> None:
-        self._version = version
+        self.version = version
         self._record = record
         self.cudnn: set[str] = set()
+        self.same_precision = True
 
     def model(self, data: Any) -> dict[str, Any]:
         """The configuration of a whole model.
@@ -157,7 +161,9 @@ class KerasConfig:
         ):
             return data
         if name == "MeanMetricWrapper" and isinstance(data.get("config"), dict):
-            return self._value(data["config"].get("fn"), namespace, owner)
+            short_names = ("accuracy", "acc")  # which stand for the one that fits the outputs
+            known = data["config"].get("name")
+            return known if known in short_names else self._value(data["config"].get("fn"), namespace, owner)
         cls = known_classes(namespace).get(name)
         if cls is None and namespace == "initializers":
             self._record.note(f"{owner}: start values of {name}, which is not known, became default ones")
@@ -195,6 +201,7 @@ class KerasConfig:
             config = value.get("config")
             value = config.get("name") if isinstance(config, dict) else value
         if value not in _FLOAT32:
+            self.same_precision = False
             self._record.note(f"{owner} computes in {short(value)} in Keras, in float32 here")
 
     def _argument(self, key: str, value: Any, owner: str) -> Any:
@@ -206,7 +213,7 @@ class KerasConfig:
                 name = value["class_name"]
                 if name != "function" and registration.find(value.get("registered_name"), name) is None:
                     raise ValueError(f"from_keras: {owner}: {key} is a {name}, expected a function")
-            if value == "hard_sigmoid" and self._version < 3:
+            if value == "hard_sigmoid" and self.version < 3:
                 self._record.note(
                     "hard_sigmoid is clip(0.2 x + 0.5, 0, 1) in Keras 2 and became "
                     "activations.Parametric('hard_sigmoid'); that of Keras 3 and of this package is "
@@ -214,6 +221,8 @@ class KerasConfig:
                 )
                 return dict(_HARD_SIGMOID)
             return value
+        if key == "reduction" and value == "auto":  # of Keras 2, which means this
+            return "sum_over_batch_size"
         if key in ("layer", "backward_layer", "cell", "cells", "layers"):
             return self._value(value, "layers", owner)
         return self._value(value, "optimizers.schedules" if key == "learning_rate" else "losses", owner)
@@ -250,7 +259,7 @@ class KerasConfig:
         arguments = self._arguments(cls, config, label) | more
         if name == "InputLayer" and "batch_input_shape" in config:  # its name in Keras 2
             arguments["batch_shape"] = config["batch_input_shape"]
-        if name in ("GRU", "GRUCell") and self._version < 3:
+        if name in ("GRU", "GRUCell") and self.version < 3:
             arguments.setdefault("reset_after", False)  # from before there was the choice
         return {"module": "lstm_native.layers", "class_name": name, "config": arguments}
 
@@ -302,13 +311,15 @@ class KerasConfig:
                 inner.setdefault("name", name)
             layers.append((name, made, one.get("inbound_nodes", [])))
             counts[name] = self._first_calls(made)
-        graph = _Calls(counts, self._version, label)
+        graph = _Calls(counts, self.version, label)
         found = []
         for name, made, nodes in layers:
             if not isinstance(nodes, list):
                 raise ValueError(f"from_keras: {label}: inbound_nodes of {name!r} is {short(nodes)}")
             calls = [graph.call(node, made["class_name"], name) for node in nodes]
             found.append({**made, "name": name, "inbound_nodes": calls})
+        if self.version < 3:
+            check_masks_beside_states(found, label)
         return {
             "layers": found,
             "input_layers": graph.ends(config["input_layers"]),
@@ -322,8 +333,8 @@ class KerasConfig:
         outputs; Keras 2 counts those of a Sequential with an InputLayer so too.
         """
         if made["class_name"] == "Functional":
-            return (1, 0) if self._version >= 3 else (0, 0)
-        if made["class_name"] == "Sequential" and self._version < 3:
+            return (1, 0) if self.version >= 3 else (0, 0)
+        if made["class_name"] == "Sequential" and self.version < 3:
             layers = made["config"]["layers"]
             begins = bool(layers) and layers[0]["class_name"] == "InputLayer"
             return (-1, -1) if begins else (0, 0)

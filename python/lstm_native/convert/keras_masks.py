@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
+_RECURRENT = ("LSTM", "GRU", "SimpleRNN", "RNN")
+_STOPPING = ("Flatten", "RepeatVector", "GlobalAveragePooling1D", "GlobalMaxPooling1D")
 _OPERATIONS = ("NotEqual", "Any")
 
 
@@ -46,6 +48,52 @@ def without_mask_operations(layers: list[Any]) -> list[Any]:
         for one in changed
         if not isinstance(one, dict) or one.get("name") in kept or makers.get(str(one.get("name"))) is None
     ]
+
+
+def check_masks_beside_states(layers: list[dict[str, Any]], label: str) -> None:
+    """Raises ValueError where Keras 2 gives a mask to a call that has initial states: here it has none.
+
+    Args:
+        layers: the layers of a functional model with their calls, in the form of Keras 3.
+        label: the model, for the message.
+    """
+    by_name = {one["name"]: one for one in layers}
+    for one in layers:
+        for node in one["inbound_nodes"]:
+            if node["kwargs"].get("initial_state") is None or node["kwargs"].get("mask") is not None:
+                continue
+            todo = [history[0] for history in _histories(node["args"])]
+            seen: set[str] = set()
+            while todo:
+                name = todo.pop()
+                before = by_name.get(name)
+                if before is None or name in seen:
+                    continue
+                seen.add(name)
+                if _makes_mask(before):
+                    raise ValueError(
+                        f"from_keras: {label}: {one['class_name']} {one['name']!r} is called with "
+                        f"initial_state, and in Keras 2 with the mask of {name!r} too; here, as in Keras 3, "
+                        "such calls take no mask by themselves"
+                    )
+                if not _stops_mask(before):
+                    todo += [history[0] for history in _histories(_args(before))]
+
+
+def _makes_mask(one: dict[str, Any]) -> bool:
+    config = one["config"]
+    if one["class_name"] == "Embedding":
+        return config.get("mask_zero") is True
+    inner = config.get("layers", ())
+    return one["class_name"] == "Masking" or any(_makes_mask(layer) for layer in inner)
+
+
+def _stops_mask(one: dict[str, Any]) -> bool:
+    config = one["config"]
+    inner = config.get("layer", one) if one["class_name"] == "Bidirectional" else one
+    if inner["class_name"] in _RECURRENT:
+        return inner["config"].get("return_sequences") is not True
+    return one["class_name"] in _STOPPING
 
 
 def _args(one: dict[str, Any]) -> list[Any]:

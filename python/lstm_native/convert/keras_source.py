@@ -48,7 +48,8 @@ def from_keras(
         model: for weights alone, the built model of this package that takes them, all or none.
         compile: with what `compile` was given, where all of it is known here, and the optimizer's state.
         check: run the model beside the original on random inputs. By default live models are; files are where
-            Keras is imported already, for loading one runs Keras' own reader on it. True imports Keras.
+            Keras is imported already, for loading one runs Keras' own reader on it. Models that compute in
+            another precision than float32 are not. True imports Keras.
 
     Returns:
         A `Sequential` or functional `Model`, or `model`. Its `conversion` says which conventions differ, and
@@ -102,7 +103,7 @@ def _from_file(
     if compile and file.compilation:
         slots = _slots_in(file.root)
         _compile(model, reader, file.compilation, slots, record)
-    if check or (check is None and "keras" in sys.modules):
+    if check or (check is None and "keras" in sys.modules and reader.same_precision):
         _compare_with_file(path, model, record)
     return model
 
@@ -161,7 +162,10 @@ def _compile(
         record.note(f"what compile() was given is not taken over ({error}); call compile()")
         return
     optimizer = model.optimizer
-    if not slots or optimizer is None:
+    if not slots or optimizer is None or len(slots) <= 1:  # it has taken no step
+        return
+    if reader.version < 3 and _is_legacy(data.get("optimizer", data.get("optimizer_config"))):
+        record.note("the optimizer's state is in the order of old optimizers and not taken over")
         return
     optimizer.build(model.variables_to_train())
     own = optimizer.variables
@@ -178,6 +182,12 @@ def _compile(
             f"the optimizer's state has another form ({len(slots)} arrays, expected {len(own)}) and is not "
             "taken over: training begins with new moments"
         )
+
+
+def _is_legacy(optimizer: Any) -> bool:
+    """Whether an optimizer of Keras 2 is of the kind that it had before 2.11, which orders slots by name."""
+    config = optimizer.get("config") if isinstance(optimizer, dict) else None
+    return not isinstance(config, dict) or config.get("is_legacy_optimizer") is not False
 
 
 # --- live models ----------------------------------------------------------------------------------
@@ -240,7 +250,7 @@ def _from_live(source: Any, record: Conversion, compile: bool, check: bool | Non
             held = getattr(source.optimizer, "variables", None)
             slots = [_Held(v) for v in (held() if callable(held) else held or ())]
             _compile(model, reader, compilation, slots, record)
-    if check is not False:
+    if check or (check is None and reader.same_precision):
         compare_with_live(source, model, record)
     return model
 
