@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import warnings
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,11 @@ onnx = pytest.importorskip("onnx")
 from onnx import TensorProto, helper  # noqa: E402
 
 import lstm_native.onnx_backend as backend  # noqa: E402
-from lstm_native.convert import from_onnx, to_onnx  # noqa: E402
+from lstm_native.convert import (  # noqa: E402
+    from_onnx,
+    onnx_source,
+    to_onnx,
+)
 from lstm_native.layers import LSTM, Bidirectional, Dense  # noqa: E402
 from lstm_native.models import Sequential, load_model  # noqa: E402
 from onnx_graphs import RecurrentCase, model  # noqa: E402
@@ -402,3 +407,20 @@ def test_a_sequence_and_its_last_step() -> None:
     sequence, last = both(np.ones((2, 5, 4), np.float32))
     np.testing.assert_allclose(sequence[:, -1], last, atol=1e-6)
     np.testing.assert_allclose(made(np.ones((2, 5, 4), np.float32)), last + constants["b"], atol=1e-6)
+
+
+def test_without_onnxruntime(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    plain = from_onnx(RecurrentCase("GRU", {"linear_before_reset": 1}, 3, 2, 0).proto())
+    assert plain.conversion.max_difference is not None
+    clipped = from_onnx(
+        RecurrentCase("GRU", {"clip": 0.1}, 3, 2, 0).proto()
+    )  # which onnx.reference passes over
+    assert clipped.conversion.max_difference is None
+    assert any("onnxruntime is not installed" in note for note in clipped.conversion.notes)
+
+
+def test_differences_are_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(onnx_source, "run_elsewhere", lambda *_: [np.ones((5, 1, 3, 3)), np.ones((1, 3, 3))])
+    with pytest.raises(ValueError, match="from ONNX to lstm_native: outputs differ by"):
+        from_onnx(RecurrentCase("GRU", {}, 3, 2, 0).proto())
