@@ -430,3 +430,14 @@ def test_wrong_inputs_change_nothing() -> None:
         cell(np.zeros((4, 5)), [np.zeros((4, 3))])
     with pytest.raises(ValueError, match="states is a list of 1, expected one item for each of 2 cells"):
         rnn.cell(np.zeros((4, 5)), [[np.zeros((4, 3))] * 2])
+
+
+@pytest.mark.parametrize(("cell", "layer"), [(LSTMCell, LSTM), (GRUCell, GRU), (SimpleRNNCell, SimpleRNN)])
+def test_cells_and_layers_say_what_they_are(cell: Any, layer: Any) -> None:
+    made, whole = cell(3, activation="relu", dropout=0.25), layer(3, activation="relu")
+    assert (made.activation, made.dropout, made.use_bias) == (whole.activation, 0.25, True)
+    assert made.state_size == whole.state_size == ([3, 3] if layer is LSTM else 3)
+    for state in (*made.get_initial_state(2), *whole.get_initial_state(2)):
+        np.testing.assert_array_equal(state, np.zeros((2, 3)))
+    for name in ("go_backwards", "tempo", "_layer"):
+        assert not hasattr(made, name)

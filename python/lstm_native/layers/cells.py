@@ -56,8 +56,13 @@ class NativeCell(Layer):
         self.layer = self.kind(*args, name=self.name, **kwargs)
         self.units = self.layer.units
         self.output_size = self.layer.output_units
-        sizes = [size for _, size in self.layer.named_state_sizes()]
-        self.state_size: int | list[int] = sizes if len(sizes) > 1 else sizes[0]
+        self.state_size = self.layer.state_size
+
+    def __getattr__(self, name: str) -> Any:
+        # The arguments of the layer are attributes of the cell too.
+        if "layer" in self.__dict__ and any(p.name == name for p in self.constructor_parameters()):
+            return getattr(self.layer, name)
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
     @classmethod
     def constructor_parameters(cls, kinds: Sequence[type] | None = None) -> list[Parameter]:
@@ -90,8 +95,7 @@ class NativeCell(Layer):
 
     def get_initial_state(self, batch_size: int | None = None) -> list[Array]:
         """Zeros for every state, each (batch_size, units)."""
-        rows = batch_size or 0
-        return [np.zeros((rows, size), np.float32) for _, size in self.layer.named_state_sizes()]
+        return self.layer.get_initial_state(batch_size or 0)
 
     def over_sequences(self, **options: Any) -> RecurrentLayer:
         """A layer with the weights of this cell, packed once for all such layers, and other options."""

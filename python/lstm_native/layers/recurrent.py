@@ -200,6 +200,16 @@ class RecurrentLayer(SequenceLayer):
         sizes = (self.output_units, self.units)  # of h and c
         return list(zip(self.state_names, sizes, strict=False))
 
+    @property
+    def state_size(self) -> int | list[int]:
+        """Columns of the state, or a list with those of every state."""
+        sizes = [size for _, size in self.named_state_sizes()]
+        return sizes if len(sizes) > 1 else sizes[0]
+
+    def get_initial_state(self, batch_size: int) -> list[Array]:
+        """Zeros for every state, each (batch_size, units)."""
+        return [np.zeros((batch_size, size), np.float32) for _, size in self.named_state_sizes()]
+
     # --- weights ----------------------------------------------------------------------------------
 
     def create_weights(self, input_shape: Shape) -> None:
