@@ -149,9 +149,9 @@ def files_of_graphs() -> Iterator[Hostile]:
         around([node("Relu", "abcabc")]).replace(b"abcabc", b"ab\xff\xfebc"),
         "UTF-8|no ONNX|nothing",
     )
-    many = b"\x0a\x00" * 200_000
+    many = b"\x0a\x00" * 300_000
     yield Hostile(
-        "too many nodes", around([node("Relu", "x")]) + b"\x3a" + b"\x80\xb5\x18" + many, "nodes, at most"
+        "too many nodes", around([node("Relu", "x")]) + b"\x3a" + b"\xc0\xcf\x24" + many, "more than 200000"
     )
     nested = model([node("Relu", "x")], {"x": (1,)}, ["y"]).graph
     branch = helper.make_node("If", ["x"], ["y"], then_branch=nested, else_branch=nested)

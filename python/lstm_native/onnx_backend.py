@@ -101,7 +101,9 @@ class Backend(_Base):
             given = [array if name else None for array, name in zip(given, checked.inputs, strict=True)]
         named = zip(checked.outputs, _run_node(checked, given), strict=False)
         wanted = [(name, array) for name, array in named if name]
-        outputs: tuple[Any, ...] = namedtupledict("Outputs", [name for name, _ in wanted])(*(a for _, a in wanted))
+        outputs: tuple[Any, ...] = namedtupledict("Outputs", [name for name, _ in wanted])(
+            *(a for _, a in wanted)
+        )
         return outputs
 
     @classmethod

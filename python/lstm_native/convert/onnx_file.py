@@ -30,8 +30,9 @@ _FIELDS = {
 }  # fmt: skip
 OLDEST_OPSET = 7  # the recurrent operators have had their meaning since
 MAX_FILE = (1 << 31) - 1  # of protobuf
-# A node takes 2 bytes in a file at least, and some hundred in memory.
-MAX_NODES = 100_000
+# Nodes, names, tensors and the like that a file may have, all together: each may take 2 bytes in the file and
+# a hundred in memory.
+MAX_FIELDS = 200_000
 MAX_RANK = 16
 # How a field of ModelProto begins.
 _FIRST_BYTES = [bytes([b]) for b in (0x08, 0x12, 0x1A, 0x22, 0x28, 0x32, 0x3A, 0x42, 0x72)]
@@ -141,6 +142,7 @@ def read_graph(source: Any, caller: str) -> Graph:
         source = _read(path, label)
     if isinstance(source, bytes | bytearray | memoryview):
         size = len(source)
+        check_fields(source, onnx.ModelProto.DESCRIPTOR, label)
         try:
             model = onnx.ModelProto.FromString(bytes(source))
         except DecodeError:
@@ -156,6 +158,66 @@ def read_graph(source: Any, caller: str) -> Graph:
         return _Reader(label, folder, size).graph(model)
     except UnicodeDecodeError:
         raise ValueError(f"{label}: a name in it is no UTF-8 text") from None
+
+
+def check_fields(data: Any, descriptor: Any, label: str) -> None:
+    """Counts the fields of a message of protobuf and of those in it, before protobuf makes objects of them.
+
+    What is damaged is left to protobuf, which reads in the same order.
+
+    Args:
+        data: the bytes.
+        descriptor: protobuf's description of the message.
+        label: who reads what.
+
+    Raises:
+        ValueError: there are too many.
+    """
+    held: dict[Any, dict[int, Any]] = {}  # the messages in a message, by the number of their field
+
+    def messages(of: Any) -> dict[int, Any]:
+        if of.full_name not in held:
+            held[of.full_name] = {f.number: f.message_type for f in of.fields if f.message_type is not None}
+        return held[of.full_name]
+
+    count = 0
+    todo = [(0, len(data), descriptor)]
+    while todo:
+        place, end, kind = todo.pop()
+        inner = messages(kind)
+        while place < end:
+            count += 1
+            if count > MAX_FIELDS:
+                raise ValueError(f"{label}: it has more than {MAX_FIELDS} nodes, names, tensors and the like")
+            tag, place = _varint(data, place)
+            wire = tag & 7
+            if wire == 0:
+                _, place = _varint(data, place)
+            elif wire in (1, 5):
+                place += 8 if wire == 1 else 4
+            elif wire == 2:
+                size, place = _varint(data, place)
+                if size > end - place:
+                    return
+                if tag >> 3 in inner:
+                    todo.append((place + size, end, kind))
+                    todo.append((place, place + size, inner[tag >> 3]))
+                    break
+                place += size
+            else:
+                return
+
+
+def _varint(data: Any, place: int) -> tuple[int, int]:
+    """A number of protobuf, and where it ends."""
+    value = shift = 0
+    for byte in data[place : place + 10]:
+        place += 1
+        value |= (byte & 127) << shift
+        shift += 7
+        if byte < 128:
+            break
+    return value, place
 
 
 def node_of(proto: Any, label: str, opset: int) -> Node:
@@ -199,8 +261,6 @@ class _Reader:
             raise self._error(f"{self._size} bytes are no ONNX model: it has no graph")
         proto = model.graph
         opset = self._opset(model)
-        if len(proto.node) > MAX_NODES:
-            raise self._error(f"the graph has {len(proto.node)} nodes, at most {MAX_NODES} are read")
         if proto.sparse_initializer:
             raise self._error("the graph has sparse initializers, which are not supported")
         graph = Graph(self._label, opset, self._size)
