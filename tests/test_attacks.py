@@ -15,6 +15,7 @@ FINDS = sorted((Path(make.__file__).parent / "finds").glob("*"))
 MEMORY = 16 << 20
 
 
+@pytest.mark.long  # of which memory that Python knows of is held by the tests of each reader
 def test_every_attack_is_refused_within_its_size_and_16_mib(tmp_path: Path) -> None:
     kinds: Counter[str] = Counter()
     wrong = {}
