@@ -82,6 +82,25 @@ def functional_config() -> dict[str, Any]:
     return {"module": "keras.src.models.functional", "class_name": "Functional", "config": config}
 
 
+def many_masks(count: int) -> dict[str, Any]:
+    """Masks of as many tables, each computed as Keras 3 writes it down."""
+
+    def called(name: str, class_name: str, *args: Any, **config: Any) -> dict[str, Any]:
+        node = {"args": [value, *args], "kwargs": {}}
+        return {"class_name": class_name, "config": config, "name": name, "inbound_nodes": [node]}
+
+    config = functional_config()
+    value = history_of("inputlayer")
+    for i in range(count):
+        layers_of(config).append(called(f"mask{i}", "NotEqual", float(i)))
+        layers_of(config).append(called(f"masking{i}", "Masking", mask_value=float(i)))
+    return config
+
+
+def history_of(name: str) -> dict[str, Any]:
+    return {"class_name": "__keras_tensor__", "config": {"keras_history": [name, 0, 0]}}
+
+
 def weights(**more: Any) -> bytes:
     root = NewGroup()
     group = root.group("layers/dense/vars")
@@ -324,6 +343,9 @@ def archives() -> Iterator[Hostile]:
     }.items():  # fmt: skip
         yield file(name, "the configuration", archive(changed(change, functional_config())))
 
+    yield file("more masks than layers could want", "200 masks", archive({"config.json": many_masks(200)}))
+    members = [(f"assets/{i}", b"") for i in range(10_000)]
+    yield file("10,000 members and one twice", "twice", archive(more=[*members, members[0]]))
     yield file("weights of zip", "not read as an HDF5 file", archive({"model.weights.h5": good}))
     yield file(
         "weights of pickle", "not read as an HDF5 file", archive({"model.weights.h5": pickle.dumps(Evil())})

@@ -104,10 +104,11 @@ def _archive(data: bytes, where: str) -> KerasFile:
     parts = {}
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            names = archive.namelist()
-            for name in names:
-                if names.count(name) > 1:
+            names: set[str] = set()
+            for name in archive.namelist():
+                if name in names:
                     raise ValueError(f"{where}: the archive has {shortened(name)} twice")
+                names.add(name)
                 if name.startswith("/") or ".." in name.replace("\\", "/").split("/"):
                     raise ValueError(f"{where}: the archive has the member {shortened(name)}")
             for name in (METADATA, CONFIG, WEIGHTS):

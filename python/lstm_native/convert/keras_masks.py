@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 _RECURRENT = ("LSTM", "GRU", "SimpleRNN", "RNN")
 _STOPPING = ("Flatten", "RepeatVector", "GlobalAveragePooling1D", "GlobalMaxPooling1D")
+_MOST_MASKS = 100
 _OPERATIONS = ("NotEqual", "Any")
 
 
@@ -14,7 +15,7 @@ class _Mask(NamedTuple):
     """A mask that an operation computes: of the input `source` where it is not `value`."""
 
     source: tuple[Any, ...]
-    value: Any
+    value: float
 
 
 def without_mask_operations(layers: list[Any]) -> list[Any]:
@@ -28,8 +29,16 @@ def without_mask_operations(layers: list[Any]) -> list[Any]:
     """
     known = [one for one in layers if isinstance(one, dict)]
     masks = _masks(known)
-    makers = {name: _maker(known, mask) for name, mask in masks.items()}
-    parents = {one.get("name"): {history[0] for history in _histories(_args(one))} for one in known}
+    found = _makers(known) if masks else {}
+    makers = {name: found.get(mask) for name, mask in masks.items()}
+    readers: dict[str, set[str]] = {}
+    for one in known:
+        for history in _histories(_args(one)):
+            readers.setdefault(history[0], set()).add(str(one.get("name")))
+    wanted = {maker for maker in makers.values() if maker is not None}
+    if len(wanted) > _MOST_MASKS:
+        raise ValueError(f"from_keras: a model with {len(wanted)} masks, expected at most {_MOST_MASKS}")
+    reached = {maker: _reached(maker, readers) for maker in wanted}
     kept: set[Any] = set()
     changed = []
     for one in layers:
@@ -37,7 +46,7 @@ def without_mask_operations(layers: list[Any]) -> list[Any]:
         if not isinstance(nodes, list) or one.get("name") in masks:
             changed.append(one)
             continue
-        new = [_without_mask(node, makers, parents) for node in nodes]
+        new = [_without_mask(node, makers, reached) for node in nodes]
         changed.append({**one, "inbound_nodes": new})
         kept |= {history[0] for history in _histories(new)}
     # A mask that is still wanted needs what it is computed from.
@@ -58,12 +67,12 @@ def check_masks_beside_states(layers: list[dict[str, Any]], label: str) -> None:
         label: the model, for the message.
     """
     by_name = {one["name"]: one for one in layers}
+    seen: set[str] = set()  # of all calls: what was gone through brings no mask
     for one in layers:
         for node in one["inbound_nodes"]:
             if node["kwargs"].get("initial_state") is None or node["kwargs"].get("mask") is not None:
                 continue
             todo = [history[0] for history in _histories(node["args"])]
-            seen: set[str] = set()
             while todo:
                 name = todo.pop()
                 before = by_name.get(name)
@@ -129,41 +138,47 @@ def _masks(known: list[dict[str, Any]]) -> dict[str, _Mask]:
             sources = list(_histories(given))
             if not isinstance(given, list) or len(sources) != 1:
                 continue
-            if class_name == "NotEqual" and len(given) == 2:
+            if class_name == "NotEqual" and len(given) == 2 and isinstance(given[1], int | float):
                 masks[name] = _Mask(sources[0], given[1])
             elif class_name == "Any" and sources[0][0] in masks:
                 masks[name] = masks[sources[0][0]]
     return masks
 
 
-def _maker(known: list[dict[str, Any]], mask: _Mask) -> str | None:
-    """The Embedding or Masking whose mask this is; None where there is none."""
+def _makers(known: list[dict[str, Any]]) -> dict[_Mask, str]:
+    """The Embedding or Masking that makes a mask by itself, by what it computes."""
+    makers: dict[_Mask, str] = {}
     for one in known:
-        config = one.get("config")
-        if not isinstance(config, dict) or mask.source not in set(_histories(_args(one))):
+        config, name = one.get("config"), str(one.get("name"))
+        if isinstance(config, dict) and one.get("class_name") == "Embedding":
+            value = 0 if config.get("mask_zero") is True else None
+        elif isinstance(config, dict) and one.get("class_name") == "Masking":
+            value = config.get("mask_value", 0.0)
+        else:
             continue
-        if one.get("class_name") == "Embedding" and config.get("mask_zero") is True and mask.value == 0:
-            return str(one.get("name"))
-        if one.get("class_name") == "Masking" and config.get("mask_value", 0.0) == mask.value:
-            return str(one.get("name"))
-    return None
+        if isinstance(value, int | float):
+            makers |= {_Mask(source, value): name for source in _histories(_args(one))}
+    return makers
 
 
-def _without_mask(node: Any, makers: dict[str, str | None], parents: dict[Any, set[Any]]) -> Any:
+def _reached(start: str, readers: dict[str, set[str]]) -> set[str]:
+    """The layers that come after `start`, and itself."""
+    todo, seen = [start], {start}
+    while todo:
+        new = readers.get(todo.pop(), set()) - seen
+        seen |= new
+        todo += new
+    return seen
+
+
+def _without_mask(node: Any, makers: dict[str, str | None], reached: dict[str, set[str]]) -> Any:
     if not isinstance(node, dict) or not isinstance(node.get("kwargs"), dict):
         return node
-    given = node["kwargs"].get("mask")
-    wanted = {makers.get(history[0]) for history in _histories([given])}
+    wanted = {makers.get(history[0]) for history in _histories([node["kwargs"].get("mask")])}
+    inputs = {history[0] for history in _histories(node.get("args"))}
     # A call that is given initial states takes no mask by itself.
-    if not wanted or None in wanted or node["kwargs"].get("initial_state") is not None:
+    if not wanted or node["kwargs"].get("initial_state") is not None:
         return node
-    todo = [history[0] for history in _histories(node.get("args"))]
-    seen: set[Any] = set()
-    while todo:
-        name = todo.pop()
-        if name not in seen:
-            seen.add(name)
-            todo += parents.get(name, ())
-    if not wanted <= seen:
+    if not all(maker is not None and inputs & reached[maker] for maker in wanted):
         return node
     return {**node, "kwargs": {key: value for key, value in node["kwargs"].items() if key != "mask"}}
