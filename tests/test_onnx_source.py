@@ -424,3 +424,35 @@ def test_differences_are_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(onnx_source, "run_elsewhere", lambda *_: [np.ones((5, 1, 3, 3)), np.ones((1, 3, 3))])
     with pytest.raises(ValueError, match="from ONNX to lstm_native: outputs differ by"):
         from_onnx(RecurrentCase("GRU", {}, 3, 2, 0).proto())
+
+
+@pytest.mark.parametrize("kind", [TensorProto.INT32, TensorProto.FLOAT])
+@pytest.mark.parametrize("shift", [0, 1])
+def test_ids_below_zero_as_exporters_write_them(shift: int, kind: int) -> None:
+    nodes = [
+        node("Cast", "given", "x", to=TensorProto.INT32),
+        node("Cast", "x", "f", to=TensorProto.FLOAT),
+        node("Less", "f zero", "low"),
+        node("Add", "x nine", "up"),
+        node("Where", "low up x", "i"),
+        node("Add", "i shift", "j"),
+        node("Gather", "k j"),
+    ]
+    constants = {
+        "zero": np.float32(0),
+        "nine": np.array([9], np.int32),
+        "shift": np.array(shift, np.int32),
+        "k": np.arange(18, dtype=np.float32).reshape(9, 2),
+    }
+    proto = model(nodes, {"given": (kind, ("b", "t"))}, ["y"], constants)
+    if shift:
+        with pytest.raises(ValueError, match="does not leave them as they are"):
+            from_onnx(proto)
+    else:
+        assert isinstance(check(proto), Sequential)
+
+
+def test_ids_that_go_elsewhere() -> None:
+    nodes = [node("Add", "x x", "a"), node("Softmax", "a")]
+    with pytest.raises(ValueError, match="it computes with ids"):
+        from_onnx(model(nodes, {"x": (TensorProto.INT32, ("b", "t"))}, ["y"]))

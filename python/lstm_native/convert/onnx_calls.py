@@ -17,6 +17,7 @@ from lstm_native.convert.onnx_flow import (
     Again,
     Call,
     D,
+    Derived,
     F,
     Filled,
     Flow,
@@ -28,7 +29,7 @@ from lstm_native.convert.onnx_flow import (
     Tensor,
 )
 from lstm_native.convert.onnx_operators import OPERATORS as FOLDED
-from lstm_native.convert.onnx_operators import at, gemm_parts, normal_axes, reduced_axes
+from lstm_native.convert.onnx_operators import at, gemm_parts, normal_axes, reduced_axes, run_operator
 from lstm_native.layers import (
     Activation,
     Dense,
@@ -50,6 +51,11 @@ _PARAMETRIC = {
     "LeakyRelu": ("leaky_relu", 0.01), "Elu": ("elu", 1.0), "ThresholdedRelu": ("thresholded_relu", 1.0),
     "HardSigmoid": ("hard_sigmoid", 0.2),
 }  # fmt: skip
+# What may be done with ids on their way to a table.
+ON_IDS = (
+    "Cast", "Identity", "Add", "Sub", "Mul", "Less", "Greater", "Equal", "Not", "And", "Or", "Where", "Max",
+    "Min",
+)  # fmt: skip
 _MOVES = ("Transpose", "Squeeze", "Unsqueeze", "Reshape", "Flatten", "Gather", "Slice", "Split", "Concat")
 
 
@@ -232,6 +238,8 @@ class Calls:
 
     def _on_flow(self, node: Node, inputs: list[Any]) -> Any:
         x, op = inputs[0], node.op
+        if any(isinstance(value, Derived) for value in inputs) and op != "Gather":
+            raise node.error("it computes with ids, which has no counterpart")
         if op == "Shape":
             sizes = x.sizes(self.batch)[slice(node.get("start"), node.get("end"))]
             return Sizes(tuple(sizes))
@@ -299,7 +307,39 @@ class Calls:
             return moves.slice_(node, x, inputs, self._select)
         return moves.split(node, x, inputs)
 
-    def _embedding(self, node: Node, table: Any, ids: Flow) -> Flow:
+    def _derived(self, node: Node, inputs: list[Any]) -> Derived | None:
+        """Integers computed from ids, where that is all that the node does."""
+        flows: list[Flow] = []
+        arrays: list[Any] = []
+        for value in inputs:
+            if isinstance(value, Derived):
+                flows.append(value.flow)
+                arrays.append(value.values)
+            elif isinstance(value, Flow):
+                flows.append(value)
+                arrays.append(np.arange(self._most_ids()))
+            else:
+                arrays.append(value)
+        start = flows[0].parts[0].source if flows else None
+        if not isinstance(start, Start) or any(flow != flows[0] for flow in flows):
+            return None
+        if start.dtype != "int32":
+            numbers = len(start.shape) == 1 and self.role(start.name) is None and self._most_ids() > 0
+            if numbers and node.op not in ("Cast", "Identity"):
+                raise Again(start.name, "ids")  # no layer does that with an input
+            return None
+        if any(value is not None and not isinstance(value, np.ndarray) for value in arrays):
+            return None
+        (values,) = run_operator(node, arrays, self._room)
+        self._take(values.nbytes, f"what a {node.op} makes of ids")
+        return Derived(flows[0], values)
+
+    def _most_ids(self) -> int:
+        """The number of rows of the largest table that ids go into."""
+        tables = [self._graph.constants.get(n.inputs[0]) for n in self._graph.nodes if n.op == "Gather"]
+        return max((table.shape[0] for table in tables if table is not None and table.ndim == 2), default=0)
+
+    def _embedding(self, node: Node, table: Any, given: Any) -> Flow:
         if (
             not isinstance(table, np.ndarray)
             or table.ndim != 2
@@ -309,6 +349,11 @@ class Calls:
             raise node.error(
                 "it takes rows by the data, expected those of a constant (ids, features) of float32"
             )
+        if isinstance(given, Derived):
+            rows = np.arange(table.shape[0])
+            if not np.array_equal(given.values[: len(rows)], rows):
+                raise node.error("what is computed of the ids does not leave them as they are")
+        ids = given.flow if isinstance(given, Derived) else given
         source = ids.parts[0].source
         if isinstance(source, Start) and source.dtype == "float32" and self.role(source.name) is None:
             raise Again(source.name, "ids")  # numbers, of which a Cast makes ids

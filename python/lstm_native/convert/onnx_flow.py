@@ -185,6 +185,19 @@ class Flow:
 
 
 @dataclass(frozen=True)
+class Derived:
+    """Integers that are computed from ids; exporters write so that negative ids count from the end.
+
+    Attributes:
+        flow: the ids.
+        values: what becomes of the ids 0, 1, 2 ...
+    """
+
+    flow: Flow
+    values: Any
+
+
+@dataclass(frozen=True)
 class Sizes:
     """A tensor of sizes: what Shape gives, or a part of that; `scalar` where it has no axis."""
 

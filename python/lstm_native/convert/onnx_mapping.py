@@ -10,12 +10,13 @@ import numpy as np
 
 from lstm_native.convert import onnx_moves as moves
 from lstm_native.convert.conversion import Conversion
-from lstm_native.convert.onnx_calls import Calls
+from lstm_native.convert.onnx_calls import ON_IDS, Calls
 from lstm_native.convert.onnx_file import Graph, Node, Value
 from lstm_native.convert.onnx_flow import (
     Again,
     B,
     D,
+    Derived,
     F,
     Filled,
     Flow,
@@ -65,7 +66,10 @@ class Mapper(Calls):
         elif all(isinstance(value, np.ndarray) for value in given):
             made = run_operator(node, inputs, self._room)
             self._take(sum(array.nbytes for array in made), f"the constant of a {node.op}")
-        elif any(isinstance(value, Flow) for value in given):
+        elif node.op in ON_IDS and (derived := self._derived(node, inputs)) is not None:
+            plain = node.op in ("Cast", "Identity") and isinstance(inputs[0], Flow)
+            made = inputs[0] if plain else derived
+        elif any(isinstance(value, Flow | Derived) for value in given):
             made = self._on_flow(node, inputs)
         elif node.op == "ConstantOfShape":
             made = Filled(float(node.get("value", np.zeros(1)).ravel()[0]))
