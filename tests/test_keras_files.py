@@ -36,6 +36,7 @@ from lstm_native.layers import (
     LayerNormalization,
     LSTMCell,
     SimpleRNN,
+    TextVectorization,
     TimeDistributed,
 )
 from lstm_native.models import Model, Sequential
@@ -174,6 +175,7 @@ START = layer("InputLayer", batch_shape=[None, None, 3])
         (layer("ReLU", max_value=6.0), "ReLU 'relu': max_value=6.0 has no counterpart here"),
         (layer("Softmax", axis=1), "Softmax 'softmax': axis=1 has no counterpart here"),
         (layer("Dense", units=2, bias_regularizer={"class_name": "Mine"}), "bias_regularizer is a Mine"),
+        (layer("TextVectorization", max_tokens=9), "has its vocabulary in another part of the file"),
         (layer("TimeDistributed", layer=layer("Conv1D")), "Conv1D 'conv1d' has no counterpart here"),
     ],
 )  # fmt: skip
@@ -445,6 +447,13 @@ def test_what_keras_has_not_is_named(one: Any, message: str, tmp_path: Path) -> 
     with pytest.raises(ValueError, match=message):
         to_keras(model, tmp_path / "m.keras")
     assert os.listdir(tmp_path) == []
+
+
+def test_texts_stay_here(tmp_path: Path) -> None:
+    model = Sequential([TextVectorization(vocabulary=["a", "b"]), Embedding(4, 2)])
+    model(np.array(["a b"]))
+    with pytest.raises(ValueError, match=r"TextVectorization .* begins with texts"):
+        to_keras(model, tmp_path / "m.keras")
 
 
 def test_arguments_of_to_keras(tmp_path: Path) -> None:

@@ -256,6 +256,11 @@ class KerasConfig:
                 "custom_objects"
             )
         config = {} if config is None else config
+        if name == "TextVectorization" and not _dict(config).get("vocabulary"):
+            raise ValueError(
+                f"from_keras: {label} has its vocabulary in another part of the file, which is not read; "
+                "leave the layer out and make a TextVectorization with vocabulary=..."
+            )
         arguments = self._arguments(cls, config, label) | more
         if name == "InputLayer" and "batch_input_shape" in config:  # its name in Keras 2
             arguments["batch_shape"] = config["batch_input_shape"]

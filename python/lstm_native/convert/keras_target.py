@@ -189,6 +189,10 @@ class _KerasForm:
         """A layer or a model; `bare` without its module."""
         name, config = data["class_name"], data["config"]
         label = f"{name} {config.get('name', '')!r}"
+        if name == "TextVectorization":
+            raise ValueError(
+                f"to_keras: {label} begins with texts, which Keras keeps apart; leave the layer out"
+            )
         if self._old and config.get("score_mode") == "dot":
             # Keras 3.15.1 takes the word for the function of that name, and fails; it is the default.
             config = {key: value for key, value in config.items() if key != "score_mode"}
