@@ -210,6 +210,8 @@ def check_fields(data: Any, descriptor: Any, label: str) -> None:
 
 def _varint(data: Any, place: int) -> tuple[int, int]:
     """A number of protobuf, and where it ends."""
+    if place < len(data) and data[place] < 128:
+        return data[place], place + 1
     value = shift = 0
     for byte in data[place : place + 10]:
         place += 1
