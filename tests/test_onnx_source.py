@@ -456,3 +456,10 @@ def test_ids_that_go_elsewhere() -> None:
     nodes = [node("Add", "x x", "a"), node("Softmax", "a")]
     with pytest.raises(ValueError, match="it computes with ids"):
         from_onnx(model(nodes, {"x": (TensorProto.INT32, ("b", "t"))}, ["y"]))
+
+
+@pytest.mark.parametrize("op", ["Gelu", "Selu", "Celu", "Mish", "HardSwish", "Softplus", "Softsign", "Elu"])
+def test_activations(op: str) -> None:
+    nodes = [node("MatMul", "x k", "m"), node(op, "m")]
+    made = check(model(nodes, {"x": ("b", 4)}, ["y"], {"k": np.eye(4, dtype=np.float32)}, opset=20))
+    assert [type(layer) for layer in made.layers] == [Dense]

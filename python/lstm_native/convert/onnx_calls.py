@@ -278,8 +278,8 @@ class Calls:
         name: Any = _ACTIVATIONS.get(op)
         if op in _PARAMETRIC:
             name = self._parametric(node)
-        if op == "Selu" and not node.attributes:
-            name = "selu"
+        if op in ("Selu", "Celu", "Gelu") and not node.attributes:
+            name = op.lower()
         if name is None:
             kind = "its attributes have" if op in FOLDED else "this operator has"
             raise node.error(f"{kind} no counterpart among the layers")

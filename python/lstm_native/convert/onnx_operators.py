@@ -177,6 +177,11 @@ def _elu(node: Node, inputs: Inputs) -> Any:
     return gamma * np.where(x > 0, x, alpha * np.expm1(np.minimum(x, 0)))
 
 
+def _gelu(node: Node, inputs: Inputs) -> Any:
+    x = inputs[0]
+    return _like(x, activations.gelu(x, approximate=node.get("approximate", "none") == "tanh"))
+
+
 def _clip(node: Node, inputs: Inputs) -> Any:
     x = inputs[0]
     low, high = at(inputs, 1), at(inputs, 2)
@@ -507,6 +512,7 @@ OPERATORS: dict[str, Operator] = {
     "Add": _elementwise(np.add),
     "And": lambda node, inputs: np.logical_and(*inputs),
     "Cast": _cast,
+    "Celu": _ours("celu", alpha="alpha"),
     "Clip": _clip,
     "Concat": lambda node, inputs: np.concatenate(inputs, axis=node.attributes["axis"]),
     "Constant": _constant,
@@ -522,6 +528,7 @@ OPERATORS: dict[str, Operator] = {
     "Flatten": _flatten,
     "Gather": _gather,
     "GatherND": _gather_nd,
+    "Gelu": _gelu,
     "Gemm": _gemm,
     "GlobalAveragePool": _global_pool,
     "GlobalMaxPool": _global_pool,
