@@ -1,7 +1,6 @@
 """Crafted files of Keras, each wrong in one way: `.keras` archives, and `.h5` files in the old form.
 
-`python hostile_keras.py FOLDER` writes them all. Those whose harm is in HDF5 itself
-are in data/keras/hostile.zip.
+Those whose harm is in HDF5 itself are in data/keras/hostile.zip.
 """
 
 from __future__ import annotations
@@ -13,11 +12,9 @@ import json
 import marshal
 import pickle
 import struct
-import sys
 import warnings
 import zipfile
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -413,8 +410,3 @@ def history(config: Any) -> Any:
 def with_dense(**arguments: Any) -> dict[str, Any]:
     """The parts of an archive whose Dense has other arguments."""
     return changed(lambda c: layers_of(c)[1]["config"].update(arguments))
-
-
-if __name__ == "__main__":
-    for i, hostile in enumerate(all_files()):
-        Path(sys.argv[1], f"{i}{hostile.suffix}").write_bytes(hostile.content)

@@ -1,10 +1,9 @@
-"""Crafted ONNX files, each wrong in one way. `python hostile_onnx.py FOLDER` writes them all."""
+"""Crafted ONNX files, each wrong in one way."""
 
 from __future__ import annotations
 
 import io
 import pickle
-import sys
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -358,8 +357,3 @@ def with_weights_beside(folder: Path) -> Path:
     (folder / "good.data").write_bytes(b"1234" + weights.tobytes())
     path.write_bytes(external(location="good.data", offset="4", length=str(weights.nbytes)))
     return path
-
-
-if __name__ == "__main__":
-    for number, one_file in enumerate(all_files()):
-        (Path(sys.argv[1]) / f"{number:03}.onnx").write_bytes(one_file.content)

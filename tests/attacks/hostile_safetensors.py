@@ -1,7 +1,4 @@
-"""Crafted safetensors files, each wrong in one way: as files of tensors, and as files of models.
-
-`python hostile_safetensors.py FOLDER` writes them all.
-"""
+"""Crafted safetensors files, each wrong in one way: as files of tensors, and as files of models."""
 
 from __future__ import annotations
 
@@ -9,7 +6,6 @@ import copy
 import json
 import pickle
 import struct
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -479,16 +475,3 @@ def files_of_models(folder: Path) -> Iterator[Hostile]:
         yield texts(f"ngrams {value}", ngrams=value)
     for value in ("os.system", {"class_name": "function", "config": "system", "module": "os"}, 3):
         yield texts(f"split {value}", split=value)
-
-
-def main(folder: str) -> None:
-    """Writes all files."""
-    place = Path(folder)
-    place.mkdir(parents=True, exist_ok=True)
-    for i, hostile in enumerate([*files_of_tensors(), *files_of_models(place)]):
-        (place / f"{i:03d}.safetensors").write_bytes(hostile.content)
-        print(f"{i:03d}", hostile.name)
-
-
-if __name__ == "__main__":
-    main(sys.argv[1])
