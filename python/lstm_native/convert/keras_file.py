@@ -132,7 +132,9 @@ def _archive(data: bytes, where: str) -> KerasFile:
     ) as error:  # fmt: skip
         if str(error).startswith(where):
             raise
-        raise ValueError(f"{where}: this is a zip archive, but a damaged one: {error}") from None
+        raise ValueError(
+            f"{where}: this is a zip archive, but a damaged one: {shortened(str(error))}"
+        ) from None
     metadata = parse_json(parts[METADATA], where, METADATA, len(data))
     config = parse_json(parts[CONFIG], where, CONFIG, len(data))
     root = read_hdf5(parts[WEIGHTS], f"{where}: {WEIGHTS}")
