@@ -71,7 +71,7 @@ WRONG: list[tuple[str, Any, type[Exception], str]] = [
     ("stack", np.zeros((2,) + (1,) * 12, np.float32), ValueError, "axes"),
     ("stack", [["a"] * 5] * 2, TypeError, "x_t has dtype"),
     ("stack", [[1.0], [1.0, 2.0]], ValueError, "unequal lengths"),
-    ("stack", None, TypeError, "x_t has dtype object"),
+    ("stack", None, TypeError, "x_t is a NoneType"),
     ("masked ids", [3, 30], ValueError, r"Embedding.*x_t\[1\] is 30, expected an index in \[0, 30\)"),
     ("masked ids", np.array([-1, 3], np.int32), ValueError, r"Embedding.*x_t\[0\] is -1"),
     ("masked ids", [3, 2**40], ValueError, r"Embedding.*1099511627776"),

@@ -41,7 +41,11 @@ def to_numpy(x: Any, label: str, argument: str) -> npt.NDArray[Any]:
                     f"{label}: {argument} is a nested list of unequal lengths, expected a rectangular array"
                 ) from None
     if x.dtype.kind not in "fiub":
-        if x is not given and x.dtype == object and x.ndim == 0:
+        if (
+            x.dtype == object
+            and not hasattr(given, "__array__")
+            and not isinstance(given, list | tuple | int)
+        ):
             raise TypeError(f"{label}: {argument} is a {type(given).__name__}, expected an array of numbers")
         raise TypeError(f"{label}: {argument} has dtype {x.dtype}, expected numbers")
     return x  # type: ignore[no-any-return]
