@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import random
@@ -78,27 +79,30 @@ def onnx(content: bytes, rng: random.Random, mutate: Mutate) -> bytes:
         proto = library.ModelProto.FromString(content)
     except Exception:
         return mutate(content, len(content) + 64)
-    for _ in range(rng.choice((1, 1, 2, 4))):
-        message: Any = proto
-        while True:
-            fields = message.ListFields()
-            if not fields:
-                break
-            descriptor, value = rng.choice(fields)
-            many = not isinstance(value, int | float | str | bytes) and hasattr(value, "__len__")
-            if many and rng.randrange(8) == 0:
-                _change_list(value, rng)
-                break
-            if descriptor.message_type is None:
-                if rng.randrange(6) == 0:
-                    message.ClearField(descriptor.name)
-                elif many:
-                    value[rng.randrange(len(value))] = _odd(value[0], rng, mutate, proto)
-                else:
-                    _set(message, descriptor.name, _odd(value, rng, mutate, proto))
-                break
-            message = rng.choice(value) if many else value
+    with contextlib.suppress(UnicodeDecodeError):  # of texts that were damaged before
+        for _ in range(rng.choice((1, 1, 2, 4))):
+            _change_field(proto, rng, mutate)
     return bytes(proto.SerializeToString())
+
+
+def _change_field(proto: Any, rng: random.Random, mutate: Mutate) -> None:
+    """Goes down from the model to some field and changes it."""
+    message: Any = proto
+    while fields := message.ListFields():
+        descriptor, value = rng.choice(fields)
+        many = not isinstance(value, int | float | str | bytes) and hasattr(value, "__len__")
+        if many and rng.randrange(8) == 0:
+            return _change_list(value, rng)
+        if descriptor.message_type is not None:
+            message = rng.choice(value) if many else value
+        elif rng.randrange(6) == 0:
+            return message.ClearField(descriptor.name)
+        elif many:
+            value[rng.randrange(len(value))] = _odd(value[0], rng, mutate, proto)
+            return None
+        else:
+            return _set(message, descriptor.name, _odd(value, rng, mutate, proto))
+    return None
 
 
 def _change_list(value: Any, rng: random.Random) -> None:
