@@ -463,3 +463,39 @@ def test_activations(op: str) -> None:
     nodes = [node("MatMul", "x k", "m"), node(op, "m")]
     made = check(model(nodes, {"x": ("b", 4)}, ["y"], {"k": np.eye(4, dtype=np.float32)}, opset=20))
     assert [type(layer) for layer in made.layers] == [Dense]
+
+
+def test_time_turned_round_by_lengths_of_the_data() -> None:
+    nodes = [
+        node("Transpose", "x", "t", perm=[1, 0, 2]),
+        node("Shape", "t", "s"),
+        node("Gather", "s one", "n"),
+        node("Gather", "s zero", "steps"),
+        node("Expand", "steps n", "lengths"),
+        node("ReverseSequence", "t lengths", "r"),
+        node("LSTM", "r W R B", "Y", hidden_size=3),
+        node("Squeeze", "Y one"),
+    ]
+    constants = weights() | {"one": np.array([1]), "zero": np.array([0])}
+    made = check(model(nodes, {"x": ("b", "t", 4)}, ["y"], constants))
+    (layer,) = made.layers
+    assert layer.go_backwards
+    with pytest.raises(ValueError, match="turns a part of the time round"):
+        from_onnx(model(nodes, {"x": ("b", "t", 4)}, ["y"], constants | {"zero": np.array([1])}))
+
+
+def test_last_steps_of_both_directions() -> None:
+    nodes = [
+        node("LSTM", "X W R B", "Y", hidden_size=3, direction="bidirectional"),
+        node("Split", "Y", "f b", axis=1),
+        node("Gather", "f last", "p", axis=0),
+        node("Gather", "b first", "q", axis=0),
+        node("Concat", "p q", "c", axis=2),
+        node("Squeeze", "c first"),
+    ]
+    constants = weights(count=2) | {"last": np.array(-1), "first": np.array([0])}
+    nodes[3] = node("Gather", "b start", "q", axis=0)
+    made = check(model(nodes, {"X": ("t", "b", 4)}, ["y"], constants | {"start": np.array(0)}))
+    (layer,) = made.layers
+    assert isinstance(layer, Bidirectional)
+    assert not layer.return_sequences

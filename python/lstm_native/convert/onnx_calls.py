@@ -83,6 +83,7 @@ class Calls:
         self.outputs_of: dict[int, list[Tensor]] = {}
         self.batch: int | None = None
         self._counted: dict[int, Holder] = {}
+        self._flat: dict[int, Tensor] = {}  # what Flatten made of a tensor
         self._uses: dict[int, int] = {}  # of each holder
         self._shared: set[int] = set()  # tensors that several nodes read, under whatever names
         self._room = ROOM + 4 * graph.size
@@ -177,14 +178,11 @@ class Calls:
             chain.append(here.source)
             here = here.source.input
         run = here.source
-        if (
-            isinstance(run, Run)
-            and end
-            and run.mask is None
-            and here.key == ("y", 0)
-            and len(run.recurrent.directions) == 1
-        ):
-            chosen = run.output("h", 0)
+        last = {("y", 0): True}  # whether the end of our order is the last step of the computation
+        if isinstance(run, Run) and len(run.recurrent.directions) == 2:
+            last[("y", 1)] = False
+        if isinstance(run, Run) and run.mask is None and last.get(here.key) is end:
+            chosen = run.output("h", here.key[1])
         else:
             chain, here = [], x
             holder = self._copier(self._width(node, x), go_backwards=not end)
@@ -206,7 +204,10 @@ class Calls:
         if ("T", "F") in x.axes and not x.flipped and len(x.parts) == 1:
             (part,) = x.parts
             if part.time and part.size is not None:
-                flat = self._call(Holder(Flatten, {}, per_step=False), part, part.time * part.size, 0)
+                flat = self._flat.get(id(part))
+                if flat is None:
+                    flat = self._call(Holder(Flatten, {}, per_step=False), part, part.time * part.size, 0)
+                    self._flat[id(part)] = flat
                 x = replace(x, parts=(flat,), axes=tuple(F if a == ("T", "F") else a for a in x.axes))
         return x
 
@@ -257,6 +258,8 @@ class Calls:
             return moves.concat(node, inputs)
         if not isinstance(x, Flow):
             raise node.error("it computes with a constant in front, which has no counterpart")
+        if op == "ReverseSequence":
+            return moves.reverse_sequence(node, x, inputs[1])
         if op in _MOVES:
             try:
                 return self._moved(node, x, inputs)
@@ -423,7 +426,7 @@ class Calls:
         """A bias, both directions of a recurrent operator together, or x * sigmoid(x)."""
         flows = [value for value in inputs if isinstance(value, Flow)]
         if len(flows) == 2:
-            a, b = flows
+            a, b = map(self._settled, flows)
             if a.axes == b.axes and a.flipped == b.flipped and len(a.parts) == len(b.parts) == 1:
                 silu = self._silu(node, a, b)
                 if silu is not None:

@@ -237,6 +237,17 @@ def concat(node: Node, flows: Sequence[Flow]) -> Flow:
     return Flow(parts, tuple(axes), first.flipped)
 
 
+def reverse_sequence(node: Node, x: Flow, lengths: Any) -> Flow:
+    """The whole time turned round; lengths are those of the data."""
+    time, batch = node.get("time_axis", 0), node.get("batch_axis", 1)
+    whole = x.parts[0].time
+    sizes = lengths.values if isinstance(lengths, Sizes) else [(n, ()) for n in integers(node, lengths) or ()]
+    axes = x.axes[time : time + 1], x.axes[batch : batch + 1]
+    if axes != ((T,), (("B",),)) or set(sizes) != {(1, ("T",)) if whole is None else (whole, ())}:
+        raise node.error("it turns a part of the time round, or another axis, which has no counterpart")
+    return replace(x, flipped=not x.flipped)
+
+
 # --- sizes ----------------------------------------------------------------------------------------
 
 
@@ -254,6 +265,8 @@ def on_sizes(node: Node, inputs: Sequence[Any]) -> Any:
         raise node.error("sizes of the data go into it, which has no counterpart")
     if op in ("Cast", "Identity"):
         return x
+    if op == "Expand" and len(x.values) == 1:  # the same size for every row
+        return Sizes(x.values)
     if op == "Gather":
         numbers = integers(node, inputs[1]) or []
         if not numbers or any(not -len(x.values) <= number < len(x.values) for number in numbers):
