@@ -499,3 +499,21 @@ def test_last_steps_of_both_directions() -> None:
     (layer,) = made.layers
     assert isinstance(layer, Bidirectional)
     assert not layer.return_sequences
+
+
+KERAS = Path(__file__).parent / "data" / "onnx"
+
+
+@pytest.mark.parametrize(
+    ("name", "kinds"),
+    [
+        ("texts", ["Embedding", "LSTM", "Dense"]),
+        ("stack", ["LSTM", "LSTM", "Dense"]),
+        ("both", ["Bidirectional", "Bidirectional", "Dense"]),
+        ("backwards", ["LSTM", "Dense", "GlobalAveragePooling1D"]),
+    ],
+)
+def test_files_of_keras(name: str, kinds: list[str]) -> None:
+    made = check(KERAS / f"keras_{name}.onnx")
+    assert isinstance(made, Sequential)
+    assert [type(layer).__name__ for layer in made.layers] == kinds
