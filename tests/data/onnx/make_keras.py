@@ -1,7 +1,7 @@
 """Writes the files beside it: models of Keras as tf2onnx exports them. `python make_keras.py FOLDER`.
 
-It takes keras with TensorFlow, and tf2onnx; the files are those of keras 3.15.1, TensorFlow 2.21.0 and tf2onnx
-1.17.0.
+It takes keras with TensorFlow, and tf2onnx; the files are those of keras 3.15.1, TensorFlow 2.21.0 and
+tf2onnx 1.17.0.
 """
 
 from __future__ import annotations
