@@ -200,8 +200,8 @@ GRADIENTS = ("inputs", "kernel", "recurrent", "bias", "h0", "c0")
 
 
 def random_mask(rng: np.random.Generator, kind: str, batch: int, time: int) -> Array | None:
-    """Mask (B, T) of a pattern; 'rows' leaves whole rows without a valid step, 'ends' pads all rows at both ends,
-    'all' has no valid step."""
+    """Mask (B, T) of a pattern; 'rows' leaves whole rows without a valid step, 'ends' pads all rows at both
+    ends, 'all' has no valid step."""
     if kind == "none":
         return None
     lengths = rng.integers(0, time + 1, size=(batch, 1))

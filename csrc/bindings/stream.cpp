@@ -131,8 +131,8 @@ void set_state(Stream& self, const States& given) {
 void bind_stream(py::module_& module) {
     const py::arg present = py::arg().none(false);  // a smart pointer takes None as null otherwise
     py::class_<Stream>(module, "Stream")
-        .def(py::init<const std::string&, std::int64_t, std::int64_t, py::function, std::string_view>(),
-             py::arg(), py::arg(), py::arg(), py::arg(), py::arg("device") = "cpu")
+        .def(py::init<const std::string&, std::int64_t, std::int64_t, py::function, std::string_view>(), py::arg(),
+             py::arg(), py::arg(), py::arg(), py::arg("device") = "cpu")
         .def(
             "add_embedding",
             [](Stream& self, const std::string& label, std::shared_ptr<ops::Variable> table, bool mask_zero) {
