@@ -294,6 +294,15 @@ def test_clones_have_the_arguments() -> None:
     assert first.layer.activation is ln.activations.relu
 
 
+def test_arguments_whose_names_are_weights_too() -> None:
+    for cell in (LSTMCell(2, peepholes=True), LSTMCell(2)):
+        expected = cell.layer.has_peepholes
+        assert cell.get_config()["peepholes"] is expected
+        cell.build((None, 3))
+        assert cell.get_config()["peepholes"] is expected
+        assert LSTMCell.from_config(cell.get_config()).layer.has_peepholes is expected
+
+
 def test_both_directions() -> None:
     x = draw(4, 6, 5)
     cells, layers = (

@@ -136,6 +136,7 @@ class LSTMCell(NativeCell):
     """
 
     kind = LSTM
+    config_attributes = LSTM.config_attributes
 
 
 class GRUCell(NativeCell):
