@@ -91,18 +91,18 @@ def _change_field(proto: Any, rng: random.Random, mutate: Mutate) -> None:
     while fields := message.ListFields():
         descriptor, value = rng.choice(fields)
         many = not isinstance(value, int | float | str | bytes) and hasattr(value, "__len__")
-        if many and rng.randrange(8) == 0:
-            return _change_list(value, rng)
-        if descriptor.message_type is not None:
+        if descriptor.message_type is not None and rng.randrange(8):
             message = rng.choice(value) if many else value
-        elif rng.randrange(6) == 0:
-            return message.ClearField(descriptor.name)
+            continue
+        if many and rng.randrange(4) == 0:
+            _change_list(value, rng)
+        elif descriptor.message_type is not None or rng.randrange(6) == 0:
+            message.ClearField(descriptor.name)
         elif many:
             value[rng.randrange(len(value))] = _odd(value[0], rng, mutate, proto)
-            return None
         else:
-            return _set(message, descriptor.name, _odd(value, rng, mutate, proto))
-    return None
+            _set(message, descriptor.name, _odd(value, rng, mutate, proto))
+        return
 
 
 def _change_list(value: Any, rng: random.Random) -> None:
