@@ -187,7 +187,7 @@ def _namespace_of(module: Any) -> str | None:
         return ""
     if "schedules" in parts:
         return "optimizers.schedules"
-    named = [part for part in parts[1:] if part in _modules()]
+    named = [part for part in parts[1:] if part in namespaces()]
     return named[0] if named else None
 
 
@@ -201,7 +201,7 @@ def _classes() -> dict[str, dict[str, type[Configurable]]]:
             if isinstance(item, type) and issubclass(item, Configurable) and item is not Configurable
             if item.__name__ == name and not name.startswith("_")
         }
-        for namespace, module in _modules().items()
+        for namespace, module in namespaces().items()
     }
 
 
@@ -211,7 +211,7 @@ def _functions() -> dict[str, dict[str, Callable[..., Any]]]:
     return {
         namespace: {
             name: item
-            for name, item in vars(_modules()[namespace]).items()
+            for name, item in vars(namespaces()[namespace]).items()
             if isinstance(item, types.FunctionType) and not name.startswith("_")
             if name not in _NO_VALUES
         }
@@ -219,7 +219,7 @@ def _functions() -> dict[str, dict[str, Callable[..., Any]]]:
     }
 
 
-def _modules() -> dict[str, types.ModuleType]:
+def namespaces() -> dict[str, types.ModuleType]:
     """The namespaces by the names that configurations have for them."""
     from lstm_native import (  # not at the top: all of them use this file
         activations,

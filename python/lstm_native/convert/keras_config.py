@@ -10,6 +10,7 @@ from lstm_native.configurable import Configurable, short
 from lstm_native.convert.conversion import Conversion
 from lstm_native.convert.keras_masks import check_masks_beside_states, without_mask_operations
 from lstm_native.errors import nearest
+from lstm_native.serialization import namespaces
 
 _MODELS = ("Functional", "Model", "Sequential")
 _RECURRENT = ("LSTM", "GRU", "SimpleRNN", "RNN", "Bidirectional")
@@ -67,29 +68,7 @@ _NAMESPACES = {"initializer": "initializers", "regularizer": "regularizers", "co
 
 def known_classes(namespace: str) -> dict[str, type[Configurable]]:
     """The classes of a namespace that configurations may name."""
-    from lstm_native import (
-        constraints,
-        initializers,
-        layers,
-        losses,
-        metrics,
-        models,
-        optimizers,
-        regularizers,
-    )
-
-    modules: dict[str, Any] = {
-        "constraints": constraints,
-        "initializers": initializers,
-        "layers": layers,
-        "losses": losses,
-        "metrics": metrics,
-        "models": models,
-        "optimizers": optimizers,
-        "optimizers.schedules": optimizers.schedules,
-        "regularizers": regularizers,
-    }
-    found = vars(modules[namespace])
+    found = vars(namespaces()[namespace])
     return {n: c for n, c in found.items() if isinstance(c, type) and issubclass(c, Configurable)}
 
 

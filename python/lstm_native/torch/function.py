@@ -71,16 +71,16 @@ class PackedWeights:
             return self._weights
 
     def backward(
-        self, weights: Sequence[Array], *arguments: Any
+        self, weights: _core.RecurrentWeights, *arguments: Any
     ) -> tuple[Any, tuple[Any, Any], list[torch.Tensor]]:
         """Gradients of x, of h and c, and of PyTorch's parameters.
 
         Args:
-            weights: as for `native`.
+            weights: what `native` gave to the forward call.
             arguments: of `_core.recurrent_backward` behind them.
         """
         backward = _core.general_backward if self._projects else _core.recurrent_backward
-        d_x, d_kernel, d_recurrent, d_bias, d_h0, d_c0, *rest = backward(self.native(weights), *arguments)
+        d_x, d_kernel, d_recurrent, d_bias, d_h0, d_c0, *rest = backward(weights, *arguments)
         ours = Weights(d_kernel.numpy(), d_recurrent.numpy(), None if d_bias is None else d_bias.numpy())
         weight_ih, weight_hh, biases = to_rows(self._cell, TORCH_GATES[self._cell], ours)
         arrays = [weight_ih, weight_hh]
@@ -95,7 +95,7 @@ class PackedWeights:
 
 @dataclass
 class _Kept:
-    """What backward needs of one layer: what each direction saved, and the noise of the dropout behind it."""
+    """What backward needs of one layer: each direction's weights and what it saved; the noise behind it."""
 
     saved: list[Any] = field(default_factory=list)
     noise: Array | None = None
@@ -156,8 +156,9 @@ class Network:
             kept = _Kept()
             outputs = []
             for number in range(first, first + self.directions):
+                weights = self.packed[number].native(self._weights(number, tensors))
                 output, new_h, new_c, saved = _core.recurrent_forward(
-                    self.packed[number].native(self._weights(number, tensors)),
+                    weights,
                     now,
                     self.mask,
                     None,
@@ -169,7 +170,7 @@ class Network:
                     training,
                 )
                 outputs.append(output)
-                kept.saved.append(saved)
+                kept.saved.append((weights, saved))
                 last_h.append(new_h.numpy())
                 if new_c is not None:
                     last_c.append(new_c.numpy())
@@ -200,7 +201,7 @@ class Network:
         self,
         gradients: Sequence[Any],
         layers: Sequence[_Kept],
-        tensors: Sequence[Any],
+        given: bool,
         wanted: Sequence[bool],
     ) -> tuple[Any, ...]:
         """Gradients of x, h, c and the weights.
@@ -208,7 +209,7 @@ class Network:
         Args:
             gradients: of outputs, last h and last c; each may be None.
             layers: what `forward` kept.
-            tensors: its arguments.
+            given: whether initial states were.
             wanted: whether the gradients of x, h, c ... are.
         """
         d_output = None if gradients[0] is None else self._inside(gradients[0].numpy())
@@ -224,15 +225,17 @@ class Network:
             if self.directions == 2:
                 parts = (None, None) if d_output is None else self._split(d_output)
             d_inputs: list[Any] = []
-            for number, part, saved in zip(range(first, first + 2), parts, kept.saved, strict=False):
+            for number, part, (weights, saved) in zip(
+                range(first, first + self.directions), parts, kept.saved, strict=True
+            ):
                 d_x, d_initial, d_weights[number] = self.packed[number].backward(
-                    self._weights(number, tensors),
+                    weights,
                     saved,
                     part,
                     None if d_h is None else _native(d_h[number]),
                     None if d_c is None else _native(d_c[number]),
                     layer > 0 or wanted[0],
-                    tensors[1] is not None,
+                    given,
                 )
                 d_inputs.append(d_x)
                 for states, d_state in zip(d_states, d_initial, strict=True):
@@ -272,7 +275,7 @@ class _Recurrent(torch.autograd.Function):
         if layers[0].saved == []:  # with retain_graph=True: the first time used up what was kept
             noises = [kept.noise for kept in layers]
             layers = ctx.network.forward(tensors, True, noises)[3]
-        result = ctx.network.backward(gradients, layers, tensors, ctx.needs_input_grad[1:])
+        result = ctx.network.backward(gradients, layers, tensors[1] is not None, ctx.needs_input_grad[1:])
         for kept in layers:
             kept.saved = []
         return None, *result
