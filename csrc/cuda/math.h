@@ -18,7 +18,15 @@ LSTM_NATIVE_HOST_DEVICE inline float clamp(float x, float low, float high) {
     return x > high ? high : x;
 }
 
-// An elementwise activation. The rare ones are computed in double precision, by the formulas of the CPU.
+// The rare activations, computed in double precision by the formulas of the CPU: CASE(name) for each.
+#define LSTM_NATIVE_RARE_ACTIVATIONS(CASE)                                                                         \
+    CASE(hard_sigmoid)                                                                                             \
+    CASE(softsign)                                                                                                 \
+    CASE(leaky_relu) CASE(relu6) CASE(elu) CASE(celu) CASE(selu) CASE(softplus) CASE(squareplus) CASE(soft_shrink) \
+        CASE(sparse_plus) CASE(silu) CASE(gelu) CASE(tanh_shrink) CASE(sparse_sigmoid) CASE(exponential)           \
+            CASE(hard_silu) CASE(hard_tanh) CASE(hard_shrink) CASE(mish) CASE(log_sigmoid)
+
+// An elementwise activation.
 LSTM_NATIVE_HOST_DEVICE inline float activate(core::Activation activation, float x) {
     using core::Activation;
     const double wide = static_cast<double>(x);
@@ -34,27 +42,7 @@ LSTM_NATIVE_HOST_DEVICE inline float activate(core::Activation activation, float
 #define LSTM_NATIVE_CASE(name) \
     case Activation::name:     \
         return static_cast<float>(core::activation::value<Activation::name>(wide));
-            LSTM_NATIVE_CASE(hard_sigmoid)
-            LSTM_NATIVE_CASE(softsign)
-            LSTM_NATIVE_CASE(leaky_relu)
-            LSTM_NATIVE_CASE(relu6)
-            LSTM_NATIVE_CASE(elu)
-            LSTM_NATIVE_CASE(celu)
-            LSTM_NATIVE_CASE(selu)
-            LSTM_NATIVE_CASE(softplus)
-            LSTM_NATIVE_CASE(squareplus)
-            LSTM_NATIVE_CASE(soft_shrink)
-            LSTM_NATIVE_CASE(sparse_plus)
-            LSTM_NATIVE_CASE(silu)
-            LSTM_NATIVE_CASE(gelu)
-            LSTM_NATIVE_CASE(tanh_shrink)
-            LSTM_NATIVE_CASE(sparse_sigmoid)
-            LSTM_NATIVE_CASE(exponential)
-            LSTM_NATIVE_CASE(hard_silu)
-            LSTM_NATIVE_CASE(hard_tanh)
-            LSTM_NATIVE_CASE(hard_shrink)
-            LSTM_NATIVE_CASE(mish)
-            LSTM_NATIVE_CASE(log_sigmoid)
+            LSTM_NATIVE_RARE_ACTIVATIONS(LSTM_NATIVE_CASE)
 #undef LSTM_NATIVE_CASE
         default:
             return x;
@@ -72,32 +60,14 @@ LSTM_NATIVE_HOST_DEVICE inline float activation_slope(core::Activation activatio
         return static_cast<float>(core::activation::derivative<Activation::name>(wide));
             LSTM_NATIVE_CASE(tanh)
             LSTM_NATIVE_CASE(sigmoid)
-            LSTM_NATIVE_CASE(hard_sigmoid)
-            LSTM_NATIVE_CASE(softsign)
-            LSTM_NATIVE_CASE(leaky_relu)
-            LSTM_NATIVE_CASE(relu6)
-            LSTM_NATIVE_CASE(elu)
-            LSTM_NATIVE_CASE(celu)
-            LSTM_NATIVE_CASE(selu)
-            LSTM_NATIVE_CASE(softplus)
-            LSTM_NATIVE_CASE(squareplus)
-            LSTM_NATIVE_CASE(soft_shrink)
-            LSTM_NATIVE_CASE(sparse_plus)
-            LSTM_NATIVE_CASE(silu)
-            LSTM_NATIVE_CASE(gelu)
-            LSTM_NATIVE_CASE(tanh_shrink)
-            LSTM_NATIVE_CASE(sparse_sigmoid)
-            LSTM_NATIVE_CASE(exponential)
-            LSTM_NATIVE_CASE(hard_silu)
-            LSTM_NATIVE_CASE(hard_tanh)
-            LSTM_NATIVE_CASE(hard_shrink)
-            LSTM_NATIVE_CASE(mish)
-            LSTM_NATIVE_CASE(log_sigmoid)
+            LSTM_NATIVE_RARE_ACTIVATIONS(LSTM_NATIVE_CASE)
 #undef LSTM_NATIVE_CASE
         default:
             return 1.0F;
     }
 }
+
+#undef LSTM_NATIVE_RARE_ACTIVATIONS
 
 // The activations of a cell. `kept` is what training keeps of a gate: its value where the derivative follows from that,
 // else what went in.
