@@ -19,17 +19,12 @@ LSTM_NATIVE_HOST_DEVICE inline float clamp(float x, float low, float high) {
 }
 
 // The rare activations, computed in double precision by the formulas of the CPU: CASE(name) for each.
-#define LSTM_NATIVE_RARE_ACTIVATIONS(CASE)                                                                      \
-    CASE(hard_sigmoid)                                                                                          \
-    CASE(softsign)                                                                                              \
-    CASE(leaky_relu)                                                                                            \
-    CASE(relu6)                                                                                                 \
-    CASE(elu)                                                                                                   \
-    CASE(celu)                                                                                                  \
-    CASE(selu)                                                                                                  \
+// clang-format off
+#define LSTM_NATIVE_RARE_ACTIVATIONS(CASE) \
+    CASE(hard_sigmoid) CASE(softsign) CASE(leaky_relu) CASE(relu6) CASE(elu) CASE(celu) CASE(selu) \
     CASE(softplus) CASE(squareplus) CASE(soft_shrink) CASE(sparse_plus) CASE(silu) CASE(gelu) CASE(tanh_shrink) \
-        CASE(sparse_sigmoid) CASE(exponential) CASE(hard_silu) CASE(hard_tanh) CASE(hard_shrink) CASE(mish)     \
-            CASE(log_sigmoid)
+    CASE(sparse_sigmoid) CASE(exponential) CASE(hard_silu) CASE(hard_tanh) CASE(hard_shrink) CASE(mish) CASE(log_sigmoid)
+// clang-format on
 
 // An elementwise activation.
 LSTM_NATIVE_HOST_DEVICE inline float activate(core::Activation activation, float x) {
