@@ -1,169 +1,22 @@
 // Recurrent layers over whole sequences (floor 1, CUDA): the inputs of all steps are projected with one product; then
 // each step is a product with the recurrent kernel and a kernel that finishes the cell. Backward walks the steps back
 // and makes the gradients of the weights with one product each.
-//
-// Within a call everything lies step by step, (steps, B, ...) in processed order, so that a step is a contiguous
-// matrix and all steps are one.
 #include <algorithm>
 
-#include "core/size.h"
-#include "cuda/cells.h"
 #include "cuda/entries.h"
 #include "cuda/launch.h"
 #include "cuda/lstm_sequence.h"
+#include "cuda/recurrent_parts.h"
 #include "cuda/reduce.h"
 #include "cuda/status.h"
 
 namespace lstm_native::cuda {
 namespace {
 
-struct Pack {
-    LnRecurrentConfig config;
-    std::int64_t gates;   // of the weights
-    std::int64_t blocks;  // of H columns that are kept of a step
-    Array<float> kernel, recurrent, bias;
-
-    std::int64_t weight_columns() const { return gates * config.H; }
-    std::int64_t columns() const { return blocks * config.H; }
-    bool has_c() const { return config.cell == LN_CELL_LSTM; }
-};
-
-std::int64_t gates_of(std::int32_t cell) { return cell == LN_CELL_LSTM ? 4 : cell == LN_CELL_SIMPLE_RNN ? 1 : 3; }
-
-// What training keeps, and inference of a few steps: gates of `gate_steps` steps, states of `state_steps`.
-struct States {
-    float *gates = nullptr, *h = nullptr, *c = nullptr, *masked = nullptr;
-    std::int64_t gate_steps, state_steps;
-    std::int64_t floats = 0;
-
-    States(const Pack& pack, std::int64_t B, std::int64_t gate_steps_kept, std::int64_t state_steps_kept, bool has_mask)
-        : gate_steps(gate_steps_kept), state_steps(state_steps_kept) {
-        const std::int64_t rows = core::checked_mul(state_steps, core::checked_mul(B, pack.config.H));
-        place[0] = take(core::checked_mul(gate_steps, core::checked_mul(B, pack.columns())));
-        place[1] = take(rows);
-        place[2] = take(pack.has_c() ? rows : 0);
-        place[3] = take(has_mask ? rows : 0);
-        has_c = pack.has_c();
-        masks = has_mask;
-    }
-
-    void lie_in(float* memory) {
-        gates = memory + place[0];
-        h = memory + place[1];
-        c = has_c ? memory + place[2] : nullptr;
-        masked = masks ? memory + place[3] : nullptr;
-    }
-
-private:
-    std::int64_t place[4];
-    bool has_c = false, masks = false;
-
-    std::int64_t take(std::int64_t count) {
-        const std::int64_t begin = floats;
-        floats += core::round_up(count, 64);
-        return begin;
-    }
-};
-
-States states_of_training(const Pack& pack, std::int64_t B, std::int64_t steps, bool has_mask) {
-    return States(pack, B, steps, steps + 1, has_mask);
-}
-
-bool has_common_activations(const LnRecurrentConfig& config) {
-    return static_cast<core::Activation>(config.activation) == core::Activation::tanh &&
-           (static_cast<core::Activation>(config.recurrent_activation) == core::Activation::sigmoid ||
-            config.cell == LN_CELL_SIMPLE_RNN);
-}
-
-template <class F>
-void with_activations(const LnRecurrentConfig& config, F function) {
-    if (has_common_activations(config)) return function(CommonActivations{});
-    function(AnyActivations{static_cast<core::Activation>(config.activation),
-                            static_cast<core::Activation>(config.recurrent_activation)});
-}
-
 // Other activations would need the registers that hold weights.
 LstmPlan plan_of(const Pack& pack, std::int64_t B, bool backward) {
     if (!pack.has_c() || !has_common_activations(pack.config)) return {};
     return plan_lstm(B, pack.config.H, backward, device_offer());
-}
-
-template <class T>
-T* at(T* array, std::int64_t offset) {
-    return array == nullptr ? nullptr : array + offset;
-}
-
-// Where step s of the sequence is in the arrays of the inputs.
-LSTM_NATIVE_HOST_DEVICE inline std::int64_t input_step(std::int64_t s, std::int64_t T, bool go_backwards) {
-    return go_backwards ? T - 1 - s : s;
-}
-
-// The inputs of the steps [begin, begin + steps) as (steps, B, I): where they lie, or copied to `memory`.
-const float* inputs_of(const LnRecurrentForward& f, std::int64_t I, std::int64_t begin, std::int64_t steps,
-                       Array<float>& memory) {
-    if (f.T == 1 || (f.B == 1 && f.go_backwards == 0)) return f.inputs + begin * I;
-    if (memory.get() == nullptr) memory = Array<float>(steps * f.B * I);
-    float* const rows = memory.get();
-    const float* const inputs = f.inputs;
-    const std::int64_t B = f.B;
-    const std::int64_t T = f.T;
-    const bool back = f.go_backwards != 0;
-    for_each(
-        steps * B * I, LSTM_NATIVE_KERNEL(std::int64_t i) {
-            const std::int64_t row = i / I;
-            const std::int64_t s = row / B;
-            rows[i] = inputs[((row - s * B) * T + input_step(begin + s, T, back)) * I + (i - row * I)];
-        });
-    return rows;
-}
-
-// The other way: gradients of the inputs of the call's steps.
-void scatter_inputs(const LnRecurrentForward& f, std::int64_t I, const float* rows, float* d_inputs) {
-    const std::int64_t B = f.B;
-    const std::int64_t T = f.T;
-    const std::int64_t first = f.first;
-    const bool back = f.go_backwards != 0;
-    for_each(
-        f.steps * B * I, LSTM_NATIVE_KERNEL(std::int64_t i) {
-            const std::int64_t row = i / I;
-            const std::int64_t s = row / B;
-            d_inputs[((row - s * B) * T + input_step(first + s, T, back)) * I + (i - row * I)] = rows[i];
-        });
-}
-
-// Numbers of the rows that the steps of the call read, (steps, B).
-void row_numbers(const LnRecurrentForward& f, std::int32_t* numbers) {
-    const std::int32_t* const index = f.index;
-    const std::int64_t B = f.B;
-    const std::int64_t T = f.T;
-    const std::int64_t first = f.first;
-    const bool back = f.go_backwards != 0;
-    for_each(
-        f.steps * B, LSTM_NATIVE_KERNEL(std::int64_t i) {
-            const std::int64_t s = i / B;
-            numbers[i] = index[(i - s * B) * T + input_step(first + s, T, back)];
-        });
-}
-
-// The state that the first step starts from.
-void begin_states(const LnRecurrentForward& f, std::int64_t H, const States& states) {
-    const float* const start_h = f.start_h != nullptr ? f.start_h : f.initial_h;
-    const float* const start_c = f.start_c != nullptr ? f.start_c : f.initial_c;
-    const std::uint8_t* const control = at(f.control, f.first);
-    const float* const initial_h = f.initial_h;
-    const float* const initial_c = f.initial_c;
-    const float* const mask = f.recurrent_mask;
-    const std::int64_t T = f.T;
-    float* const h = states.h;
-    float* const c = states.c;
-    float* const masked = states.masked;
-    for_each(
-        f.B * H, LSTM_NATIVE_KERNEL(std::int64_t i) {
-            const bool reset = control != nullptr && (control[i / H * T] & LN_RESET) != 0;
-            h[i] = or_zero(reset ? initial_h : start_h, i);
-            if (c != nullptr) c[i] = or_zero(reset ? initial_c : start_c, i);
-            if (masked != nullptr) masked[i] = h[i] * mask[i];
-        });
 }
 
 void run_forward(const Pack& pack, const LnRecurrentForward& f) {
@@ -275,22 +128,6 @@ void run_forward(const Pack& pack, const LnRecurrentForward& f) {
             }
         });
     }
-}
-
-// What reaches one state before the first step: given to the start of the call, or to the initial state.
-void end_gradient(const LnRecurrentForward& f, std::int64_t H, const float* gradient, const float* through,
-                  bool started, float* d_start, float* d_initial) {
-    const std::uint8_t* const control = at(f.control, f.first);
-    const float* const mask = f.recurrent_mask;
-    const std::int64_t T = f.T;
-    for_each(
-        f.B * H, LSTM_NATIVE_KERNEL(std::int64_t i) {
-            const bool reset = control != nullptr && (control[i / H * T] & LN_RESET) != 0;
-            float d = gradient[i];
-            if (through != nullptr) d += through[i] * (mask == nullptr ? 1.0F : mask[i]);
-            if (d_start != nullptr) d_start[i] = reset ? 0.0F : d;
-            if (d_initial != nullptr && (reset || !started)) d_initial[i] += d;
-        });
 }
 
 void bias_gradient(const Pack& pack, std::int64_t rows, const float* gates, bool accumulate, float* d_bias) {
