@@ -78,22 +78,31 @@ LSTM_NATIVE_HOST_DEVICE inline float product_of(const StepForward& s, const Elem
     return s.recurrent[e.b * s.products + block * s.H + e.j];
 }
 
-// Hands the state after a step on; gives what the next step's product takes.
-LSTM_NATIVE_HOST_DEVICE inline float finish_h(const StepForward& s, const Element& e, unsigned control, float h) {
+// What the next step starts from: after its reset. `masked` is what its product takes.
+struct State {
+    float h, masked, c;
+};
+
+// Hands the state after a step on.
+LSTM_NATIVE_HOST_DEVICE inline State finish(const StepForward& s, const Element& e, unsigned control, float h) {
     if (s.output != nullptr) s.output[e.b * s.output_stride + e.j] = (control & LN_EMIT) != 0 ? h : 0.0F;
     if (s.last_h != nullptr) s.last_h[e.state] = h;
     const bool reset = s.next != nullptr && (s.next[e.b * s.T] & LN_RESET) != 0;
     const float next = reset ? or_zero(s.initial_h, e.state) : h;
     s.h_out[e.state] = next;
-    if (s.recurrent_mask == nullptr) return next;
+    if (s.recurrent_mask == nullptr) return {next, next, 0.0F};
     const float masked = next * s.recurrent_mask[e.state];
     if (s.masked_out != nullptr) s.masked_out[e.state] = masked;
-    return masked;
+    return {next, masked, 0.0F};
 }
-LSTM_NATIVE_HOST_DEVICE inline void finish_c(const StepForward& s, const Element& e, float c) {
+LSTM_NATIVE_HOST_DEVICE inline State finish(const StepForward& s, const Element& e, unsigned control, float h,
+                                            float c) {
+    State next = finish(s, e, control, h);
     if (s.last_c != nullptr) s.last_c[e.state] = c;
     const bool reset = s.next != nullptr && (s.next[e.b * s.T] & LN_RESET) != 0;
-    s.c_out[e.state] = reset ? or_zero(s.initial_c, e.state) : c;
+    next.c = reset ? or_zero(s.initial_c, e.state) : c;
+    s.c_out[e.state] = next.c;
+    return next;
 }
 
 // The gradient of h after a step, and of c; where the step after was reset, it went to the initial state.
@@ -102,17 +111,34 @@ LSTM_NATIVE_HOST_DEVICE inline float after_reset(const StepBackward& s, const El
     if (d_initial != nullptr) d_initial[e.state] += d;
     return 0.0F;
 }
-LSTM_NATIVE_HOST_DEVICE inline float h_gradient(const StepBackward& s, const Element& e, unsigned control) {
+LSTM_NATIVE_HOST_DEVICE inline float h_gradient(const StepBackward& s, const Element& e, unsigned control, float direct,
+                                                float through, float d_output) {
     float d;
     if (s.last != 0) {
         d = or_zero(s.d_last_h, e.state);
     } else {
         const float mask = s.recurrent_mask == nullptr ? 1.0F : s.recurrent_mask[e.state];
-        d = after_reset(s, e, s.direct[e.state] + mask * s.through[e.state], s.d_initial_h);
+        d = after_reset(s, e, direct + mask * through, s.d_initial_h);
     }
-    const bool emitted = s.d_output != nullptr && (control & LN_EMIT) != 0;
-    return emitted ? d + s.d_output[e.b * s.d_output_stride + e.j] : d;
+    return (control & LN_EMIT) != 0 ? d + d_output : d;
 }
+LSTM_NATIVE_HOST_DEVICE inline float c_gradient(const StepBackward& s, const Element& e, float dc) {
+    return s.last != 0 ? or_zero(s.d_last_c, e.state) : after_reset(s, e, dc, s.d_initial_c);
+}
+LSTM_NATIVE_HOST_DEVICE inline float d_output_of(const StepBackward& s, const Element& e) {
+    return s.d_output == nullptr ? 0.0F : s.d_output[e.b * s.d_output_stride + e.j];
+}
+LSTM_NATIVE_HOST_DEVICE inline float h_gradient(const StepBackward& s, const Element& e, unsigned control) {
+    const bool last = s.last != 0;  // of the call: nothing was left
+    return h_gradient(s, e, control, last ? 0.0F : s.direct[e.state], last ? 0.0F : s.through[e.state],
+                      d_output_of(s, e));
+}
+
+// Gradients of the blocks of gates of an element, and what it leaves to the step before.
+struct Gates {
+    float gate[4];
+    float direct, dc;
+};
 
 // i, f, c, o
 template <class Act>
@@ -122,17 +148,23 @@ struct LstmForward {
     LSTM_NATIVE_HOST_DEVICE float operator()(std::int64_t at) const {
         const Element e(s, at);
         const unsigned control = control_of(s.control, e.b * s.T);
-        if ((control & LN_UPDATE) == 0) {
-            finish_c(s, e, s.c_in[at]);
-            return finish_h(s, e, control, s.h_in[at]);
-        }
+        if ((control & LN_UPDATE) == 0) return carry(e, control, {s.h_in[at], 0.0F, s.c_in[at]}).masked;
         float sums[4];
         for (int g = 0; g < 4; ++g) sums[g] = input_of(s, e, g) + product_of(s, e, g);
+        return update(e, control, sums, {0.0F, 0.0F, s.c_in[at]}).masked;
+    }
+    // A step that is not computed.
+    LSTM_NATIVE_HOST_DEVICE State carry(const Element& e, unsigned control, const State& before) const {
+        return finish(s, e, control, before.h, before.c);
+    }
+    // One that is; `sums` is what goes into the gates, of `before` c is read.
+    LSTM_NATIVE_HOST_DEVICE State update(const Element& e, unsigned control, const float* sums,
+                                         const State& before) const {
         const float i = act.gate(sums[0]);
         const float f = act.gate(sums[1]);
         const float g = act.candidate(sums[2]);
         const float o = act.gate(sums[3]);
-        const float c = f * s.c_in[at] + i * g;
+        const float c = f * before.c + i * g;
         const float h = o * act.candidate(c);
         if (s.training != 0) {
             float* const kept = s.gates + e.gate;
@@ -141,47 +173,43 @@ struct LstmForward {
             kept[2 * s.H] = act.keep(sums[2], g);
             kept[3 * s.H] = act.keep(sums[3], o);
         }
-        finish_c(s, e, c);
-        return finish_h(s, e, control, h);
+        return finish(s, e, control, h, c);
     }
-};
-
-// Gradients of the four gates of an element.
-struct LstmGates {
-    float gate[4];
 };
 
 template <class Act>
 struct LstmBackward {
     StepBackward s;
     Act act;
-    LSTM_NATIVE_HOST_DEVICE LstmGates operator()(std::int64_t at) const {
+    LSTM_NATIVE_HOST_DEVICE Gates operator()(std::int64_t at) const {
         const Element e(s, at);
         const unsigned control = control_of(s.control, e.b * s.T);
         const float d_h = h_gradient(s, e, control);
-        float d_c = s.last != 0 ? or_zero(s.d_last_c, at) : after_reset(s, e, s.dc[at], s.d_initial_c);
+        const float d_c = c_gradient(s, e, s.last != 0 ? 0.0F : s.dc[at]);
         float* const kept = s.gates + e.gate;
-        if ((control & LN_UPDATE) == 0) {
-            for (int g = 0; g < 4; ++g) kept[g * s.H] = 0.0F;
-            s.direct[at] = d_h;
-            s.dc[at] = d_c;
-            return {};
+        Gates d = {{}, d_h, d_c};
+        if ((control & LN_UPDATE) != 0) {
+            const float keep[4] = {kept[0], kept[s.H], kept[2 * s.H], kept[3 * s.H]};
+            d = update(keep, s.c_in[at], d_h, d_c);
         }
-        const float keep[4] = {kept[0], kept[s.H], kept[2 * s.H], kept[3 * s.H]};
+        for (int g = 0; g < 4; ++g) kept[g * s.H] = d.gate[g];
+        s.direct[at] = d.direct;
+        s.dc[at] = d.dc;
+        return d;
+    }
+    // A step that was computed, of what was kept and of c before it.
+    LSTM_NATIVE_HOST_DEVICE Gates update(const float* keep, float before, float d_h, float d_c) const {
         const float i = act.kept_gate(keep[0]);
         const float f = act.kept_gate(keep[1]);
         const float g = act.kept_candidate(keep[2]);
         const float o = act.kept_gate(keep[3]);
-        const float before = s.c_in[at];
         const float c = f * before + i * g;
         const float squashed = act.candidate(c);
         d_c += d_h * o * act.candidate_slope(act.keep(c, squashed));
-        const LstmGates d = {d_c * g * act.gate_slope(keep[0]), d_c * before * act.gate_slope(keep[1]),
-                             d_c * i * act.candidate_slope(keep[2]), d_h * squashed * act.gate_slope(keep[3])};
-        for (int gate = 0; gate < 4; ++gate) kept[gate * s.H] = d.gate[gate];
-        s.direct[at] = 0.0F;
-        s.dc[at] = d_c * f;
-        return d;
+        return {{d_c * g * act.gate_slope(keep[0]), d_c * before * act.gate_slope(keep[1]),
+                 d_c * i * act.candidate_slope(keep[2]), d_h * squashed * act.gate_slope(keep[3])},
+                0.0F,
+                d_c * f};
     }
 };
 
@@ -198,7 +226,7 @@ struct SimpleRnnForward {
             h = act.candidate(sum);
             if (s.training != 0) s.gates[e.gate] = act.keep(sum, h);
         }
-        finish_h(s, e, control, h);
+        finish(s, e, control, h);
     }
 };
 
@@ -225,26 +253,37 @@ struct GruForward {
     LSTM_NATIVE_HOST_DEVICE void operator()(std::int64_t at) const {
         const Element e(s, at);
         const unsigned control = control_of(s.control, e.b * s.T);
-        float h = s.h_in[at];
-        if ((control & LN_UPDATE) != 0) {
-            float product[3];
-            for (int g = 0; g < 3; ++g) product[g] = product_of(s, e, g) + or_zero(s.bias, (3 + g) * s.H + e.j);
-            const float z_sum = input_of(s, e, 0) + product[0];
-            const float r_sum = input_of(s, e, 1) + product[1];
-            const float z = act.gate(z_sum);
-            const float r = act.gate(r_sum);
-            const float sum = input_of(s, e, 2) + r * product[2];
-            const float g = act.candidate(sum);
-            h = g + z * (h - g);
-            if (s.training != 0) {
-                float* const kept = s.gates + e.gate;
-                kept[0] = act.keep(z_sum, z);
-                kept[s.H] = act.keep(r_sum, r);
-                kept[2 * s.H] = act.keep(sum, g);
-                kept[3 * s.H] = product[2];
-            }
+        if ((control & LN_UPDATE) == 0) {
+            finish(s, e, control, s.h_in[at]);
+            return;
         }
-        finish_h(s, e, control, h);
+        float input[3];
+        float product[3];
+        for (int g = 0; g < 3; ++g) {
+            input[g] = input_of(s, e, g);
+            product[g] = product_of(s, e, g);
+        }
+        update(e, control, input, product, s.h_in[at]);
+    }
+    // A step that is computed: what inputs and their bias, and what the recurrent kernel gives to each gate.
+    LSTM_NATIVE_HOST_DEVICE State update(const Element& e, unsigned control, const float* input, const float* recurrent,
+                                         float h) const {
+        float product[3];
+        for (int g = 0; g < 3; ++g) product[g] = recurrent[g] + or_zero(s.bias, (3 + g) * s.H + e.j);
+        const float z_sum = input[0] + product[0];
+        const float r_sum = input[1] + product[1];
+        const float z = act.gate(z_sum);
+        const float r = act.gate(r_sum);
+        const float sum = input[2] + r * product[2];
+        const float g = act.candidate(sum);
+        if (s.training != 0) {
+            float* const kept = s.gates + e.gate;
+            kept[0] = act.keep(z_sum, z);
+            kept[s.H] = act.keep(r_sum, r);
+            kept[2 * s.H] = act.keep(sum, g);
+            kept[3 * s.H] = product[2];
+        }
+        return finish(s, e, control, g + z * (h - g));
     }
 };
 
@@ -258,19 +297,22 @@ struct GruBackward {
         const unsigned control = control_of(s.control, e.b * s.T);
         const float d_h = h_gradient(s, e, control);
         float* const kept = s.gates + e.gate;
-        if ((control & LN_UPDATE) == 0) {
-            for (int g = 0; g < 4; ++g) kept[g * s.H] = 0.0F;
-            s.direct[at] = d_h;
-            return;
+        Gates d = {{}, d_h, 0.0F};
+        if ((control & LN_UPDATE) != 0) {
+            const float keep[4] = {kept[0], kept[s.H], kept[2 * s.H], kept[3 * s.H]};
+            d = update(keep, s.h_in[at], d_h);
         }
-        const float keep[4] = {kept[0], kept[s.H], kept[2 * s.H], kept[3 * s.H]};
+        for (int g = 0; g < 4; ++g) kept[g * s.H] = d.gate[g];
+        s.direct[at] = d.direct;
+    }
+    // A step that was computed, of what was kept and of h before it.
+    LSTM_NATIVE_HOST_DEVICE Gates update(const float* keep, float before, float d_h) const {
         const float z = act.kept_gate(keep[0]);
         const float d_sum = d_h * (1.0F - z) * act.candidate_slope(keep[2]);
-        kept[0] = d_h * (s.h_in[at] - act.kept_candidate(keep[2])) * act.gate_slope(keep[0]);
-        kept[s.H] = d_sum * keep[3] * act.gate_slope(keep[1]);
-        kept[2 * s.H] = d_sum;
-        kept[3 * s.H] = d_sum * act.kept_gate(keep[1]);
-        s.direct[at] = d_h * z;
+        return {{d_h * (before - act.kept_candidate(keep[2])) * act.gate_slope(keep[0]),
+                 d_sum * keep[3] * act.gate_slope(keep[1]), d_sum, d_sum * act.kept_gate(keep[1])},
+                d_h * z,
+                0.0F};
     }
 };
 
@@ -312,7 +354,7 @@ struct GruBeforeForward {
             h = g + z * (h - g);
             kept[2 * s.H] = act.keep(sum, g);
         }
-        finish_h(s, e, control, h);
+        finish(s, e, control, h);
     }
 };
 

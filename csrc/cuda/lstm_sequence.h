@@ -195,7 +195,7 @@ struct LstmSequenceBackward {
                 const int j = i - row * H;
                 if (s.last == 0) through[i] = sum_of_gates(row, j);
                 const LstmBackward<CommonActivations> cell{s, {}};
-                const LstmGates d = cell(begin * H + i);
+                const Gates d = cell(begin * H + i);
                 for (int gate = 0; gate < 4; ++gate) d_gates[row * kWidth + gate * kMostUnits + j] = d.gate[gate];
             });
             block.meet();
