@@ -26,6 +26,7 @@ from lstm_native import (
 )
 from lstm_native.configurable import Configurable
 from lstm_native.layers.cloning import clone_layer
+from lstm_native.layers.merging import MergingLayer
 from lstm_native.optimizers import schedules
 
 NAMESPACES = (layers, models, optimizers, schedules, losses, metrics, initializers, regularizers, constraints)
@@ -78,7 +79,7 @@ def ids_or_numbers(layer: Any, rng: np.random.Generator) -> Any:
     if isinstance(layer, layers.RepeatVector):
         return rng.standard_normal((2, 4), np.float32)
     x = rng.standard_normal((2, 3, 4), np.float32)
-    return [x, x] if isinstance(layer, layers.Attention) else x
+    return [x, x] if isinstance(layer, layers.Attention | MergingLayer) else x
 
 
 OF_SEQUENCES = [

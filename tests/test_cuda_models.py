@@ -76,7 +76,20 @@ def python_cells() -> ln.Model:
     )
 
 
-MODELS = [ids, features, attention, python_cells]
+def branches() -> ln.Model:
+    """Values that are read several times, and every kind of merging layer."""
+    inputs = ln.Input((9, 3))
+    x = ln.LSTM(6, return_sequences=True)(ln.Masking()(inputs))
+    y = layers.LayerNormalization()(layers.add([x, layers.GRU(6, return_sequences=True)(x)]))
+    scores = ln.Activation("softmax")(layers.dot([y, x], axes=2))
+    joined = layers.concatenate([layers.dot([scores, x], axes=[2, 1]), y, x])
+    small = layers.average([ln.Dense(4)(joined), ln.Dense(4)(x), ln.Dense(1)(y)])
+    tops = [layers.GlobalAveragePooling1D()(part) for part in (small, layers.multiply([small, small]))]
+    ends = [layers.maximum(tops), layers.minimum(tops), layers.subtract(tops)]
+    return ln.Model(inputs, ln.Dense(1, activation="sigmoid")(layers.concatenate(ends)))
+
+
+MODELS = [ids, features, attention, python_cells, branches]
 
 
 def both(make: Callable[[], ln.Model], optimizer: str = "adam") -> tuple[ln.Model, ln.Model]:

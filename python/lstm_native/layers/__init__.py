@@ -12,6 +12,21 @@ from lstm_native.layers.gru import GRU
 from lstm_native.layers.inputs import Input, InputLayer
 from lstm_native.layers.lstm import LSTM
 from lstm_native.layers.masking import Masking
+from lstm_native.layers.merging import (
+    Add,
+    Average,
+    Maximum,
+    Minimum,
+    Multiply,
+    Subtract,
+    add,
+    average,
+    maximum,
+    minimum,
+    multiply,
+    subtract,
+)
+from lstm_native.layers.merging_axes import Concatenate, Dot, concatenate, dot
 from lstm_native.layers.normalization import LayerNormalization
 from lstm_native.layers.pooling import (
     GlobalAveragePooling1D,
@@ -30,10 +45,14 @@ __all__ = [
     "LSTM",
     "RNN",
     "Activation",
+    "Add",
     "AdditiveAttention",
     "Attention",
+    "Average",
     "Bidirectional",
+    "Concatenate",
     "Dense",
+    "Dot",
     "Dropout",
     "Embedding",
     "Flatten",
@@ -48,10 +67,22 @@ __all__ = [
     "Layer",
     "LayerNormalization",
     "Masking",
+    "Maximum",
+    "Minimum",
+    "Multiply",
     "RepeatVector",
     "SimpleRNN",
     "SimpleRNNCell",
     "StackedRNNCells",
+    "Subtract",
     "TextVectorization",
     "TimeDistributed",
+    "add",
+    "average",
+    "concatenate",
+    "dot",
+    "maximum",
+    "minimum",
+    "multiply",
+    "subtract",
 ]
