@@ -17,7 +17,7 @@
 extern "C" {
 #endif
 
-#define LN_BACKEND_VERSION 2
+#define LN_BACKEND_VERSION 3
 
 /* A backend in a library of its own exports `const LnBackend* LN_BACKEND_ENTRY(void)`, which touches no device. */
 #define LN_BACKEND_ENTRY "lstm_native_backend"
@@ -56,12 +56,19 @@ typedef struct LnRecurrentConfig {
     int64_t I, H;
 } LnRecurrentConfig;
 
+/* Of an array with axes for batch and time: floats from one row of the batch to the next, and from one time step to the
+ * next. The last axis is contiguous. */
+typedef struct LnStrides {
+    int64_t row, step;
+} LnStrides;
+
 /* A call runs the steps [first, first + steps) of a sequence of T, in processed order; arrays with an axis T are those
  * of the whole sequence. */
 typedef struct LnRecurrentForward {
     int64_t B, T;
     int64_t first, steps;
-    const float* inputs;    /* (B, T, I); with `index` (R, I) */
+    const float* inputs; /* (B, T, I), with the strides `input`; with `index` (R, I) */
+    LnStrides input;
     const int32_t* index;   /* (B, T) in [0, R), or NULL: the row of inputs that stands at a step. Each row is projected
                                once, and its gradient summed before the products; R <= B * T. */
     int64_t R;              /* with `index` */
@@ -74,11 +81,12 @@ typedef struct LnRecurrentForward {
     int32_t odd_call;     /* 1 in every second call of a stream: it walks over the weights the other way round, so that
                              caches still hold those which it begins with */
     int32_t go_backwards; /* step s reads inputs (or index)[:, T-1-s]; everything else is in processed order */
-    float* outputs;       /* (B, T, H), out, or NULL */
-    float* last_output;   /* (B, H), out, or NULL: the output of step T-1; only where outputs is NULL */
-    float* last_h;        /* (B, H), out, or NULL: the state after the last step of the call */
-    float* last_c;        /* (B, H), out, or NULL */
-    void* saved;          /* NULL for inference, else recurrent_saved_bytes bytes for the backward call */
+    float* outputs;   /* (B, T, H), with the strides `output`, out, or NULL; step s of row b is at b * row + s * step */
+    LnStrides output; /* `step` may be below zero */
+    float* last_output; /* (B, H), out, or NULL: the output of step T-1; only where outputs is NULL */
+    float* last_h;      /* (B, H), out, or NULL: the state after the last step of the call */
+    float* last_c;      /* (B, H), out, or NULL */
+    void* saved;        /* NULL for inference, else recurrent_saved_bytes bytes for the backward call */
 } LnRecurrentForward;
 
 /* Gradients that come in may be NULL (zero); those that go out may be NULL (not wanted). Written, not added, unless
@@ -86,12 +94,13 @@ typedef struct LnRecurrentForward {
 typedef struct LnRecurrentBackward {
     const LnRecurrentForward* forward; /* the arguments of the forward call; inputs, control, saved are read */
     void* saved;                       /* overwritten: good for one backward call */
-    const float* d_outputs;            /* (B, T, H) */
+    const float* d_outputs;            /* (B, T, H), with the strides `output` */
     const float* d_last_output;        /* (B, H); only where d_outputs is NULL */
     const float* d_last_h;             /* (B, H) */
     const float* d_last_c;             /* (B, H) */
     int32_t accumulate;                /* d_kernel to d_initial_c are added to what is there */
-    float* d_inputs;                   /* the shape of inputs; without `index` the steps of the call are written */
+    float* d_inputs;                   /* the shape and strides of inputs; without `index` the steps of the call are
+                                          written */
     float* d_kernel;                   /* (I, G*H) */
     float* d_recurrent_kernel;         /* (H, G*H) */
     float* d_bias;                     /* the shape of bias */

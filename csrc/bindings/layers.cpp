@@ -33,19 +33,22 @@ double recurrent_work(const ops::RecurrentWeights& weights, double steps) {
 py::tuple recurrent_forward(ops::RecurrentWeights& weights, const Tensor& inputs, OptionalTensor mask,
                             OptionalTensor reset, OptionalTensor initial_h, OptionalTensor initial_c,
                             bool return_sequences, bool go_backwards, bool zero_output_for_mask, bool training,
-                            OptionalTensor index, std::int64_t checkpoint_steps, OptionalTensor recurrent_mask) {
+                            OptionalTensor index, std::int64_t checkpoint_steps, OptionalTensor recurrent_mask,
+                            bool time_first, bool bidirectional, OptionalTensor output) {
     ops::RecurrentOptions options;
     options.return_sequences = return_sequences;
     options.go_backwards = go_backwards;
     options.zero_output_for_mask = zero_output_for_mask;
     options.training = training;
     options.checkpoint_steps = checkpoint_steps;
+    options.time_first = time_first;
+    options.bidirectional = bidirectional;
     // Any shape may come here; wrong ones are the operation's to refuse.
     const core::Shape& shape = index.tensor == nullptr ? inputs.shape() : index.get().shape();
     const double steps = shape.rank() >= 2 ? static_cast<double>(shape[0] * shape[1]) : 0.0;
     ops::RecurrentResult result = run(recurrent_work(weights, steps), [&] {
         return ops::recurrent_forward(weights, inputs, index.get(), mask.get(), reset.get(), initial_h.get(),
-                                      initial_c.get(), recurrent_mask.get(), options);
+                                      initial_c.get(), recurrent_mask.get(), output.get(), options);
     });
     return py::make_tuple(std::move(result.output), std::move(result.h), or_none(std::move(result.c)),
                           std::move(result.saved));
@@ -178,7 +181,8 @@ void bind_layers(py::module_& module) {
     const py::arg any;
     module
         .def("recurrent_forward", &recurrent_forward, any, any, any, any, any, any, any, any, any, any,
-             py::arg("index") = py::none(), py::arg("checkpoint_steps") = 0, py::arg("recurrent_mask") = py::none())
+             py::arg("index") = py::none(), py::arg("checkpoint_steps") = 0, py::arg("recurrent_mask") = py::none(),
+             py::arg("time_first") = false, py::arg("bidirectional") = false, py::arg("output") = py::none())
         .def("recurrent_backward", &recurrent_backward)
         .def("general_backward", &general_backward);
 

@@ -189,7 +189,8 @@ private:
     void add_output_gradient(const std::uint8_t* control, std::int64_t row, std::int64_t m, std::int64_t t,
                              const Gradients& d) const {
         if (args_.d_outputs != nullptr) {
-            table_.block_rows(m, P(), args_.d_outputs + (row * forward_.T + t) * P(), forward_.T * P(), d.out,
+            const LnStrides& strides = forward_.output;
+            table_.block_rows(m, P(), args_.d_outputs + row * strides.row + t * strides.step, strides.row, d.out,
                               d.stride);
         } else if (args_.d_last_output != nullptr && t == forward_.T - 1) {
             table_.block_rows(m, P(), args_.d_last_output + row * P(), P(), d.out, d.stride);
@@ -242,8 +243,7 @@ private:
         }
         for (std::int64_t s = 0; s < steps; ++s)
             table_.unblock_rows(m, I, input + s * m * plan_.lanes, stride,
-                                args_.d_inputs + (row * forward_.T + general_input_time(forward_, t + s)) * I,
-                                forward_.T * I);
+                                args_.d_inputs + general_input_place(forward_, row, t + s), forward_.input.row);
     }
 
     // What one chunk of `rows` rows gives to the weights of a pair.

@@ -164,8 +164,9 @@ private:
               std::int64_t t) const {
         const bool sequences = args_.outputs != nullptr;
         if (!sequences && (args_.last_output == nullptr || t != args_.T - 1)) return;
-        const std::int64_t stride = sequences ? args_.T * P() : P();
-        float* const out = sequences ? args_.outputs + (row * args_.T + t) * P() : args_.last_output + row * P();
+        const std::int64_t stride = sequences ? args_.output.row : P();
+        float* const out =
+            sequences ? args_.outputs + row * stride + t * args_.output.step : args_.last_output + row * stride;
         table_.unblock_rows(m, P(), chunk.h + slot, chunk.state_stride, out, stride);
         if (control == nullptr) return;
         for (std::int64_t r = 0; r < m; ++r)

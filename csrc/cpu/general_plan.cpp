@@ -128,9 +128,8 @@ std::int64_t GeneralPlan::saved_offset(std::int64_t tile, std::int64_t chunk) co
 void block_general_inputs(const GeneralPack& pack, const LnRecurrentForward& args, std::int64_t row, std::int64_t m,
                           std::int64_t t, std::int64_t steps, float* blocked) {
     const KernelTable& table = *pack.table;
-    const std::int64_t I = pack.config.I;
     for (std::int64_t s = 0; s < steps; ++s)
-        table.block_rows(m, I, args.inputs + (row * args.T + general_input_time(args, t + s)) * I, args.T * I,
+        table.block_rows(m, pack.config.I, args.inputs + general_input_place(args, row, t + s), args.input.row,
                          blocked + s * m * table.lanes, steps * m * table.lanes);
 }
 

@@ -111,9 +111,9 @@ void zero_row(std::int64_t lanes, std::int64_t blocks, float* to, std::int64_t s
 void product_of(const GeneralPack& pack, Start start, const float* bias, std::int64_t rows, std::int64_t k,
                 const float* a, std::int64_t a_stride, const PackedPairs& w, float* c, std::int64_t c_stride);
 
-// Where step t of a call, in processed order from the sequence's begin on, stands on the time axis of the inputs.
-inline std::int64_t general_input_time(const LnRecurrentForward& args, std::int64_t t) {
-    return args.go_backwards != 0 ? args.T - 1 - t : t;
+// Where the inputs of a row of the batch begin at step t of the sequence, in processed order.
+inline std::int64_t general_input_place(const LnRecurrentForward& args, std::int64_t row, std::int64_t t) {
+    return row * args.input.row + (args.go_backwards != 0 ? args.T - 1 - t : t) * args.input.step;
 }
 
 int general_threads(const LnContext& context, const GeneralPack& pack, std::int64_t B, std::int64_t steps);

@@ -92,7 +92,7 @@ private:
             const Range columns = input_columns();
             if (!steps_make_d_inputs(args_) || columns.begin == columns.end) continue;
             for (std::int64_t row = rows_.begin; row < rows_.end; ++row) {
-                float* const d_input = args_.d_inputs + (row * call_.T + input_time(call_, t)) * pack_.config.I;
+                float* const d_input = args_.d_inputs + input_place(call_, row, t);
                 std::fill(d_input + columns.begin, d_input + columns.end, 0.0F);
             }
         }
@@ -101,8 +101,8 @@ private:
     // The gradients of the outputs of step s of the sequence, for the tile's first row; null: none.
     const float* d_outputs_at(std::int64_t s, std::int64_t* row_stride) const {
         if (args_.d_outputs != nullptr) {
-            *row_stride = call_.T * H();
-            return args_.d_outputs + (rows_.begin * call_.T + s) * H();
+            *row_stride = call_.output.row;
+            return args_.d_outputs + rows_.begin * call_.output.row + s * call_.output.step;
         }
         *row_stride = H();
         return args_.d_last_output != nullptr && s == call_.T - 1 ? args_.d_last_output + rows_.begin * H() : nullptr;
@@ -227,7 +227,6 @@ private:
     void input_gradient(std::int64_t chunk, const Range& steps, float* input) const {
         const Range pairs = input_pairs();
         const Range columns = input_columns();
-        const std::int64_t I = pack_.config.I;
         if (columns.begin == columns.end) return;
         const TileMemory::Gates gates = memory_.step_gates(chunk, steps.begin);
         Product p{};
@@ -239,8 +238,8 @@ private:
         project_back(pack_, p, gates.data, gates.stride);
         const float* from = input + 2 * pairs.begin * p.c_stride;
         for (std::int64_t t = steps.begin; t < steps.end; ++t, from += stride_) {
-            float* const to = args_.d_inputs + (rows_.begin * call_.T + input_time(call_, t)) * I + columns.begin;
-            table_.unblock_rows(rows(), columns.end - columns.begin, from, p.c_stride, to, call_.T * I);
+            float* const to = args_.d_inputs + input_place(call_, rows_.begin, t) + columns.begin;
+            table_.unblock_rows(rows(), columns.end - columns.begin, from, p.c_stride, to, call_.input.row);
         }
     }
 

@@ -162,8 +162,8 @@ private:
     // Where the outputs of step s of the sequence go, for the tile's first row; null: nowhere.
     float* outputs_at(std::int64_t s, std::int64_t* row_stride) const {
         if (call_.outputs != nullptr) {
-            *row_stride = call_.T * H();
-            return call_.outputs + (rows_.begin * call_.T + s) * H();
+            *row_stride = call_.output.row;
+            return call_.outputs + rows_.begin * call_.output.row + s * call_.output.step;
         }
         *row_stride = H();
         return call_.last_output != nullptr && s == call_.T - 1 ? call_.last_output + rows_.begin * H() : nullptr;

@@ -26,13 +26,13 @@ void block_inputs(const RecurrentPlan& plan, const LnRecurrentForward& args, con
     const std::int64_t m = rows.end - rows.begin;
     const std::int64_t count = steps.end - steps.begin;
     const std::int64_t block_stride = count * m * plan.lanes;
-    const std::int64_t step = args.go_backwards != 0 ? -I : I;
-    const float* first = args.inputs + (rows.begin * args.T + input_time(args, steps.begin)) * I;
+    const std::int64_t step = args.go_backwards != 0 ? -args.input.step : args.input.step;
+    const float* first = args.inputs + input_place(args, rows.begin, steps.begin);
     if (m == 1) {
         table.block_rows(count, I, first, step, blocked, block_stride);
     } else {
         for (std::int64_t s = 0; s < count; ++s)
-            table.block_rows(m, I, first + s * step, args.T * I, blocked + s * m * plan.lanes, block_stride);
+            table.block_rows(m, I, first + s * step, args.input.row, blocked + s * m * plan.lanes, block_stride);
     }
 }
 

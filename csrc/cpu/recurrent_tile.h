@@ -13,6 +13,10 @@ inline std::int64_t sequence_step(const LnRecurrentForward& args, std::int64_t t
 inline std::int64_t input_time(const LnRecurrentForward& args, std::int64_t t) {
     return args.go_backwards != 0 ? args.T - 1 - (args.first + t) : args.first + t;
 }
+// Where the inputs of a row of the batch begin at step t of the call.
+inline std::int64_t input_place(const LnRecurrentForward& args, std::int64_t row, std::int64_t t) {
+    return row * args.input.row + input_time(args, t) * args.input.step;
+}
 
 // The steps of the call at which any of the rows is updated or reset. Around them the state stands still: padding at
 // the ends of sequences costs next to nothing where all rows of a tile have it.

@@ -58,7 +58,7 @@ void run_forward(const Pack& pack, const LnRecurrentForward& f) {
     s.initial_h = f.initial_h;
     s.initial_c = f.initial_c;
     s.training = training ? 1 : 0;
-    s.output_stride = f.outputs != nullptr ? f.T * H : H;
+    s.output_stride = f.outputs != nullptr ? f.output.row : H;
     const LstmPlan plan = plan_of(pack, B, false);
     std::int64_t count = 1;  // steps of a launch
     for (std::int64_t step = 0; step < f.steps; step += count) {
@@ -86,7 +86,7 @@ void run_forward(const Pack& pack, const LnRecurrentForward& f) {
         s.masked = states.masked == nullptr ? s.h_in : states.masked + in;
         s.masked_out = at(states.masked, out);
         float* const last_output = time + count == f.T && f.outputs == nullptr ? f.last_output : nullptr;
-        s.output = f.outputs != nullptr ? f.outputs + time * H : last_output;
+        s.output = f.outputs != nullptr ? f.outputs + time * f.output.step : last_output;
         s.last_h = last ? f.last_h : nullptr;
         s.last_c = last ? f.last_c : nullptr;
 
@@ -94,13 +94,13 @@ void run_forward(const Pack& pack, const LnRecurrentForward& f) {
         if (plan.rows > 0) {
             LstmSteps all{};
             all.first = s;
-            all.first.output = at(f.outputs, time * H);
+            all.first.output = at(f.outputs, time * f.output.step);
             all.B = B;
             all.steps = count;
             all.x_step = indexed ? 0 : B * columns;
             all.gate_step = indexed && !training ? 0 : B * columns;
             all.state_step = training ? B * H : 0;
-            all.output_step = H;
+            all.output_step = f.output.step;
             all.index_step = f.go_backwards != 0 ? -1 : 1;
             all.recurrent_kernel = R;
             all.goes_on = !last;
@@ -189,7 +189,9 @@ void weight_gradients(const Pack& pack, const LnRecurrentBackward& b, const Stat
         const float* const inputs = inputs_of(f, I, f.first, f.steps, memory);
         product(I, N, rows, {inputs, I, true}, d_gates, beta, b.d_kernel, N);
     }
-    if (b.d_inputs != nullptr) {
+    if (b.d_inputs != nullptr && lie_step_by_step(f, I)) {
+        product(rows, I, N, d_gates, kernel, 0.0F, b.d_inputs + f.first * f.B * I, I);
+    } else if (b.d_inputs != nullptr) {
         const Array<float> d_rows(rows * I);
         product(rows, I, N, d_gates, kernel, 0.0F, d_rows.get(), I);
         scatter_inputs(f, I, d_rows.get(), b.d_inputs);
@@ -230,7 +232,7 @@ void run_backward(const Pack& pack, const LnRecurrentBackward& b) {
     s.d_reset = d_reset.get();
     s.d_last_h = b.d_last_h;
     s.d_last_c = b.d_last_c;
-    s.d_output_stride = b.d_outputs != nullptr ? f.T * H : H;
+    s.d_output_stride = b.d_outputs != nullptr ? f.output.row : H;
     s.d_initial_h = b.d_initial_h;
     s.d_initial_c = b.d_initial_c;
     const LstmPlan plan = plan_of(pack, B, true);
@@ -240,12 +242,12 @@ void run_backward(const Pack& pack, const LnRecurrentBackward& b) {
         all.first.control = at(f.control, f.first);
         all.first.gates = states.gates;
         all.first.c_in = states.c;
-        all.first.d_output = at(b.d_outputs, f.first * H);
+        all.first.d_output = at(b.d_outputs, f.first * f.output.step);
         all.B = B;
         all.steps = f.steps;
         all.gate_step = B * columns;
         all.state_step = B * H;
-        all.output_step = H;
+        all.output_step = f.output.step;
         all.d_last_output = b.d_outputs == nullptr && f.first + f.steps == f.T ? b.d_last_output : nullptr;
         all.recurrent_kernel = pack.recurrent.get();
         run_lstm_steps<LstmSequenceBackward>(plan, all);
@@ -260,7 +262,9 @@ void run_backward(const Pack& pack, const LnRecurrentBackward& b) {
         s.h_in = states.h + state;
         s.c_in = at(states.c, state);
         s.masked = states.masked == nullptr ? s.h_in : states.masked + state;
-        s.d_output = b.d_outputs != nullptr ? b.d_outputs + time * H : time + 1 == f.T ? b.d_last_output : nullptr;
+        s.d_output = b.d_outputs != nullptr ? b.d_outputs + time * f.output.step
+                     : time + 1 == f.T      ? b.d_last_output
+                                            : nullptr;
         with_activations(pack.config, [&](auto act) {
             using Act = decltype(act);
             const Matrix gates{s.gates, columns};

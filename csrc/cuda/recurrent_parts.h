@@ -89,21 +89,28 @@ LSTM_NATIVE_HOST_DEVICE inline std::int64_t input_step(std::int64_t s, std::int6
     return go_backwards ? T - 1 - s : s;
 }
 
+// Whether the inputs lie as (steps, B, I) in processed order.
+inline bool lie_step_by_step(const LnRecurrentForward& f, std::int64_t I) {
+    return (f.B == 1 || f.input.row == I) && (f.T == 1 || (f.input.step == f.B * I && f.go_backwards == 0));
+}
+
 // The inputs of the steps [begin, begin + steps) as (steps, B, I): where they lie, or copied to `memory`.
 inline const float* inputs_of(const LnRecurrentForward& f, std::int64_t I, std::int64_t begin, std::int64_t steps,
                               Array<float>& memory) {
-    if (f.T == 1 || (f.B == 1 && f.go_backwards == 0)) return f.inputs + begin * I;
+    if (lie_step_by_step(f, I)) return f.inputs + begin * f.B * I;
     if (memory.get() == nullptr) memory = Array<float>(steps * f.B * I);
     float* const rows = memory.get();
     const float* const inputs = f.inputs;
     const std::int64_t B = f.B;
     const std::int64_t T = f.T;
+    const LnStrides strides = f.input;
     const bool back = f.go_backwards != 0;
     for_each(
         steps * B * I, LSTM_NATIVE_KERNEL(std::int64_t i) {
             const std::int64_t row = i / I;
             const std::int64_t s = row / B;
-            rows[i] = inputs[((row - s * B) * T + input_step(begin + s, T, back)) * I + (i - row * I)];
+            rows[i] =
+                inputs[(row - s * B) * strides.row + input_step(begin + s, T, back) * strides.step + (i - row * I)];
         });
     return rows;
 }
@@ -113,12 +120,14 @@ inline void scatter_inputs(const LnRecurrentForward& f, std::int64_t I, const fl
     const std::int64_t B = f.B;
     const std::int64_t T = f.T;
     const std::int64_t first = f.first;
+    const LnStrides strides = f.input;
     const bool back = f.go_backwards != 0;
     for_each(
         f.steps * B * I, LSTM_NATIVE_KERNEL(std::int64_t i) {
             const std::int64_t row = i / I;
             const std::int64_t s = row / B;
-            d_inputs[((row - s * B) * T + input_step(first + s, T, back)) * I + (i - row * I)] = rows[i];
+            d_inputs[(row - s * B) * strides.row + input_step(first + s, T, back) * strides.step + (i - row * I)] =
+                rows[i];
         });
 }
 

@@ -21,14 +21,25 @@ void check_optional(const char* label, const char* argument, const Tensor& x, co
 
 const float* floats(const Tensor& x) { return x.data<float>(); }
 
+// (B, T, columns), or (T, B, columns).
+Shape sequence_shape(std::int64_t B, std::int64_t T, std::int64_t columns, bool time_first) {
+    return time_first ? Shape{T, B, columns} : Shape{B, T, columns};
+}
+
+LnStrides strides_of(std::int64_t B, std::int64_t T, std::int64_t columns, bool time_first) {
+    return time_first ? LnStrides{columns, B * columns} : LnStrides{T * columns, columns};
+}
+
 // The shape (B, T, I) that the steps see.
-Shape step_shape(const RecurrentWeights& weights, const Tensor& inputs, const Tensor& index) {
+Shape step_shape(const RecurrentWeights& weights, const Tensor& inputs, const Tensor& index, bool time_first) {
     const std::int64_t I = weights.inputs();
     if (!index.defined()) {
-        check(inputs.rank() == 3 && inputs.shape()[2] == I, weights.label(), ": input has shape ", inputs.shape(),
-              ", expected (batch, time, ", I, ")");
-        return inputs.shape();
+        const Shape& shape = inputs.shape();
+        check(inputs.rank() == 3 && shape[2] == I, weights.label(), ": input has shape ", shape,
+              time_first ? ", expected (time, batch, " : ", expected (batch, time, ", I, ")");
+        return time_first ? Shape{shape[1], shape[0], I} : shape;
     }
+    check(!time_first, weights.label(), ": indexed inputs with time_first");
     check(inputs.rank() == 2 && inputs.shape()[1] == I, weights.label(), ": indexed rows have shape ", inputs.shape(),
           ", expected (rows, ", I, ")");
     check(index.rank() == 2 && index.dtype() == DType::int32, weights.label(), ": index has shape ", index.shape(),
@@ -141,8 +152,9 @@ Tensor control_bytes(std::int64_t B, std::int64_t T, const Tensor& given_mask, c
 
 RecurrentResult recurrent_forward(RecurrentWeights& weights, const Tensor& given_inputs, const Tensor& given_index,
                                   const Tensor& mask, const Tensor& reset, const Tensor& given_h, const Tensor& given_c,
-                                  const Tensor& given_recurrent_mask, const RecurrentOptions& options) {
-    const Shape steps = step_shape(weights, given_inputs, given_index);
+                                  const Tensor& given_recurrent_mask, const Tensor& given_output,
+                                  const RecurrentOptions& options) {
+    const Shape steps = step_shape(weights, given_inputs, given_index, options.time_first);
     const core::Device device = weights.device();
     const Tensor inputs = given_inputs.to(device);
     const Tensor index = given_index.to(device);
@@ -169,8 +181,17 @@ RecurrentResult recurrent_forward(RecurrentWeights& weights, const Tensor& given
     check(!initial_c.defined() || weights.has_cell_state(), weights.label(),
           ": initial_state has a c, which this cell has not");
 
+    check(options.return_sequences || (!options.time_first && !options.bidirectional), weights.label(),
+          ": time_first and bidirectional are for outputs of all steps");
+    const std::int64_t columns = options.bidirectional ? 2 * P : P;
+    const Shape output_shape =
+        options.return_sequences ? sequence_shape(B, T, columns, options.time_first) : Shape{B, P};
+    check_optional(weights.label(), "output", given_output, output_shape, DType::float32);
+    check(!given_output.defined() || given_output.device() == device, weights.label(), ": output lies on the device ",
+          core::name_of(given_output.device()), ", expected ", core::name_of(device));
+
     RecurrentResult result;
-    result.output = Tensor::empty(options.return_sequences ? Shape{B, T, P} : Shape{B, P}, DType::float32, device);
+    result.output = given_output.defined() ? given_output : Tensor::empty(output_shape, DType::float32, device);
     result.h = Tensor::empty({B, P}, DType::float32, device);
     if (weights.has_cell_state()) result.c = Tensor::empty({B, H}, DType::float32, device);
     const Tensor control = control_bytes(B, T, mask, reset, options).to(device);
@@ -179,6 +200,7 @@ RecurrentResult recurrent_forward(RecurrentWeights& weights, const Tensor& given
     forward.B = B;
     forward.T = forward.steps = T;
     forward.inputs = floats(inputs);
+    forward.input = strides_of(B, T, weights.inputs(), options.time_first);
     forward.index = index.data<std::int32_t>();
     forward.R = index.defined() ? inputs.shape()[0] : 0;
     forward.control = control.data<std::uint8_t>();
@@ -186,7 +208,13 @@ RecurrentResult recurrent_forward(RecurrentWeights& weights, const Tensor& given
     forward.initial_c = floats(initial_c);
     forward.recurrent_mask = floats(recurrent_mask);
     forward.go_backwards = options.go_backwards ? 1 : 0;
-    (options.return_sequences ? forward.outputs : forward.last_output) = result.output.data<float>();
+    forward.output = strides_of(B, T, columns, options.time_first);
+    std::int64_t output_begin = 0;
+    if (options.bidirectional && options.go_backwards) {
+        output_begin = P + (T - 1) * forward.output.step;
+        forward.output.step = -forward.output.step;
+    }
+    (options.return_sequences ? forward.outputs : forward.last_output) = result.output.data<float>() + output_begin;
     forward.last_h = result.h.data<float>();
     forward.last_c = result.c.data<float>();
 
@@ -195,6 +223,8 @@ RecurrentResult recurrent_forward(RecurrentWeights& weights, const Tensor& given
         result.saved = std::make_shared<RecurrentSaved>();
         RecurrentSaved& saved = *result.saved;
         saved.return_sequences = options.return_sequences;
+        saved.output_shape = output_shape;
+        saved.output_begin = output_begin;
         saved.inputs = inputs;
         saved.index = index;
         saved.control = control;
@@ -225,8 +255,7 @@ RecurrentGradients recurrent_backward(RecurrentWeights& weights, RecurrentSaved&
     const std::int64_t T = saved.forward.T;
     const std::int64_t H = weights.units();
     const std::int64_t P = weights.outputs();
-    check_optional(weights.label(), "gradient of the output", d_output,
-                   saved.return_sequences ? Shape{B, T, P} : Shape{B, P}, DType::float32);
+    check_optional(weights.label(), "gradient of the output", d_output, saved.output_shape, DType::float32);
     check_optional(weights.label(), "gradient of h", d_h, {B, P}, DType::float32);
     check_optional(weights.label(), "gradient of c", d_c, {B, H}, DType::float32);
     const core::Device device = saved.inputs.device();
@@ -259,7 +288,8 @@ RecurrentGradients recurrent_backward(RecurrentWeights& weights, RecurrentSaved&
     LnRecurrentBackward backward{};
     backward.forward = &saved.forward;
     backward.saved = saved.memory.raw();
-    (saved.return_sequences ? backward.d_outputs : backward.d_last_output) = floats(there[0]);
+    if (there[0].defined())
+        (saved.return_sequences ? backward.d_outputs : backward.d_last_output) = floats(there[0]) + saved.output_begin;
     backward.d_last_h = floats(there[1]);
     backward.d_last_c = floats(there[2]);
     backward.d_inputs = gradients.d_inputs.data<float>();

@@ -17,6 +17,8 @@ class RecurrentSaved {
 public:
     LnRecurrentForward forward{};  // of the whole sequence
     bool return_sequences = false;
+    core::Shape output_shape;
+    std::int64_t output_begin = 0;  // of the first step of row 0 in the outputs
     core::Tensor inputs, index, control, initial_h, initial_c, recurrent_mask;
     core::Tensor memory;                // of one segment; made by backward where there are several
     std::int64_t segment_steps = 0;     // of each segment but the last
@@ -30,13 +32,17 @@ struct RecurrentOptions {
     bool go_backwards = false;
     bool zero_output_for_mask = false;
     bool training = false;
+    bool time_first = false;  // inputs and outputs are (T, B, ...)
+    // One direction of two: outputs have 2 P columns, and those of this direction are the first ones; with go_backwards
+    // the last ones, in input order.
+    bool bidirectional = false;
     // In training, keeps the state of every so many steps only; backward computes the steps between anew (Chen et al.
     // 2016). 0: everything is kept.
     std::int64_t checkpoint_steps = 0;
 };
 
 struct RecurrentResult {
-    core::Tensor output;                    // (B, T, P) or (B, P), P = H without a projection
+    core::Tensor output;                    // (B, T, P) or (B, P), P = H without a projection; see the options
     core::Tensor h, c;                      // (B, P), (B, H); c undefined where the cell has none
     std::shared_ptr<RecurrentSaved> saved;  // null unless training
 };
@@ -49,12 +55,12 @@ struct RecurrentGradients {
 
 // inputs (B, T, I), T >= 1, or rows (R, I) with `index`, int32 (B, T) in [0, R): the row that stands at a step (not for
 // general weights); mask, reset bool (B, T); all in input order. Initial states (B, P), (B, H). recurrent_mask (B, P):
-// the recurrent product takes h times it at every step (recurrent dropout, Gal and Ghahramani 2016). Tensors that are
-// not defined stand for None.
+// the recurrent product takes h times it at every step (recurrent dropout, Gal and Ghahramani 2016). `output`: where
+// the outputs go, those of the other direction for instance. Tensors that are not defined stand for None.
 RecurrentResult recurrent_forward(RecurrentWeights& weights, const core::Tensor& inputs, const core::Tensor& index,
                                   const core::Tensor& mask, const core::Tensor& reset, const core::Tensor& initial_h,
                                   const core::Tensor& initial_c, const core::Tensor& recurrent_mask,
-                                  const RecurrentOptions& options);
+                                  const core::Tensor& output, const RecurrentOptions& options);
 
 // d_output has the shape of the output, d_inputs that of the inputs. `saved` is good for one call.
 RecurrentGradients recurrent_backward(RecurrentWeights& weights, RecurrentSaved& saved, const core::Tensor& d_output,

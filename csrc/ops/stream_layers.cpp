@@ -142,6 +142,7 @@ public:
         forward.T = forward.steps = 1;
         forward.odd_call = now_;
         forward.inputs = step.values;
+        forward.input.row = weights_->inputs();
         forward.initial_h = states_[now_].h.data<float>();
         forward.initial_c = states_[now_].c.data<float>();
         forward.last_h = states_[1 - now_].h.data<float>();

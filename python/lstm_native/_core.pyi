@@ -138,6 +138,9 @@ def recurrent_forward(
     index: Tensor | None = None,
     checkpoint_steps: int = 0,
     recurrent_mask: Tensor | None = None,
+    time_first: bool = False,
+    bidirectional: bool = False,
+    output: Tensor | None = None,
 ) -> tuple[Tensor, Tensor, Tensor | None, RecurrentSaved | None]:
     """Runs inputs (B, T, I): returns output (B, T, U) or (B, U), last h (B, U), last c (B, U), saved.
 
@@ -145,6 +148,9 @@ def recurrent_forward(
     unless `training`. With `index`, int32 (B, T), inputs are rows (R, I) and step (b, t) reads row
     index[b, t]. `checkpoint_steps` other than 0 keeps one state every so many steps, and backward computes
     the rest again; it does not go with `index`. The recurrent product takes h * recurrent_mask (B, U).
+
+    `time_first`: inputs and output are (T, B, ...). `bidirectional`: output is (..., 2 U), its first columns
+    are written, or with `go_backwards` the last ones, in input order; into `output` where it is given.
     """
 
 def recurrent_backward(

@@ -22,7 +22,8 @@ enum Option : unsigned {
     kBackwards = 2,
     kOtherActivations = 4,
     kIndexed = 8,
-    kFromZero = 16
+    kFromZero = 16,
+    kTimeFirst = 32
 };
 
 struct Sequences {
@@ -71,6 +72,8 @@ struct Recurrent {
         f.T = shape.T;
         f.steps = shape.T;
         f.inputs = inputs.data();
+        f.input = strides(shape.I);
+        f.output = strides(shape.H);
         f.index = index.empty() ? nullptr : index.data();
         f.R = index.empty() ? 0 : shape.input_rows();
         f.control = control.empty() ? nullptr : control.data();
@@ -78,6 +81,10 @@ struct Recurrent {
         f.initial_c = shape.has(kFromZero) ? nullptr : c.data();
         f.go_backwards = shape.has(kBackwards) ? 1 : 0;
         return f;
+    }
+
+    LnStrides strides(std::int64_t columns) const {
+        return shape.has(kTimeFirst) ? LnStrides{columns, shape.B * columns} : LnStrides{shape.T * columns, columns};
     }
 
     float* state(Results& results) const { return results.floats(shape.B * shape.H); }
@@ -144,6 +151,7 @@ struct Recurrent {
             f.T = 1;
             f.steps = 1;
             f.inputs = x.data();
+            f.input = {shape.I, shape.I};
             f.initial_h = h_now.data();
             f.initial_c = c_now.data();
             f.odd_call = static_cast<std::int32_t>(t % 2);
