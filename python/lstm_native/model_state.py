@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -38,13 +38,18 @@ def restore_model_state(model: Any, state: dict[str, Any]) -> None:
     if model.optimizer is not None:
         for variable, value in zip(model.optimizer.variables, state["optimizer"], strict=True):
             variable.assign(value)
-    for layer, states in zip(layers_with_states(model), state["states"], strict=True):
-        if states is None:
-            layer.reset_state()
-        else:
-            layer.set_states(tuple(_core.as_tensor(s, "float32") for s in states))
+    restore_states(model, state["states"])
     for layer, stream in zip(all_layers(model), state["streams"], strict=True):
         vars(layer).update(stream)
+
+
+def restore_states(model: Any, states: Sequence[Any]) -> None:
+    """Takes what the states of `layers_with_states` were."""
+    for layer, found in zip(layers_with_states(model), states, strict=True):
+        if found is None:
+            layer.reset_state()
+        else:
+            layer.set_states(tuple(_core.as_tensor(state, "float32") for state in found))
 
 
 def all_layers(model: Any) -> Iterator[Any]:

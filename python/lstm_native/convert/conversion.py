@@ -21,13 +21,17 @@ class Conversion:
         target: into what.
         notes: every convention that differs between the two, and what was done about it.
         max_difference: the largest difference between the outputs of both on the same random inputs, relative
-            to outputs beyond 1; None where the other side is not installed and nothing was run.
+            to outputs beyond 1; None where they were not run.
+        not_run: why they were not.
+        beside: what the other side was run in, where several can.
     """
 
     source: str
     target: str
     notes: list[str] = field(default_factory=list)
     max_difference: float | None = None
+    not_run: str | None = None
+    beside: str | None = None
 
     def note(self, text: str) -> None:
         """Adds a convention, once."""
@@ -38,8 +42,13 @@ class Conversion:
         """Holds outputs of the converted model against those of the original.
 
         Raises:
-            ValueError: they differ by more than 1e-5, or in shape.
+            ValueError: they differ by more than 1e-5, or in number or shape.
         """
+        if len(expected) != len(found):
+            raise ValueError(
+                f"conversion from {self.source} to {self.target}: the model has {len(found)} outputs, "
+                f"expected {len(expected)} as the original"
+            )
         worst = 0.0
         for i, (theirs, ours) in enumerate(zip(expected, found, strict=True)):
             a, b = np.asarray(theirs, np.float64), np.asarray(ours, np.float64)
@@ -60,8 +69,9 @@ class Conversion:
             )
 
     def __str__(self) -> str:
-        checked = "not run beside the original"
+        checked = f"not run beside the original: {self.not_run}"
         if self.max_difference is not None:
-            checked = f"largest difference {self.max_difference:.2g}"
+            where = f", in {self.beside}" if self.beside else ""
+            checked = f"largest difference {self.max_difference:.2g}{where}"
         lines = [f"from {self.source} to {self.target}: {checked}", *(f"- {note}" for note in self.notes)]
         return "\n".join(lines)

@@ -12,8 +12,8 @@ from lstm_native.convert.keras_masks import check_masks_beside_states, without_m
 from lstm_native.errors import nearest
 from lstm_native.serialization import namespaces
 
-_MODELS = ("Functional", "Model", "Sequential")
-_RECURRENT = ("LSTM", "GRU", "SimpleRNN", "RNN", "Bidirectional")
+MODELS = ("Functional", "Model", "Sequential")
+RECURRENT = ("LSTM", "GRU", "SimpleRNN", "RNN", "Bidirectional")
 _HOLD_CODE = (
     "Lambda",
     "TFOpLambda",
@@ -23,7 +23,7 @@ _HOLD_CODE = (
     "JaxLayer",
 )
 # Layers of Keras that are another one with certain arguments here, and why that changes nothing.
-_RENAMED: dict[str, tuple[str, dict[str, Any], str]] = {
+RENAMED: dict[str, tuple[str, dict[str, Any], str]] = {
     "CuDNNLSTM": ("LSTM", {"activation": "tanh", "recurrent_activation": "sigmoid"}, "weights laid out anew"),
     "CuDNNGRU": (
         "GRU",
@@ -100,7 +100,7 @@ class KerasConfig:
         if not isinstance(data, dict) or data.get("class_name") is None:
             raise ValueError(f"from_keras: the configuration is {short(data)}, expected that of a model")
         name = data["class_name"]
-        if name not in _MODELS and registration.find(data.get("registered_name"), name) is None:
+        if name not in MODELS and registration.find(data.get("registered_name"), name) is None:
             raise ValueError(
                 f"from_keras: the model is a {short(name)}, expected a Sequential or Functional one, or "
                 "custom_objects with that class"
@@ -218,13 +218,13 @@ class KerasConfig:
         label = f"{short(name)[1:-1]} {short(own)}" if own is not None else short(name)[1:-1]
         if name in _HOLD_CODE:
             raise ValueError(f"from_keras: {label} holds code, which is never run; write it as a layer")
-        if name in _MODELS:
+        if name in MODELS:
             return self._nested_model(name, config, label, data)
         more: dict[str, Any] = {}
-        if name in _RENAMED:
+        if name in RENAMED:
             if name in CUDNN and isinstance(own, str):
                 self.cudnn.add(own)
-            was, (name, more, why) = name, _RENAMED[name]
+            was, (name, more, why) = name, RENAMED[name]
             self._record.note(f"{was} is {name} here, {why}")
         cls = known_classes("layers").get(name)
         if cls is None:
@@ -357,7 +357,7 @@ class _Calls:
             values.append(self._value(item))
             named |= _dict(item[3]) if len(item) == 4 else {}
         kwargs = {k: self._named(v) for k, v in self._taken(named, class_name, name).items()}
-        if len(values) > 1 and class_name in _RECURRENT:
+        if len(values) > 1 and class_name in RECURRENT:
             values, kwargs["initial_state"] = values[:1], values[1:]
         return {"args": values if len(values) == 1 else [values], "kwargs": kwargs}
 

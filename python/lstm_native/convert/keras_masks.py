@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 _RECURRENT = ("LSTM", "GRU", "SimpleRNN", "RNN")
 _STOPPING = ("Flatten", "RepeatVector", "GlobalAveragePooling1D", "GlobalMaxPooling1D")
 _MOST_MASKS = 100
-_OPERATIONS = ("NotEqual", "Any")
+OPERATIONS = ("NotEqual", "Any")
 
 
 class _Mask(NamedTuple):
@@ -129,7 +129,7 @@ def _histories(data: Any) -> Iterator[tuple[Any, ...]]:
 def _masks(known: list[dict[str, Any]]) -> dict[str, _Mask]:
     """What the operations among the layers compute, by name."""
     masks: dict[str, _Mask] = {}
-    for class_name in _OPERATIONS:
+    for class_name in OPERATIONS:
         for one in known:
             args, name = _args(one), one.get("name")
             if one.get("class_name") != class_name or len(args) != 1 or not isinstance(name, str):

@@ -9,12 +9,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from lstm_native.configurable import short
+from lstm_native.convert.both_sides import NotRun, check_of, random_inputs, refuse_large, run_both
 from lstm_native.convert.conversion import Conversion
-from lstm_native.convert.keras_check import compare_with_live, load_in_keras
+from lstm_native.convert.keras_check import compare_with_live
 from lstm_native.convert.keras_config import KerasConfig
 from lstm_native.convert.keras_file import KerasFile, blaming, major_version, read_keras_file
 from lstm_native.convert.keras_hdf5 import Group
+from lstm_native.convert.keras_original import original_of
+from lstm_native.convert.keras_target import keras_config_of
 from lstm_native.convert.keras_weights import layer_list, load_layers, load_random, load_tree, names_in
 from lstm_native.convert.layouts import Array
 from lstm_native.later import values_come_later
@@ -47,21 +49,23 @@ def from_keras(
         custom_objects: classes and functions of the caller by the names that the file has for them.
         model: for weights alone, the built model of this package that takes them, all or none.
         compile: with what `compile` was given, where all of it is known here, and the optimizer's state.
-        check: run the model beside the original on random inputs. By default live models are; files are where
-            Keras is imported already, for loading one runs Keras' own reader on it. Models that compute in
-            another precision than float32 are not. True imports Keras.
+        check: run the model beside the original in Keras on random inputs. None: where that can be done;
+            True: it must be; False: not. The first import of Keras takes seconds. Its readers never see the
+            file: Keras gets the configuration and the weights that were understood, written anew.
 
     Returns:
         A `Sequential` or functional `Model`, or `model`. Its `conversion` says which conventions differ, and
-        how far the outputs of both are apart, where both were run.
+        how far the outputs of both are apart, or why they were not run.
 
     Raises:
-        ValueError: a layer, class or argument without a counterpart, named; a damaged file; or outputs that
-            differ by more than 1e-5.
+        ValueError: a layer, class or argument without a counterpart, named; a damaged file; outputs that
+            differ by more than 1e-5; or with `check=True`, both cannot be run. A `model` is as before then.
         TypeError: `source` is something else.
         OSError: the file cannot be read.
+        ImportError: with `check=True`, Keras is not installed.
     """
     record = Conversion("Keras", "lstm_native")
+    check = check_of(check, "from_keras")
     with custom_object_scope(custom_objects):
         if isinstance(source, str | os.PathLike):
             found = _from_file(source, record, model, compile, check)
@@ -85,10 +89,18 @@ def _from_file(
     if file.config is None:
         if target is None:
             raise ValueError(f"{file.where}: this file holds weights alone, pass the model that takes them")
+        if not isinstance(target, Model):
+            raise TypeError(f"from_keras: model is a {type(target).__name__}, expected a model")
+        before = target.get_weights()
         with blaming(file.where, "the weights"):
             _load(target, file, set())
         if file.version < 3 and "hard_sigmoid" in str(target.get_config()):
             record.note("hard_sigmoid of Keras 2 is activations.Parametric('hard_sigmoid') here")
+        try:
+            run_both(record, check, lambda: _compare_weights(file, target, record, check))
+        except (ValueError, ImportError):
+            target.set_weights(before)
+            raise
         return target
     if target is not None:
         raise ValueError(f"{file.where}: this file holds a whole model, which is made anew; leave model out")
@@ -103,9 +115,28 @@ def _from_file(
     if compile and file.compilation:
         slots = _slots_in(file.root)
         _compile(model, reader, file.compilation, slots, record)
-    if check or (check is None and "keras" in sys.modules and reader.same_precision):
-        _compare_with_file(path, model, record)
+    config = file.config
+    run_both(record, check, lambda: _compare(file, config, model, record, check))
     return model
+
+
+def _compare(
+    file: KerasFile, config: dict[str, Any], model: Model, record: Conversion, check: bool | None
+) -> None:
+    """Runs the model beside the one that Keras makes of what was read."""
+    if not check:
+        refuse_large(model)
+    random_inputs(model)  # before Keras is imported: there may be none
+    original = original_of(file, config, record)
+    try:
+        compare_with_live(original, model, record)
+    except ValueError as error:
+        raise ValueError(f"{file.where}: {error}") from error
+
+
+def _compare_weights(file: KerasFile, model: Model, record: Conversion, check: bool | None) -> None:
+    """The same for weights alone: the configuration is that of the model that took them."""
+    _compare(file._replace(version=3), keras_config_of(model), model, record, check)
 
 
 def _count(shape: tuple[int, ...]) -> int:
@@ -250,8 +281,15 @@ def _from_live(source: Any, record: Conversion, compile: bool, check: bool | Non
             held = getattr(source.optimizer, "variables", None)
             slots = [_Held(v) for v in (held() if callable(held) else held or ())]
             _compile(model, reader, compilation, slots, record)
-    if check or (check is None and reader.same_precision):
+
+    def run() -> None:
+        if not reader.same_precision:
+            raise NotRun("it computes in another precision than float32")
+        if not check:
+            refuse_large(model)
         compare_with_live(source, model, record)
+
+    run_both(record, check, run)
     return model
 
 
@@ -272,12 +310,3 @@ def _plain(data: Any) -> Any:
     if isinstance(data, Mapping):
         return {key: _plain(value) for key, value in data.items()}
     return [_plain(item) for item in data] if isinstance(data, list | tuple) else data
-
-
-def _compare_with_file(path: Path, model: Model, record: Conversion) -> None:
-    try:
-        original = load_in_keras(path)
-    except Exception as error:  # whatever Keras has against the file
-        record.note(f"not run beside Keras, which cannot load the file: {short(str(error))}")
-        return
-    compare_with_live(original, model, record)

@@ -5,16 +5,17 @@ from __future__ import annotations
 import io
 import json
 import os
-import sys
 import zipfile
 from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
+from lstm_native.convert.both_sides import NotRun, check_of, refuse_large, run_both
 from lstm_native.convert.conversion import Conversion
-from lstm_native.convert.keras_check import compare_with_live, load_in_keras
+from lstm_native.convert.keras_check import compare_with_live
 from lstm_native.convert.keras_file import CONFIG, METADATA, WEIGHTS
 from lstm_native.convert.keras_hdf5_writer import NewGroup, write_hdf5
+from lstm_native.convert.keras_original import loaded_in_keras
 from lstm_native.convert.keras_weights import write_layers, write_random, write_tree
 from lstm_native.models import Model
 from lstm_native.saving.atomic import replace_file
@@ -42,18 +43,21 @@ def to_keras(model: Model, path: Path, *, compile: bool = True, check: bool | No
         path: the file. Its suffix says what it holds: ".keras" the model; ".weights.h5" the weights alone,
             for `load_weights` of such a model; ".h5" or ".hdf5" the model in the old form.
         compile: with what `compile` was given, and the optimizer's state.
-        check: run the model beside what Keras loads from the file, on random inputs. By default where Keras
-            is imported already; True imports it.
+        check: run the model beside what Keras loads from the file, on random inputs, before the file is put
+            in its place. None: where Keras 3 is installed; True: it must be; False: not. The first import of
+            Keras takes seconds.
 
     Returns:
-        Which conventions differ, and how far the outputs of both are apart, where both were run.
+        Which conventions differ, and how far the outputs of both are apart, or why they were not run.
 
     Raises:
-        ValueError: a layer or argument that Keras has not, named, or another suffix; nothing is written. Or
-            outputs that differ by more than 1e-5.
+        ValueError: a layer or argument that Keras has not, named; another suffix; outputs that differ by more
+            than 1e-5; or with `check=True`, both cannot be run. Nothing is written then.
         TypeError: something that is no model.
         OSError: the file cannot be written.
+        ImportError: with `check=True`, Keras is not installed.
     """
+    check = check_of(check, "to_keras")
     if not isinstance(model, Model):
         raise TypeError(f"to_keras: got a {type(model).__name__}, expected a model")
     if not model.built:
@@ -72,10 +76,29 @@ def to_keras(model: Model, path: Path, *, compile: bool = True, check: bool | No
             f"{model.label()}: to_keras: the name {os.fsdecode(path)!r} ends in no known suffix, "
             f"expected one of {', '.join(writers)}"
         )
-    replace_file(path, [writers[suffix](model, compile, record)])
-    if suffix != _WEIGHTS_ALONE and (check or (check is None and "keras" in sys.modules)):
-        compare_with_live(load_in_keras(path), model, record)
+    content = writers[suffix](model, compile, record)
+
+    def run() -> None:
+        if not check:
+            refuse_large(model)
+        config = keras_config_of(model) if suffix == _WEIGHTS_ALONE else None
+        compare_with_live(loaded_in_keras(content, suffix, config), model, record)
+
+    run_both(record, check, run)
+    replace_file(path, [content])
     return record
+
+
+def keras_config_of(model: Model) -> dict[str, Any]:
+    """The configuration of a model as Keras 3 has it.
+
+    Raises:
+        NotRun: it has what Keras has not.
+    """
+    try:
+        return _KerasForm(Conversion("lstm_native", "Keras")).layer(serialize(model))
+    except (ValueError, TypeError) as error:
+        raise NotRun(f"the model is none of Keras: {error}") from None
 
 
 # --- files ----------------------------------------------------------------------------------------

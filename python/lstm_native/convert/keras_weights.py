@@ -20,7 +20,7 @@ from lstm_native.variable import Variable
 
 _RANDOM = "lstm_native_random"  # a row with seed and position for every layer that draws random numbers
 # Keras 2.13 called the list of layers so.
-_OLD_LAYERS = "_layer_checkpoint_dependencies"
+OLD_LAYERS = "_layer_checkpoint_dependencies"
 
 
 class Stored(Protocol):
@@ -114,7 +114,7 @@ def load_tree(model: Model, root: Group) -> None:
         path = f"{place.path}/vars" if place.path else "vars"
         group = root.group(path)
         if group is None:
-            group = root.group(path.replace("layers", _OLD_LAYERS))
+            group = root.group(path.replace("layers", OLD_LAYERS))
         if group is None:
             group = root.group(path.replace("/", "\\"))  # of a Windows machine
         stored = {} if group is None else group.members
@@ -130,14 +130,14 @@ def load_tree(model: Model, root: Group) -> None:
                 raise ValueError(f"from_keras: the file has no weight {path + '/' + str(i)!r}")
             pairs.append((variable, dataset))
     extra = [d.path for d in root.datasets() if _is_weight(d.path) and d.path.rpartition("/")[0] not in used]
-    if extra and any(path.replace(_OLD_LAYERS, "layers").rpartition("/")[0] not in used for path in extra):
+    if extra and any(path.replace(OLD_LAYERS, "layers").rpartition("/")[0] not in used for path in extra):
         raise ValueError(f"from_keras: the file has the weight {extra[0]!r}, which {model.label()} has not")
     assign(pairs)
 
 
 def _is_weight(path: str) -> bool:
     parts = path.replace("\\", "/").split("/")
-    return parts[0] in ("layers", _OLD_LAYERS) and "seed_generator" not in parts
+    return parts[0] in ("layers", OLD_LAYERS) and "seed_generator" not in parts
 
 
 def load_layers(model: Model, source: Sequence[tuple[str, Sequence[Stored]]], cudnn: set[str]) -> None:

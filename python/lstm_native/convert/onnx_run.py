@@ -5,37 +5,43 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from lstm_native.convert.both_sides import NotRun, cause
 from lstm_native.convert.conversion import Conversion
 from lstm_native.convert.layouts import Array
 
 
 def run_elsewhere(
     content: bytes, inputs: Mapping[str, Array], plain: bool, record: Conversion
-) -> list[Array] | None:
-    """The outputs in onnxruntime, else in onnx.reference; None where neither can run the model.
+) -> list[Array]:
+    """The outputs in onnxruntime, else in onnx.reference.
 
     Args:
         content: the model.
         inputs: arrays by name.
         plain: whether onnx.reference has all that the recurrent nodes need: it passes over lengths, clip,
             activations and coupled gates without a word.
-        record: gets the reason where nothing was run.
+        record: is told in which of them.
+
+    Raises:
+        NotRun: neither can run the model.
     """
     reasons: list[str] = []
+    missing = False
     for run, name in ((_onnxruntime, "onnxruntime"), (_reference, "onnx.reference")):
         if run is _reference and not plain:
             reasons.append(f"{name} lacks some of the attributes")
             continue
         try:
-            return run(content, inputs)
+            found = run(content, inputs)
         except ImportError:
+            missing = True
             reasons.append(f"{name} is not installed")
         except Exception as error:  # whatever they make of a model that they do not have
-            reasons.append(
-                f"{name} refuses it ({type(error).__name__}: {(str(error).splitlines() or [''])[0][:200]})"
-            )
-    record.note(f"not run beside the original: {'; '.join(reasons)}")
-    return None
+            reasons.append(f"{name} refuses it ({cause(error)})")
+        else:
+            record.beside = name
+            return found
+    raise NotRun("; ".join(reasons), missing)
 
 
 def _onnxruntime(content: bytes, inputs: Mapping[str, Array]) -> list[Array]:

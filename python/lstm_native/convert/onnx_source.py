@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
+from lstm_native.convert.both_sides import check_of, outputs_of, refuse_large, run_both
 from lstm_native.convert.conversion import Conversion
 from lstm_native.convert.layouts import Array
 from lstm_native.convert.onnx_file import Graph, read_graph
@@ -18,14 +18,11 @@ from lstm_native.convert.onnx_run import run_elsewhere
 from lstm_native.layers import Bidirectional, Input
 from lstm_native.models import Model, Sequential
 
-# Numbers in the tensors, and multiplications, with which both sides are run; a file may ask for any.
-MAX_NUMBERS = 1 << 24
-MAX_PRODUCTS = 1 << 32
 MAX_NAME = 100
 
 
 @np.errstate(all="ignore")  # weights may be any numbers
-def from_onnx(source: Any) -> Any:
+def from_onnx(source: Any, *, check: bool | None = None) -> Any:
     """A model with the weights of an ONNX model.
 
     Operators LSTM, GRU and RNN with their attributes, between Gather (of rows of a table), MatMul, Gemm, Add
@@ -36,18 +33,22 @@ def from_onnx(source: Any) -> Any:
     Args:
         source: path of a file, its bytes, or an `onnx.ModelProto`. Weights in another file are read from the
             folder of the path.
+        check: run the model beside the original on random inputs: in onnxruntime where it is installed, else
+            in onnx.reference where that one has what the model needs. None: where one of them can; True: one
+            must; False: not. They get what was read and understood, written anew, not the file.
 
     Returns:
-        A `Sequential` or functional `Model`. Its `conversion` says which conventions differ, and how far
-        outputs are apart for random inputs (in onnxruntime or onnx.reference).
+        A `Sequential` or functional `Model`. Its `conversion` says which conventions differ, and how far the
+        outputs of both are apart, or why they were not run.
 
     Raises:
-        ValueError: a damaged file; what has no counterpart, named by node, operator and attribute; or
-            outputs that differ by more than 1e-5.
+        ValueError: a damaged file; what has no counterpart, named by node, operator and attribute; outputs
+            that differ by more than 1e-5; or with `check=True`, both cannot be run.
         OSError: the file cannot be read.
-        ImportError: onnx is not installed.
+        ImportError: onnx is not installed, or with `check=True`, onnxruntime.
         TypeError: `source` is something else.
     """
+    check = check_of(check, "from_onnx")
     graph = _pruned(read_graph(source, "from_onnx"))
     roles: dict[str, str] = {}
     while True:
@@ -63,7 +64,7 @@ def from_onnx(source: Any) -> Any:
         if str(error).startswith(graph.label):
             raise
         raise graph.error(f"no model can be made of it: {str(error).splitlines()[0]}") from None
-    _check(graph, mapper, model, record)
+    run_both(record, check, lambda: _compare(graph, mapper, model, record, check))
     model.conversion = record
     return model
 
@@ -235,22 +236,21 @@ def _sources(call: Call | Run) -> list[Tensor]:
 # --- both sides side by side ----------------------------------------------------------------------
 
 
-def _check(graph: Graph, mapper: Mapper, model: Any, record: Conversion) -> None:
+def _compare(graph: Graph, mapper: Mapper, model: Any, record: Conversion, check: bool | None) -> None:
     """Runs the original and the model on the same random inputs.
 
     What is run of the original is made anew of what was read and understood, not the file.
     """
-    if not _is_small(graph, mapper):
-        record.note("not run beside the original: the sizes that it fixes are large")
-        return
+    batch = 3 if mapper.batch is None else mapper.batch
+    shapes = {value.name: _sample_shape(mapper, value.name, batch) for value in graph.inputs}
+    if not check:
+        refuse_large(model, [shape for name in mapper.starts for shape in shapes[name]])
     random = np.random.default_rng(0)
     theirs: dict[str, Array] = {}
     ours: list[Array] = []
-    batch = 3 if mapper.batch is None else mapper.batch
     for value in graph.inputs:
-        flow_shape = _sample_shape(mapper, value.name, batch)
         arrays: list[Array] = []
-        for start, shape in zip(mapper.starts[value.name], flow_shape, strict=True):
+        for start, shape in zip(mapper.starts[value.name], shapes[value.name], strict=True):
             if start.dtype == "float32":
                 arrays.append((0.5 * random.standard_normal(shape)).astype(np.float32))
             elif start.dtype == "bool":
@@ -262,26 +262,10 @@ def _check(graph: Graph, mapper: Mapper, model: Any, record: Conversion) -> None
         ours += arrays
         theirs[value.name] = _as_theirs(mapper, value.name, arrays).astype(value.dtype)
     found = run_elsewhere(_proto(graph), theirs, _plain(mapper), record)
-    if found is None:
-        return
     expected = [
         part for array, flow in zip(found, mapper.outputs, strict=True) for part in _as_ours(array, flow)
     ]
-    outputs = model(ours[0] if len(ours) == 1 else ours)
-    record.compare(expected, list(outputs) if isinstance(outputs, list | tuple) else [outputs])
-
-
-def _is_small(graph: Graph, mapper: Mapper) -> bool:
-    """Whether both sides may be run: time and memory follow from sizes in the file, not from its own."""
-    batch = 3 if mapper.batch is None else mapper.batch
-    known = [tensor for made in mapper.outputs_of.values() for tensor in made]
-    known += [tensor for call in mapper.calls if isinstance(call, Run) for tensor in call.made.values()]
-    shapes = [shape for name in mapper.starts for shape in _sample_shape(mapper, name, batch)]
-    numbers = sum(map(math.prod, shapes))
-    time = max((shape[1] for shape in shapes if len(shape) > 1), default=1)
-    numbers += sum(batch * (time if t.time is None else t.time or 1) * (t.size or 1) for t in known)
-    products = batch * time * sum(array.size for array in graph.constants.values())
-    return numbers <= MAX_NUMBERS and products <= MAX_PRODUCTS
+    record.compare(expected, outputs_of(model, ours))
 
 
 def _sample_shape(mapper: Mapper, name: str, batch: int) -> list[tuple[int, ...]]:

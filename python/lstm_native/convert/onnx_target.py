@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from lstm_native.convert.both_sides import check_of, outputs_of, refuse_large, run_both
 from lstm_native.convert.conversion import Conversion
 from lstm_native.convert.layouts import Array
 from lstm_native.convert.onnx_file import MAX_FILE, require_onnx
@@ -24,7 +25,7 @@ OPSET = 17
 IR_VERSION = 8  # that of opset 17's time
 
 
-def to_onnx(model: Any, path: str | os.PathLike[str]) -> Conversion:
+def to_onnx(model: Any, path: str | os.PathLike[str], *, check: bool | None = None) -> Conversion:
     """Writes a model as an ONNX file, which appears whole or not at all.
 
     Batch and time may vary where they may here. Inputs and outputs are those of the model, batch first; ids
@@ -36,17 +37,21 @@ def to_onnx(model: Any, path: str | os.PathLike[str]) -> Conversion:
             Bidirectional, Dense, Activation, TimeDistributed (of Dense and the like), Dropout, Flatten,
             RepeatVector, LayerNormalization over the features, GlobalMaxPooling1D, GlobalAveragePooling1D.
         path: the file.
+        check: run the model beside the ONNX model on random inputs before the file is put in its place: in
+            onnxruntime where it is installed, else in onnx.reference where that one has what the model needs.
+            None: where one of them can; True: one must; False: not.
 
     Returns:
-        The conventions that differ, and how far outputs are apart for random inputs: in onnxruntime where it
-        is installed, else in onnx.reference where that one has what the model needs.
+        The conventions that differ, and how far the outputs of both are apart, or why they were not run.
 
     Raises:
-        ValueError: something that ONNX does not have, named; or outputs that differ by more than 1e-5.
+        ValueError: something that ONNX does not have, named; outputs that differ by more than 1e-5; or with
+            `check=True`, both cannot be run. Nothing is written then.
         TypeError: `model` is no model.
         OSError: the file cannot be written.
-        ImportError: onnx is not installed.
+        ImportError: onnx is not installed, or with `check=True`, onnxruntime.
     """
+    check = check_of(check, "to_onnx")
     if not isinstance(model, Model):
         raise TypeError(f"to_onnx: got a {type(model).__name__}, expected a model of lstm_native")
     if not model.built:
@@ -59,20 +64,18 @@ def to_onnx(model: Any, path: str | os.PathLike[str]) -> Conversion:
             f"to_onnx: {model.label()} takes {proto.ByteSize()} bytes, a file has at most {MAX_FILE}"
         )
     content = proto.SerializeToString()
-    expected = model(inputs if len(inputs) > 1 else inputs[0])
-    ours = [np.asarray(y) for y in (expected.values() if isinstance(expected, dict) else _as_list(expected))]
-    found = run_elsewhere(
-        content, dict(zip([i.name for i in proto.graph.input], inputs, strict=True)), plain, record
-    )
-    if found is not None:
+
+    def run() -> None:
+        if not check:
+            refuse_large(model)
+        named = dict(zip([i.name for i in proto.graph.input], inputs, strict=True))
+        found = run_elsewhere(content, named, plain, record)
         with np.errstate(invalid="ignore"):  # infinity less infinity
-            record.compare(ours, found)
+            record.compare(outputs_of(model, inputs), found)
+
+    run_both(record, check, run)
     replace_file(path, [content])
     return record
-
-
-def _as_list(outputs: Any) -> list[Any]:
-    return list(outputs) if isinstance(outputs, list | tuple) else [outputs]
 
 
 def _proto(model: Any, record: Conversion) -> tuple[Any, list[Array], bool]:

@@ -12,6 +12,16 @@ import numpy as np
 
 from lstm_native.arrays import to_numpy
 from lstm_native.configurable import short
+from lstm_native.convert.both_sides import (
+    NotRun,
+    cause,
+    check_of,
+    is_installed,
+    outputs_of,
+    random_inputs,
+    refuse_large,
+    run_both,
+)
 from lstm_native.convert.conversion import Conversion
 from lstm_native.convert.layouts import Array
 from lstm_native.convert.torch_layers import (
@@ -37,6 +47,7 @@ def from_torch(
     return_sequences: bool = False,
     nonlinearity: str = "tanh",
     order: Sequence[str] | None = None,
+    check: bool | None = None,
 ) -> Any:
     """A model with the weights of a PyTorch model.
 
@@ -54,15 +65,22 @@ def from_torch(
             follows rather than the last one.
         nonlinearity: for a state dict, of a plain RNN: "tanh" or "relu".
         order: for a state dict or a file, the names of the modules in the order of their calls.
+        check: run the model beside the module on random inputs; for a state dict or a file, beside modules of
+            `torch.nn` that take its arrays. None: where PyTorch is installed; True: it must be; False: not.
+            The first import of PyTorch takes seconds.
 
     Returns:
         A `Sequential` or functional `Model`, batch first. Its `conversion` says which conventions differ, and
-        how far outputs are apart for random inputs (where there was a module to run).
+        how far the outputs of both are apart, or why they were not run.
 
     Raises:
-        ValueError: what has no counterpart, named; or outputs that differ by more than 1e-5.
+        ValueError: what has no counterpart, named; outputs that differ by more than 1e-5; or with
+            `check=True`, both cannot be run.
         TypeError: `source` is something else.
+        OSError: the file cannot be read.
+        ImportError: with `check=True`, PyTorch is not installed.
     """
+    check = check_of(check, "from_torch")
     record = Conversion("PyTorch", "lstm_native")
     if isinstance(source, str | os.PathLike):
         from lstm_native.saving import read_safetensors
@@ -75,9 +93,15 @@ def from_torch(
         groups = {}
     if groups or isinstance(source, Mapping):
         groups = _in_order(groups, order)
-        model = _sequential(*_parts_of_groups(groups, record, return_sequences, nonlinearity))
+        parts, shape = _parts_of_groups(groups, record, return_sequences, nonlinearity)
+        model = _sequential(parts, shape)
+        run_both(
+            record,
+            check,
+            lambda: _compare_arrays(groups, model, record, check, return_sequences, nonlinearity),
+        )
     elif callable(getattr(source, "named_parameters", None)):
-        model = _from_module(source, record)
+        model = _from_module(source, record, check)
     else:
         raise TypeError(
             f"from_torch: got a {type(source).__name__}, expected a torch.nn.Module, a state dict or the "
@@ -90,7 +114,7 @@ def from_torch(
 # --- modules --------------------------------------------------------------------------------------
 
 
-def _from_module(module: Any, record: Conversion) -> Any:
+def _from_module(module: Any, record: Conversion, check: bool | None) -> Any:
     import torch
 
     from lstm_native.convert.torch_graph import TorchGraph
@@ -112,10 +136,15 @@ def _from_module(module: Any, record: Conversion) -> Any:
     graph = TorchGraph(module if kind is None else Outputs(), type(module).__name__, record)
     model = graph.model()
     load(graph.parts)
-    random = np.random.default_rng(0)
-    inputs = [graph.example(i, random) for i in range(len(graph.inputs))]
-    found = model.predict(inputs[0] if len(inputs) == 1 else inputs, verbose=0)
-    record.compare(graph.run(inputs), list(found) if isinstance(found, list | tuple) else [found])
+
+    def run() -> None:
+        if not check:
+            refuse_large(model)
+        random = np.random.default_rng(0)
+        inputs = [graph.example(i, random) for i in range(len(graph.inputs))]
+        record.compare(graph.run(inputs), outputs_of(model, inputs))
+
+    run_both(record, check, run)
     return model
 
 
@@ -258,6 +287,75 @@ def _parts_of_groups(
             )
     record.note("a state dict has no activations and no dropout: the layers follow each other without")
     return parts, shape
+
+
+def _compare_arrays(
+    groups: Groups,
+    model: Any,
+    record: Conversion,
+    check: bool | None,
+    return_sequences: bool,
+    nonlinearity: str,
+) -> None:
+    """Runs the model beside modules of PyTorch that take the arrays under their own names."""
+    if not is_installed("torch"):
+        raise NotRun("PyTorch is not installed", missing=True)
+    if not check:
+        refuse_large(model)
+    try:
+        import torch
+    except Exception as error:
+        raise NotRun(f"PyTorch cannot be imported ({cause(error)})", missing=True) from error
+
+    inputs = random_inputs(model)
+    recurrent = [prefix for prefix, group in groups.items() if "weight_hh_l0" in group]
+    with torch.no_grad():
+        x = torch.from_numpy(inputs[0])
+        for prefix, group in groups.items():
+            module = _torch_module(group, x.is_floating_point(), nonlinearity)
+            module.load_state_dict({name: torch.from_numpy(array) for name, array in group.items()})
+            x = module.eval()(x)
+            if prefix in recurrent:
+                outputs, states = x
+                h = states[0] if isinstance(states, tuple) else states
+                if return_sequences or prefix != recurrent[-1]:
+                    x = outputs
+                else:
+                    x = torch.cat((h[-2], h[-1]), -1) if module.bidirectional else h[-1]
+    record.compare([x.numpy()], outputs_of(model, inputs))
+
+
+def _torch_module(group: dict[str, Array], floats: bool, nonlinearity: str) -> Any:
+    """A module of `torch.nn` for these arrays.
+
+    Args:
+        group: the arrays of one module by its own names.
+        floats: whether its input is no ids.
+        nonlinearity: of a plain RNN.
+    """
+    from torch import nn
+
+    if "weight_hh_l0" in group:
+        source = Recurrent.of_arrays(group, "")
+        kind = {of: name for name, of in CELLS.items()}[source.cell]
+        options: dict[str, Any] = {"nonlinearity": nonlinearity} if kind == "RNN" else {}
+        if source.projection:
+            options["proj_size"] = source.projection
+        return getattr(nn, kind)(
+            group["weight_ih_l0"].shape[1],
+            source.units,
+            source.layers,
+            bias="bias_ih_l0" in group,
+            batch_first=True,
+            bidirectional=source.directions == 2,
+            **options,
+        )
+    weight = group["weight"]
+    if weight.ndim == 1:
+        return nn.LayerNorm(len(weight), eps=EPSILON, bias="bias" in group)
+    if not floats:
+        return nn.Embedding(*weight.shape)
+    return nn.Linear(weight.shape[1], weight.shape[0], bias="bias" in group)
 
 
 def _sequential(parts: list[Part], shape: tuple[int | None, ...]) -> Any:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from lstm_native import activations
+from lstm_native.convert.both_sides import check_of, outputs_of, random_inputs, refuse_large, run_both
 from lstm_native.convert.conversion import Conversion
 from lstm_native.convert.layouts import TORCH_GATES, Array, Weights, to_rows
 from lstm_native.convert.torch_layers import CELLS
@@ -54,7 +55,7 @@ _ACTIVATIONS: dict[str, tuple[str, dict[str, Any]]] = {
 }
 
 
-def to_torch(model: Any) -> Any:
+def to_torch(model: Any, *, check: bool | None = None) -> Any:
     """The model as a `torch.nn.Sequential` of PyTorch's own modules, with its weights, in eval mode.
 
     Recurrent modules stand in `lstm_native.torch.exported.Recurrent`, which picks the outputs that the layer
@@ -62,14 +63,20 @@ def to_torch(model: Any) -> Any:
 
     Args:
         model: a built `Sequential`, or a functional model whose layers follow each other.
+        check: run the model beside the modules on random inputs. None: where that can be done; True: it must
+            be; False: not.
 
     Returns:
-        The modules; their attribute `conversion` is the record of what differs, outputs were compared.
+        The modules. Their `conversion` says which conventions differ, and how far the outputs of both are
+        apart, or why they were not run.
 
     Raises:
-        ValueError: a layer or an argument that PyTorch's modules do not have, named.
+        ValueError: a layer or an argument that PyTorch's modules do not have, named; outputs that differ by
+            more than 1e-5; or with `check=True`, both cannot be run.
         TypeError: `model` is no model.
+        ImportError: PyTorch is not installed.
     """
+    check = check_of(check, "to_torch")
     import torch
 
     record = Conversion("lstm_native", "PyTorch")
@@ -78,10 +85,16 @@ def to_torch(model: Any) -> Any:
     layers = _row(model)
     modules = [module for layer in layers for module in _modules(layer, record)]
     result = torch.nn.Sequential(*modules).eval()
-    x = _example(model, layers)
-    with torch.no_grad():
-        expected = model.predict(x, verbose=0)
-        record.compare([expected], [result(torch.from_numpy(x)).numpy()])
+
+    def run() -> None:
+        if not check:
+            refuse_large(model)
+        inputs = random_inputs(model)
+        with torch.no_grad():
+            found = result(torch.from_numpy(inputs[0])).numpy()
+        record.compare(outputs_of(model, inputs), [found])
+
+    run_both(record, check, run)
     result.conversion = record
     return result
 
@@ -94,15 +107,6 @@ def _row(model: Model) -> list[Layer]:
     if layers is None:
         raise ValueError(f"to_torch: {model.label()} branches, expected layers that follow each other")
     return [layer for layer in layers if not isinstance(layer, InputLayer)]
-
-
-def _example(model: Any, layers: list[Layer]) -> Array:
-    shape = model.input_shape
-    shape = tuple(size or default for size, default in zip(shape, (3, 7, 1), strict=False))
-    random = np.random.default_rng(0)
-    if layers and isinstance(layers[0], Embedding):
-        return np.asarray(random.integers(0, layers[0].input_dim, shape))
-    return random.standard_normal(shape).astype(np.float32)
 
 
 def _module(name: str, weights: dict[str, Array], *args: Any, **kwargs: Any) -> Any:
