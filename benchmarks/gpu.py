@@ -264,7 +264,7 @@ def bench(figures: dict[str, Any], quick: bool) -> None:
                     return pair.cudnn(training)
 
                 def ours(tf32: bool, pair: Pair = pair, training: bool = training) -> Any:
-                    pair.core.cuda_set_tf32(tf32)
+                    pair.core.cuda_set_precision("tf32" if tf32 else "float32")
                     return pair.ours(training)
 
                 calls = {

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -57,3 +59,12 @@ def open_for_tests(folder: Path) -> None:
     if not cuda.is_available():
         _core.open_cuda(str(build_for_host(folder)))
         _core.open_cuda_blas("")
+
+
+@contextmanager
+def using_precision(name: str) -> Iterator[None]:
+    cuda.set_precision(name)
+    try:
+        yield
+    finally:
+        cuda.set_precision("float32")

@@ -223,8 +223,10 @@ typedef struct LnRmspropArray {
 
 typedef enum LnCopy { LN_TO_DEVICE = 0, LN_TO_HOST = 1, LN_ON_DEVICE = 2 } LnCopy;
 
-/* What products of float32 matrices may do: LN_TF32 rounds their elements to 11 bits and is several times as fast. */
-typedef enum LnPrecision { LN_FLOAT32 = 0, LN_TF32 = 1 } LnPrecision;
+/* What products of float32 matrices may round their elements to: 11 bits of LN_TF32, 8 of LN_BFLOAT16, or LN_FLOAT16,
+ * of 11 bits and a small range, for inference only. Their sums, states, weights and everything else stay float32. Packs
+ * hold weights so rounded, and calls with a pack do as it does. */
+typedef enum LnPrecision { LN_FLOAT32 = 0, LN_TF32 = 1, LN_BFLOAT16 = 2, LN_FLOAT16 = 3 } LnPrecision;
 
 typedef struct LnDeviceInfo {
     char name[128];       /* "NVIDIA H100 80GB HBM3" */
@@ -260,7 +262,8 @@ typedef struct LnBackend {
     const char* name;       /* "cpu" */
     const LnDevice* device; /* NULL: arrays lie in the memory of the host */
 
-    /* A number that changes when packs made before can no longer be used (another instruction set). */
+    /* A number that changes when packs made before can no longer be used (another instruction set, another precision).
+     */
     uint64_t (*pack_epoch)(void);
 
     /* Packs the weights for forward and backward; `*pack` is opaque, immutable, shared by threads. */

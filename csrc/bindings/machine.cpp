@@ -62,7 +62,7 @@ void bind_machine(py::module_& module) {
     module.def("open_cuda", &ops::open_cuda)
         .def("open_cuda_blas", &ops::open_cuda_blas)
         .def("cuda_is_open", &ops::cuda_is_open)
-        .def("cuda_set_tf32", [](bool allowed) { ops::cuda_set_precision(allowed ? LN_TF32 : LN_FLOAT32); })
+        .def("cuda_set_precision", &ops::cuda_set_precision)
         .def("cuda_synchronize", &ops::cuda_synchronize, py::call_guard<py::gil_scoped_release>())
         .def("cuda_info", [] {
             const LnDeviceInfo info = ops::cuda_info();

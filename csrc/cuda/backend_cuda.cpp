@@ -1,5 +1,6 @@
 // The table of the CUDA backend, and the function that the library exports (floor 1, CUDA).
 #include "cuda/entries.h"
+#include "cuda/operands.h"
 #include "cuda/runtime.h"
 #include "cuda/status.h"
 
@@ -26,8 +27,7 @@ constexpr LnDevice kDevice = {
     [](LnContext* context) { return guarded(context, [] { settle(); }); },
 };
 
-// Weights are packed as they are, on one device.
-uint64_t pack_epoch() { return 0; }
+uint64_t pack_epoch() { return static_cast<uint64_t>(operand_type()); }
 
 constexpr LnBackend kBackend = {
     LN_BACKEND_VERSION,

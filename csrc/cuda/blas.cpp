@@ -32,8 +32,8 @@ struct Heuristic {
 };
 static_assert(sizeof(Heuristic) == 96, "cublasLtMatmulHeuristicResult_t");
 
-constexpr int kFloat32 = 0;                             // CUDA_R_32F
-constexpr int kComputeFloat32 = 68, kComputeTf32 = 77;  // CUBLAS_COMPUTE_32F, CUBLAS_COMPUTE_32F_FAST_TF32
+constexpr int kFloat32 = 0, kFloat16 = 2, kBfloat16 = 14;  // CUDA_R_32F, CUDA_R_16F, CUDA_R_16BF
+constexpr int kComputeFloat32 = 68, kComputeTf32 = 77;     // CUBLAS_COMPUTE_32F, CUBLAS_COMPUTE_32F_FAST_TF32
 constexpr int kTransposeA = 3, kTransposeB = 4, kEpilogue = 7, kBiasPointer = 8;  // of a product
 constexpr int kWorkspaceBytes = 1, kReductionSchemes = 3, kFirstAlignment = 5;    // of a preference; A, B, C, D
 constexpr std::int32_t kNoTranspose = 0, kTranspose = 1;
@@ -121,13 +121,13 @@ Blas::Blas(const char* path, void* stream, void* workspace, std::size_t workspac
 }
 
 // cuBLAS takes columns for rows: what it is given is the transpose of all, c^T = b^T a^T.
-void Blas::product(std::int64_t M, std::int64_t N, std::int64_t K, const Matrix& a, const Matrix& b, float beta,
-                   float* c, std::int64_t c_stride, const float* bias, bool tf32) {
+void Blas::product(std::int64_t M, std::int64_t N, std::int64_t K, const MatrixOf<void>& a, const MatrixOf<void>& b,
+                   float beta, float* c, std::int64_t c_stride, const float* bias, std::int32_t precision) {
     if (M == 0 || N == 0) return;
     const Functions& f = *functions_;
     const std::uint32_t alignments[4] = {alignment_of(b.data), alignment_of(a.data), alignment_of(c), alignment_of(c)};
     const std::int64_t flags = (a.transposed ? 1 : 0) | (b.transposed ? 2 : 0) | (bias != nullptr ? 4 : 0) |
-                               (beta != 0.0F ? 8 : 0) | (tf32 ? 16 : 0);
+                               (beta != 0.0F ? 8 : 0) | std::int64_t{precision} << 4;
     const std::int64_t aligned = alignments[0] | std::int64_t{alignments[1]} << 16 | std::int64_t{alignments[2]} << 32;
     const Plans::Key key = {M, N, K, a.stride, b.stride, c_stride, flags, aligned};
 
@@ -141,7 +141,9 @@ void Blas::product(std::int64_t M, std::int64_t N, std::int64_t K, const Matrix&
         Plans::Plan plan;
         Opaque preference = nullptr;
         try {
-            f.check(f.operation_create(&plan.operation, tf32 ? kComputeTf32 : kComputeFloat32, kFloat32), "product");
+            const int compute = precision == LN_TF32 ? kComputeTf32 : kComputeFloat32;
+            const int elements = precision == LN_BFLOAT16 ? kBfloat16 : precision == LN_FLOAT16 ? kFloat16 : kFloat32;
+            f.check(f.operation_create(&plan.operation, compute, kFloat32), "product");
             const auto set = [&](int attribute, const auto& value) {
                 f.check(f.operation_set(plan.operation, attribute, &value, sizeof value), "attribute");
             };
@@ -149,14 +151,15 @@ void Blas::product(std::int64_t M, std::int64_t N, std::int64_t K, const Matrix&
             set(kTransposeB, a.transposed ? kTranspose : kNoTranspose);
             set(kEpilogue, bias != nullptr ? kBiasEpilogue : kPlainEpilogue);
             if (bias != nullptr) set(kBiasPointer, bias);
-            const auto layout = [&](Opaque* made, std::int64_t rows, std::int64_t columns, std::int64_t stride) {
-                f.check(f.layout_create(made, kFloat32, static_cast<std::uint64_t>(rows),
+            const auto layout = [&](Opaque* made, int type, std::int64_t rows, std::int64_t columns,
+                                    std::int64_t stride) {
+                f.check(f.layout_create(made, type, static_cast<std::uint64_t>(rows),
                                         static_cast<std::uint64_t>(columns), stride),
                         "layout");
             };
-            layout(&plan.a, b.transposed ? K : N, b.transposed ? N : K, b.stride);
-            layout(&plan.b, a.transposed ? M : K, a.transposed ? K : M, a.stride);
-            layout(&plan.c, N, M, c_stride);
+            layout(&plan.a, elements, b.transposed ? K : N, b.transposed ? N : K, b.stride);
+            layout(&plan.b, elements, a.transposed ? M : K, a.transposed ? K : M, a.stride);
+            layout(&plan.c, kFloat32, N, M, c_stride);
             f.check(f.preference_create(&preference), "preference");
             const auto prefer = [&](int attribute, const auto& value) {
                 f.check(f.preference_set(preference, attribute, &value, sizeof value), "preference");

@@ -17,9 +17,9 @@ public:
     Blas(const Blas&) = delete;
     Blas& operator=(const Blas&) = delete;
 
-    // As product() in runtime.h; with `tf32` on what tensor cores make of the elements.
-    void product(std::int64_t M, std::int64_t N, std::int64_t K, const Matrix& a, const Matrix& b, float beta, float* c,
-                 std::int64_t c_stride, const float* bias, bool tf32);
+    // As product() in runtime.h, of matrices whose elements are those of `precision`, a LnPrecision.
+    void product(std::int64_t M, std::int64_t N, std::int64_t K, const MatrixOf<void>& a, const MatrixOf<void>& b,
+                 float beta, float* c, std::int64_t c_stride, const float* bias, std::int32_t precision);
 
 private:
     struct Functions;

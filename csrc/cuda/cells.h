@@ -1,6 +1,6 @@
 // One time step of each cell, forward and backward, for one batch row and unit (floor 1, CUDA). The equations stand in
 // cpu/kernels/{lstm,gru,simple_rnn}-inl.h's comments and in the papers named there. Gates of a step lie in rows of
-// `columns` = blocks of H: one for every gate, and for the GRU a fourth.
+// `columns` = blocks of H: one for every gate, and for the GRU a fourth. Forward they give what a product takes.
 #pragma once
 
 #include <cstdint>
@@ -217,7 +217,7 @@ template <class Act>
 struct SimpleRnnForward {
     StepForward s;
     Act act;
-    LSTM_NATIVE_HOST_DEVICE void operator()(std::int64_t at) const {
+    LSTM_NATIVE_HOST_DEVICE float operator()(std::int64_t at) const {
         const Element e(s, at);
         const unsigned control = control_of(s.control, e.b * s.T);
         float h = s.h_in[at];
@@ -226,7 +226,7 @@ struct SimpleRnnForward {
             h = act.candidate(sum);
             if (s.training != 0) s.gates[e.gate] = act.keep(sum, h);
         }
-        finish(s, e, control, h);
+        return finish(s, e, control, h).masked;
     }
 };
 
@@ -250,20 +250,17 @@ template <class Act>
 struct GruForward {
     StepForward s;
     Act act;
-    LSTM_NATIVE_HOST_DEVICE void operator()(std::int64_t at) const {
+    LSTM_NATIVE_HOST_DEVICE float operator()(std::int64_t at) const {
         const Element e(s, at);
         const unsigned control = control_of(s.control, e.b * s.T);
-        if ((control & LN_UPDATE) == 0) {
-            finish(s, e, control, s.h_in[at]);
-            return;
-        }
+        if ((control & LN_UPDATE) == 0) return finish(s, e, control, s.h_in[at]).masked;
         float input[3];
         float product[3];
         for (int g = 0; g < 3; ++g) {
             input[g] = input_of(s, e, g);
             product[g] = product_of(s, e, g);
         }
-        update(e, control, input, product, s.h_in[at]);
+        return update(e, control, input, product, s.h_in[at]).masked;
     }
     // A step that is computed: what inputs and their bias, and what the recurrent kernel gives to each gate.
     LSTM_NATIVE_HOST_DEVICE State update(const Element& e, unsigned control, const float* input, const float* recurrent,
@@ -321,19 +318,16 @@ template <class Act>
 struct GruBeforeReset {
     StepForward s;
     Act act;
-    LSTM_NATIVE_HOST_DEVICE void operator()(std::int64_t at) const {
+    LSTM_NATIVE_HOST_DEVICE float operator()(std::int64_t at) const {
         const Element e(s, at);
         float* const kept = s.gates + e.gate;
-        if ((control_of(s.control, e.b * s.T) & LN_UPDATE) == 0) {
-            kept[3 * s.H] = 0.0F;
-            return;
-        }
+        if ((control_of(s.control, e.b * s.T) & LN_UPDATE) == 0) return kept[3 * s.H] = 0.0F;
         const float z_sum = input_of(s, e, 0) + product_of(s, e, 0);
         const float r_sum = input_of(s, e, 1) + product_of(s, e, 1);
         const float r = act.gate(r_sum);
         kept[0] = act.keep(z_sum, act.gate(z_sum));
         kept[s.H] = act.keep(r_sum, r);
-        kept[3 * s.H] = r * s.masked[at];
+        return kept[3 * s.H] = r * s.masked[at];
     }
 };
 
@@ -342,7 +336,7 @@ template <class Act>
 struct GruBeforeForward {
     StepForward s;
     Act act;
-    LSTM_NATIVE_HOST_DEVICE void operator()(std::int64_t at) const {
+    LSTM_NATIVE_HOST_DEVICE float operator()(std::int64_t at) const {
         const Element e(s, at);
         const unsigned control = control_of(s.control, e.b * s.T);
         float h = s.h_in[at];
@@ -354,7 +348,7 @@ struct GruBeforeForward {
             h = g + z * (h - g);
             kept[2 * s.H] = act.keep(sum, g);
         }
-        finish(s, e, control, h);
+        return finish(s, e, control, h).masked;
     }
 };
 

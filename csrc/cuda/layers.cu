@@ -2,6 +2,7 @@
 #include "cuda/entries.h"
 #include "cuda/launch.h"
 #include "cuda/math.h"
+#include "cuda/operands.h"
 #include "cuda/reduce.h"
 #include "cuda/status.h"
 
@@ -10,8 +11,23 @@ namespace {
 
 struct DensePack {
     std::int64_t K, N;
-    Array<float> kernel, bias;
+    std::int32_t type;  // of the operands of products, a LnPrecision
+    Weights kernel;
+    Array<float> bias;
 };
+
+template <class T>
+void dense_gradients(const DensePack& d, std::int64_t M, const float* x, const float* d_y, float* d_x,
+                     float* d_kernel) {
+    Array<T> memory;
+    const MatrixOf<T> gradient = operand(M, d.N, d_y, d.N, memory);
+    if (d_x != nullptr) product(M, d.K, d.N, gradient, {d.kernel.get<T>(), d.N, true}, 0.0F, d_x, d.K);
+    if (d_kernel == nullptr) return;
+    Array<T> x_memory;
+    MatrixOf<T> rows = operand(M, d.K, x, d.K, x_memory);
+    rows.transposed = true;
+    product(d.K, d.N, M, rows, gradient, 0.0F, d_kernel, d.N);
+}
 
 void gather(std::int64_t M, std::int64_t D, const float* table, const std::int32_t* ids, float* rows) {
     for_each(
@@ -185,7 +201,10 @@ void sums_by_id(std::int64_t M, std::int64_t D, std::int64_t V, const std::int32
 }
 
 LnStatus dense_prepare(LnContext* context, int64_t K, int64_t N, const float* kernel, const float* bias, void** pack) {
-    return guarded(context, [=] { *pack = new DensePack{K, N, copy_of(kernel, K * N), copy_of(bias, N)}; });
+    return guarded(context, [=] {
+        const std::int32_t type = operand_type();
+        *pack = new DensePack{K, N, type, Weights(K * N, kernel, type), copy_of(bias, N)};
+    });
 }
 
 void dense_release(void* pack) { delete static_cast<DensePack*>(pack); }
@@ -193,7 +212,11 @@ void dense_release(void* pack) { delete static_cast<DensePack*>(pack); }
 LnStatus dense_forward(LnContext* context, const void* pack, int64_t M, const float* x, float* y) {
     return guarded(context, [=] {
         const DensePack& d = *static_cast<const DensePack*>(pack);
-        product(M, d.N, d.K, {x, d.K}, {d.kernel.get(), d.N}, 0.0F, y, d.N, d.bias.get());
+        with_operands(d.type, [&](auto zero) {
+            using T = decltype(zero);
+            Array<T> memory;
+            product(M, d.N, d.K, operand(M, d.K, x, d.K, memory), {d.kernel.get<T>(), d.N}, 0.0F, y, d.N, d.bias.get());
+        });
     });
 }
 
@@ -201,8 +224,12 @@ LnStatus dense_backward(LnContext* context, const void* pack, int64_t M, const f
                         float* d_kernel, float* d_bias) {
     return guarded(context, [=] {
         const DensePack& d = *static_cast<const DensePack*>(pack);
-        if (d_x != nullptr) product(M, d.K, d.N, {d_y, d.N}, {d.kernel.get(), d.N, true}, 0.0F, d_x, d.K);
-        if (d_kernel != nullptr) product(d.K, d.N, M, {x, d.K, true}, {d_y, d.N}, 0.0F, d_kernel, d.N);
+        if (d.type == LN_BFLOAT16) {
+            dense_gradients<Bfloat16>(d, M, x, d_y, d_x, d_kernel);
+        } else {
+            check_trainable(d.type);
+            dense_gradients<float>(d, M, x, d_y, d_x, d_kernel);
+        }
         if (d_bias != nullptr) plain_column_sums(M, d.N, d_y, d_bias);
     });
 }

@@ -5,9 +5,11 @@
 #include <cmath>
 #include <cstdint>
 
+#include "backend/backend.h"
 #include "core/activation.h"
 #include "core/activation_math.h"
 #include "core/host_device.h"
+#include "core/parametric.h"
 
 namespace lstm_native::cuda {
 
@@ -69,6 +71,62 @@ LSTM_NATIVE_HOST_DEVICE inline float activation_slope(core::Activation activatio
 
 #undef LSTM_NATIVE_RARE_ACTIVATIONS
 
+// The functions of backend.h that are none of core/activation.h.
+LSTM_NATIVE_HOST_DEVICE inline float parametric(const LnFunction& f, float x) {
+    switch (static_cast<core::Parametric>(f.kind)) {
+        case core::Parametric::affine:
+            return f.alpha * x + f.beta;
+        case core::Parametric::leaky_relu:
+            return x < 0.0F ? f.alpha * x : x;
+        case core::Parametric::thresholded_relu:
+            return x <= f.alpha ? 0.0F : x;
+        case core::Parametric::scaled_tanh:
+            return f.alpha * ::tanhf(f.beta * x);
+        case core::Parametric::hard_sigmoid:
+            return clamp(f.alpha * x + f.beta, 0.0F, 1.0F);
+        case core::Parametric::elu:
+            return x < 0.0F ? f.alpha * ::expm1f(x) : x;
+    }
+    return x;
+}
+
+// At a kink that of the flat side.
+LSTM_NATIVE_HOST_DEVICE inline float parametric_slope(const LnFunction& f, float x) {
+    switch (static_cast<core::Parametric>(f.kind)) {
+        case core::Parametric::affine:
+            return f.alpha;
+        case core::Parametric::leaky_relu:
+            return x > 0.0F ? 1.0F : f.alpha;
+        case core::Parametric::thresholded_relu:
+            return x > f.alpha ? 1.0F : 0.0F;
+        case core::Parametric::scaled_tanh: {
+            const float y = ::tanhf(f.beta * x);
+            return f.alpha * f.beta * (1.0F - y * y);
+        }
+        case core::Parametric::hard_sigmoid: {
+            const float y = f.alpha * x + f.beta;
+            return y > 0.0F && y < 1.0F ? f.alpha : 0.0F;
+        }
+        case core::Parametric::elu:
+            return x < 0.0F ? f.alpha * ::expf(x) : 1.0F;
+    }
+    return 1.0F;
+}
+
+// f of x held within [-bound, bound]. Called, not pasted: a kernel with six copies of all activations needs more
+// registers than there are.
+LSTM_NATIVE_HOST_DEVICE LSTM_NATIVE_NOINLINE inline float value_of(LnFunction f, float bound, float x) {
+    x = clamp(x, -bound, bound);
+    if (f.kind >= static_cast<std::int32_t>(core::Parametric::affine)) return parametric(f, x);
+    return activate(static_cast<core::Activation>(f.kind), x);
+}
+
+LSTM_NATIVE_HOST_DEVICE LSTM_NATIVE_NOINLINE inline float slope_of(LnFunction f, float bound, float x) {
+    if (bound < HUGE_VALF && !(::fabsf(x) < bound)) return 0.0F;  // nothing is out of infinite bounds
+    if (f.kind >= static_cast<std::int32_t>(core::Parametric::affine)) return parametric_slope(f, x);
+    return activation_slope(static_cast<core::Activation>(f.kind), x);
+}
+
 // The activations of a cell. `kept` is what training keeps of a gate: its value where the derivative follows from that,
 // else what went in.
 struct CommonActivations {  // sigmoid gates, tanh candidates
@@ -82,15 +140,18 @@ struct CommonActivations {  // sigmoid gates, tanh candidates
 };
 
 struct AnyActivations {
-    core::Activation candidates, gates;
+    LnFunction gates, candidates, outputs;
+    float clip;  // bound of what goes into gates and candidates
 
-    LSTM_NATIVE_HOST_DEVICE float gate(float x) const { return activate(gates, x); }
-    LSTM_NATIVE_HOST_DEVICE float candidate(float x) const { return activate(candidates, x); }
+    LSTM_NATIVE_HOST_DEVICE float gate(float x) const { return value_of(gates, clip, x); }
+    LSTM_NATIVE_HOST_DEVICE float candidate(float x) const { return value_of(candidates, clip, x); }
+    LSTM_NATIVE_HOST_DEVICE float output(float c) const { return value_of(outputs, HUGE_VALF, c); }
     LSTM_NATIVE_HOST_DEVICE static float keep(float sum, float) { return sum; }
     LSTM_NATIVE_HOST_DEVICE float kept_gate(float kept) const { return gate(kept); }
     LSTM_NATIVE_HOST_DEVICE float kept_candidate(float kept) const { return candidate(kept); }
-    LSTM_NATIVE_HOST_DEVICE float gate_slope(float kept) const { return activation_slope(gates, kept); }
-    LSTM_NATIVE_HOST_DEVICE float candidate_slope(float kept) const { return activation_slope(candidates, kept); }
+    LSTM_NATIVE_HOST_DEVICE float gate_slope(float kept) const { return slope_of(gates, clip, kept); }
+    LSTM_NATIVE_HOST_DEVICE float candidate_slope(float kept) const { return slope_of(candidates, clip, kept); }
+    LSTM_NATIVE_HOST_DEVICE float output_slope(float c) const { return slope_of(outputs, HUGE_VALF, c); }
 };
 
 }  // namespace lstm_native::cuda

@@ -2,6 +2,7 @@
 // each step is a product with the recurrent kernel and a kernel that finishes the cell. Backward walks the steps back
 // and makes the gradients of the weights with one product each.
 #include <algorithm>
+#include <memory>
 
 #include "cuda/entries.h"
 #include "cuda/launch.h"
@@ -13,12 +14,22 @@
 namespace lstm_native::cuda {
 namespace {
 
-// Other activations would need the registers that hold weights.
 LstmPlan plan_of(const Pack& pack, std::int64_t B, bool backward) {
-    if (!pack.has_c() || !has_common_activations(pack.config)) return {};
+    if (pack.plain_recurrent_kernel() == nullptr) return {};
     return plan_lstm(B, pack.config.H, backward, device_offer());
 }
 
+// r h of a step of GRU_BEFORE.
+template <class T>
+MatrixOf<T> reset_operand(const StepForward& s, const Array<T>& memory) {
+    if constexpr (kIsFloat<T>) {
+        return {s.gates + 3 * s.H, s.columns};
+    } else {
+        return {memory.get(), s.H};
+    }
+}
+
+template <class T>
 void run_forward(const Pack& pack, const LnRecurrentForward& f) {
     const std::int64_t B = f.B;
     const std::int64_t H = pack.config.H;
@@ -28,7 +39,7 @@ void run_forward(const Pack& pack, const LnRecurrentForward& f) {
     const bool training = f.saved != nullptr;
     const bool indexed = f.index != nullptr;
     const bool before = pack.config.cell == LN_CELL_GRU_BEFORE;
-    const float* const R = pack.recurrent.get();
+    const T* const R = pack.recurrent.get<T>();
 
     // Inference works in one step's states, and in the gates of as many steps as are projected at once.
     const std::int64_t chunk = training ? f.steps : indexed ? 1 : steps_per_projection(f.steps, B, columns);
@@ -38,15 +49,20 @@ void run_forward(const Pack& pack, const LnRecurrentForward& f) {
     if (!training) own = Array<float>(states.floats);
     states.lie_in(training ? static_cast<float*>(f.saved) : own.get());
 
-    Array<float> rows;
+    const MatrixOf<T> kernel{pack.kernel.get<T>(), weight_columns};
+    Array<T> rows;
     Array<float> projected;
     if (indexed) {
         projected = Array<float>(f.R * weight_columns);
-        product(f.R, weight_columns, I, {f.inputs, I}, {pack.kernel.get(), weight_columns}, 0.0F, projected.get(),
+        product(f.R, weight_columns, I, operand(f.R, I, f.inputs, I, rows), kernel, 0.0F, projected.get(),
                 weight_columns);
     }
     const Array<float> recurrent(B * weight_columns);
     begin_states(f, H, states);
+    Array<T> h_memory;  // what the product of a step takes, and with GRU_BEFORE that of the candidate
+    operand(B, H, states.masked == nullptr ? states.h : states.masked, H, h_memory);
+    Array<T> reset_memory;
+    if (before && !kIsFloat<T>) reset_memory = Array<T>(B * H);
 
     StepForward s{};
     s.H = H;
@@ -67,9 +83,8 @@ void run_forward(const Pack& pack, const LnRecurrentForward& f) {
         const bool last = step + count == f.steps;
         if (!indexed && step % chunk == 0) {
             const std::int64_t steps = std::min(chunk, f.steps - step);
-            const float* const inputs = inputs_of(f, I, time, steps, rows);
-            product(steps * B, weight_columns, I, {inputs, I}, {pack.kernel.get(), weight_columns}, 0.0F, states.gates,
-                    columns);
+            const T* const inputs = inputs_of(f, I, time, steps, rows);
+            product(steps * B, weight_columns, I, {inputs, I}, kernel, 0.0F, states.gates, columns);
         }
         s.gates = states.gates + step % chunk * B * columns;
         s.x = indexed ? projected.get() : s.gates;
@@ -102,7 +117,7 @@ void run_forward(const Pack& pack, const LnRecurrentForward& f) {
             all.state_step = training ? B * H : 0;
             all.output_step = f.output.step;
             all.index_step = f.go_backwards != 0 ? -1 : 1;
-            all.recurrent_kernel = R;
+            all.recurrent_kernel = pack.plain_recurrent_kernel();
             all.goes_on = !last;
             all.last_h = s.last_h;
             all.last_c = s.last_c;
@@ -110,21 +125,23 @@ void run_forward(const Pack& pack, const LnRecurrentForward& f) {
             run_lstm_steps<LstmSequence>(plan, all);
             continue;
         }
-        product(B, s.products, H, {s.masked, H}, {R, weight_columns}, 0.0F, recurrent.get(), s.products);
+        const MatrixOf<T> h{either(s.masked, h_memory.get()), H};
+        product(B, s.products, H, h, {R, weight_columns}, 0.0F, recurrent.get(), s.products);
         with_activations(pack.config, [&](auto act) {
             using Act = decltype(act);
             switch (pack.config.cell) {
                 case LN_CELL_LSTM:
-                    return for_each(B * H, LstmForward<Act>{s, act});
+                    return for_each(B * H, HandOn<LstmForward<Act>, T>{{s, act}, h_memory.get()});
                 case LN_CELL_SIMPLE_RNN:
-                    return for_each(B * H, SimpleRnnForward<Act>{s, act});
+                    return for_each(B * H, HandOn<SimpleRnnForward<Act>, T>{{s, act}, h_memory.get()});
                 case LN_CELL_GRU:
-                    return for_each(B * H, GruForward<Act>{s, act});
+                    return for_each(B * H, HandOn<GruForward<Act>, T>{{s, act}, h_memory.get()});
                 default:
-                    for_each(B * H, GruBeforeReset<Act>{s, act});
-                    product(B, H, H, {s.gates + 3 * H, columns}, {R + 2 * H, weight_columns}, 0.0F, recurrent.get(), H);
+                    for_each(B * H, HandOn<GruBeforeReset<Act>, T>{{s, act}, reset_memory.get()});
+                    product(B, H, H, reset_operand(s, reset_memory), {R + 2 * H, weight_columns}, 0.0F, recurrent.get(),
+                            H);
                     s.products = H;
-                    return for_each(B * H, GruBeforeForward<Act>{s, act});
+                    return for_each(B * H, HandOn<GruBeforeForward<Act>, T>{{s, act}, h_memory.get()});
             }
         });
     }
@@ -146,7 +163,9 @@ void bias_gradient(const Pack& pack, std::int64_t rows, const float* gates, bool
         accumulate, d_bias + N);
 }
 
-void weight_gradients(const Pack& pack, const LnRecurrentBackward& b, const States& states) {
+// `gates`: the gradients of the gates as operands, laid out as they are.
+template <class T>
+void weight_gradients(const Pack& pack, const LnRecurrentBackward& b, const States& states, const T* gates) {
     const LnRecurrentForward& f = *b.forward;
     const std::int64_t H = pack.config.H;
     const std::int64_t I = pack.config.I;
@@ -154,39 +173,46 @@ void weight_gradients(const Pack& pack, const LnRecurrentBackward& b, const Stat
     const std::int64_t columns = pack.columns();
     const std::int64_t rows = f.steps * f.B;
     const float beta = b.accumulate != 0 ? 1.0F : 0.0F;
-    const Matrix d_gates{states.gates, columns};
+    const MatrixOf<T> d_gates{gates, columns};
 
     if (b.d_recurrent_kernel != nullptr) {
-        const Matrix h{states.masked == nullptr ? states.h : states.masked, H, true};
+        Array<T> memory;
+        MatrixOf<T> h = operand(rows, H, states.masked == nullptr ? states.h : states.masked, H, memory);
+        h.transposed = true;
         float* const d_R = b.d_recurrent_kernel;
         if (pack.gates != 3) {
             product(H, N, rows, h, d_gates, beta, d_R, N);
         } else {
             product(H, 2 * H, rows, h, d_gates, beta, d_R, N);
             if (pack.config.cell == LN_CELL_GRU) {
-                product(H, H, rows, h, {states.gates + 3 * H, columns}, beta, d_R + 2 * H, N);
+                product(H, H, rows, h, {gates + 3 * H, columns}, beta, d_R + 2 * H, N);
             } else {
-                product(H, H, rows, {states.gates + 3 * H, columns, true}, {states.gates + 2 * H, columns}, beta,
-                        d_R + 2 * H, N);
+                product(H, H, rows, {gates + 3 * H, columns, true}, {gates + 2 * H, columns}, beta, d_R + 2 * H, N);
             }
         }
     }
     if (b.d_bias != nullptr) bias_gradient(pack, rows, states.gates, b.accumulate != 0, b.d_bias);
 
-    const Matrix kernel{pack.kernel.get(), N, true};
+    const MatrixOf<T> kernel{pack.kernel.get<T>(), N, true};
     if (f.index != nullptr) {
         const Array<std::int32_t> numbers(rows);
         row_numbers(f, numbers.get());
         const Array<float> d_projected(f.R * N);
         sums_by_id(rows, N, f.R, numbers.get(), states.gates, columns, d_projected.get());
-        const Matrix d_rows{d_projected.get(), N};
-        if (b.d_kernel != nullptr) product(I, N, f.R, {f.inputs, I, true}, d_rows, beta, b.d_kernel, N);
+        Array<T> memory;
+        const MatrixOf<T> d_rows = operand(f.R, N, d_projected.get(), N, memory);
+        if (b.d_kernel != nullptr) {
+            Array<T> table_memory;
+            MatrixOf<T> table = operand(f.R, I, f.inputs, I, table_memory);
+            table.transposed = true;
+            product(I, N, f.R, table, d_rows, beta, b.d_kernel, N);
+        }
         if (b.d_inputs != nullptr) product(f.R, I, N, d_rows, kernel, 0.0F, b.d_inputs, I);
         return;
     }
     if (b.d_kernel != nullptr) {
-        Array<float> memory;
-        const float* const inputs = inputs_of(f, I, f.first, f.steps, memory);
+        Array<T> memory;
+        const T* const inputs = inputs_of(f, I, f.first, f.steps, memory);
         product(I, N, rows, {inputs, I, true}, d_gates, beta, b.d_kernel, N);
     }
     if (b.d_inputs != nullptr && lie_step_by_step(f, I)) {
@@ -198,6 +224,7 @@ void weight_gradients(const Pack& pack, const LnRecurrentBackward& b, const Stat
     }
 }
 
+template <class T>
 void run_backward(const Pack& pack, const LnRecurrentBackward& b) {
     const LnRecurrentForward& f = *b.forward;
     const std::int64_t B = f.B;
@@ -206,13 +233,15 @@ void run_backward(const Pack& pack, const LnRecurrentBackward& b) {
     const std::int64_t weight_columns = pack.weight_columns();
     States states = states_of_training(pack, B, f.steps, f.recurrent_mask != nullptr);
     states.lie_in(static_cast<float*>(b.saved));
-    const Matrix R{pack.recurrent.get(), weight_columns, true};
-    const Matrix R_candidate{pack.recurrent.get() + 2 * H, weight_columns, true};
+    const MatrixOf<T> R{pack.recurrent.get<T>(), weight_columns, true};
+    const MatrixOf<T> R_candidate{R.data + 2 * H, weight_columns, true};
 
     const Array<float> direct(B * H);
     const Array<float> through(B * H);
     Array<float> dc;
     if (pack.has_c()) dc = Array<float>(B * H);
+    Array<T> gates_memory;  // gradients of the gates as operands, where these are not what lies there
+    if (!kIsFloat<T>) gates_memory = Array<T>(f.steps * B * columns);
     Array<float> d_reset;
     if (pack.config.cell == LN_CELL_GRU_BEFORE) d_reset = Array<float>(B * H);
     if (b.accumulate == 0) {
@@ -249,8 +278,9 @@ void run_backward(const Pack& pack, const LnRecurrentBackward& b) {
         all.state_step = B * H;
         all.output_step = f.output.step;
         all.d_last_output = b.d_outputs == nullptr && f.first + f.steps == f.T ? b.d_last_output : nullptr;
-        all.recurrent_kernel = pack.recurrent.get();
+        all.recurrent_kernel = pack.plain_recurrent_kernel();
         run_lstm_steps<LstmSequenceBackward>(plan, all);
+        operand(f.steps * B, columns, states.gates, columns, gates_memory);
     }
     for (std::int64_t step = plan.rows > 0 ? -1 : f.steps - 1; step >= 0; --step) {
         const std::int64_t time = f.first + step;
@@ -267,29 +297,32 @@ void run_backward(const Pack& pack, const LnRecurrentBackward& b) {
                                             : nullptr;
         with_activations(pack.config, [&](auto act) {
             using Act = decltype(act);
-            const Matrix gates{s.gates, columns};
+            T* const given = at(gates_memory.get(), step * B * columns);
+            const MatrixOf<T> gates{either(s.gates, given), columns};
+            const MatrixOf<T> candidate{gates.data + 2 * H, columns};
+            const MatrixOf<T> candidate_product{gates.data + 3 * H, columns};
             switch (pack.config.cell) {
                 case LN_CELL_LSTM:
-                    for_each(B * H, LstmBackward<Act>{s, act});
+                    for_each(B * H, HandOnGates<LstmBackward<Act>, T>{{s, act}, given});
                     return product(B, H, weight_columns, gates, R, 0.0F, s.through, H);
                 case LN_CELL_SIMPLE_RNN:
-                    for_each(B * H, SimpleRnnBackward<Act>{s, act});
+                    for_each(B * H, HandOnGates<SimpleRnnBackward<Act>, T>{{s, act}, given});
                     return product(B, H, weight_columns, gates, R, 0.0F, s.through, H);
                 case LN_CELL_GRU:
-                    for_each(B * H, GruBackward<Act>{s, act});
+                    for_each(B * H, HandOnGates<GruBackward<Act>, T>{{s, act}, given});
                     product(B, H, 2 * H, gates, R, 0.0F, s.through, H);
-                    return product(B, H, H, {s.gates + 3 * H, columns}, R_candidate, 1.0F, s.through, H);
+                    return product(B, H, H, candidate_product, R_candidate, 1.0F, s.through, H);
                 default:
-                    for_each(B * H, GruBeforeBackward<Act>{s, act});
-                    product(B, H, H, {s.gates + 2 * H, columns}, R_candidate, 0.0F, d_reset.get(), H);
-                    for_each(B * H, GruBeforeResetBackward<Act>{s, act});
+                    for_each(B * H, HandOnGates<GruBeforeBackward<Act>, T>{{s, act}, given});
+                    product(B, H, H, candidate, R_candidate, 0.0F, d_reset.get(), H);
+                    for_each(B * H, HandOnGates<GruBeforeResetBackward<Act>, T>{{s, act}, given});
                     return product(B, H, 2 * H, gates, R, 1.0F, s.through, H);
             }
         });
     }
     end_gradient(f, H, s.direct, s.through, f.start_h != nullptr, b.d_start_h, b.d_initial_h);
     if (pack.has_c()) end_gradient(f, H, s.dc, nullptr, f.start_c != nullptr, b.d_start_c, b.d_initial_c);
-    weight_gradients(pack, b, states);
+    weight_gradients(pack, b, states, either(states.gates, gates_memory.get()));
 }
 
 const Pack& pack_of(const void* pack) { return *static_cast<const Pack*>(pack); }
@@ -302,12 +335,18 @@ LnStatus recurrent_prepare(LnContext* context, const LnRecurrentConfig* config, 
         const std::int64_t gates = gates_of(config->cell);
         const std::int64_t N = gates * config->H;
         const std::int64_t biases = config->cell == LN_CELL_GRU ? 2 * N : N;
-        *pack = new Pack{*config,
-                         gates,
-                         gates == 3 ? 4 : gates,
-                         copy_of(kernel, config->I * N),
-                         copy_of(recurrent_kernel, config->H * N),
-                         copy_of(bias, biases)};
+        const std::int32_t type = operand_type();
+        auto made = std::make_unique<Pack>(Pack{*config,
+                                                gates,
+                                                gates == 3 ? 4 : gates,
+                                                type,
+                                                Weights(config->I * N, kernel, type),
+                                                Weights(config->H * N, recurrent_kernel, type),
+                                                copy_of(bias, biases),
+                                                {}});
+        if (type != LN_FLOAT32 && made->may_have_plan())
+            made->plain_recurrent = Weights(config->H * N, recurrent_kernel, LN_FLOAT32);
+        *pack = made.release();
     });
 }
 
@@ -318,7 +357,11 @@ size_t recurrent_saved_bytes(const void* pack, int64_t B, int64_t steps, int32_t
 }
 
 LnStatus recurrent_forward(LnContext* context, const void* pack, const LnRecurrentForward* args) {
-    return guarded(context, [=] { run_forward(pack_of(pack), *args); });
+    return guarded(context, [=] {
+        const Pack& weights = pack_of(pack);
+        if (args->saved != nullptr) check_trainable(weights.type);
+        with_operands(weights.type, [&](auto zero) { run_forward<decltype(zero)>(weights, *args); });
+    });
 }
 
 size_t recurrent_step_bytes(const void*, int64_t) { return 0; }
@@ -328,7 +371,12 @@ LnStatus recurrent_step(LnContext* context, const void* pack, const LnRecurrentF
 }
 
 LnStatus recurrent_backward(LnContext* context, const void* pack, const LnRecurrentBackward* args) {
-    return guarded(context, [=] { run_backward(pack_of(pack), *args); });
+    return guarded(context, [=] {
+        const Pack& weights = pack_of(pack);
+        if (weights.type == LN_BFLOAT16) return run_backward<Bfloat16>(weights, *args);
+        check_trainable(weights.type);
+        run_backward<float>(weights, *args);
+    });
 }
 
 }  // namespace lstm_native::cuda

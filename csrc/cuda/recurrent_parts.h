@@ -8,19 +8,36 @@
 #include "core/size.h"
 #include "cuda/cells.h"
 #include "cuda/launch.h"
+#include "cuda/operands.h"
 #include "cuda/runtime.h"
 
 namespace lstm_native::cuda {
+
+inline bool has_common_activations(const LnRecurrentConfig& config) {
+    return static_cast<core::Activation>(config.activation) == core::Activation::tanh &&
+           (static_cast<core::Activation>(config.recurrent_activation) == core::Activation::sigmoid ||
+            config.cell == LN_CELL_SIMPLE_RNN);
+}
 
 struct Pack {
     LnRecurrentConfig config;
     std::int64_t gates;   // of the weights
     std::int64_t blocks;  // of H columns that are kept of a step
-    Array<float> kernel, recurrent, bias;
+    std::int32_t type;    // of the operands of products, a LnPrecision
+    Weights kernel, recurrent;
+    Array<float> bias;
+    // float32 for the plans of planner.h, which have no other; null where there is none for these weights.
+    Weights plain_recurrent;
 
     std::int64_t weight_columns() const { return gates * config.H; }
     std::int64_t columns() const { return blocks * config.H; }
     bool has_c() const { return config.cell == LN_CELL_LSTM; }
+    // Other activations would need the registers that hold weights.
+    bool may_have_plan() const { return has_c() && has_common_activations(config) && config.H <= kMostUnits; }
+    const float* plain_recurrent_kernel() const {
+        if (!may_have_plan()) return nullptr;
+        return (type == LN_FLOAT32 ? recurrent : plain_recurrent).get<float>();
+    }
 };
 
 inline std::int64_t gates_of(std::int32_t cell) {
@@ -66,18 +83,37 @@ inline States states_of_training(const Pack& pack, std::int64_t B, std::int64_t 
     return States(pack, B, steps, steps + 1, has_mask);
 }
 
-inline bool has_common_activations(const LnRecurrentConfig& config) {
-    return static_cast<core::Activation>(config.activation) == core::Activation::tanh &&
-           (static_cast<core::Activation>(config.recurrent_activation) == core::Activation::sigmoid ||
-            config.cell == LN_CELL_SIMPLE_RNN);
-}
-
 template <class F>
 void with_activations(const LnRecurrentConfig& config, F function) {
     if (has_common_activations(config)) return function(CommonActivations{});
-    function(AnyActivations{static_cast<core::Activation>(config.activation),
-                            static_cast<core::Activation>(config.recurrent_activation)});
+    const LnFunction candidates{config.activation, 0.0F, 0.0F};
+    function(AnyActivations{{config.recurrent_activation, 0.0F, 0.0F}, candidates, candidates, HUGE_VALF});
 }
+
+// A cell forward; what it gives to a product goes to `operand`, too, where operands are not float.
+template <class Cell, class T>
+struct HandOn {
+    Cell cell;
+    T* operand;
+    LSTM_NATIVE_HOST_DEVICE void operator()(std::int64_t at) const {
+        [[maybe_unused]] const float taken = cell(at);
+        if constexpr (!kIsFloat<T>) operand[at] = rounded<T>(taken);
+    }
+};
+// A cell backward, and the gradients of its gates.
+template <class Cell, class T>
+struct HandOnGates {
+    Cell cell;
+    T* operand;
+    LSTM_NATIVE_HOST_DEVICE void operator()(std::int64_t at) const {
+        cell(at);
+        if constexpr (!kIsFloat<T>) {
+            const Element e(cell.s, at);
+            for (std::int64_t gate = e.gate; gate < (e.b + 1) * cell.s.columns; gate += cell.s.H)
+                operand[gate] = rounded<T>(cell.s.gates[gate]);
+        }
+    }
+};
 
 template <class T>
 T* at(T* array, std::int64_t offset) {
@@ -94,12 +130,13 @@ inline bool lie_step_by_step(const LnRecurrentForward& f, std::int64_t I) {
     return (f.B == 1 || f.input.row == I) && (f.T == 1 || (f.input.step == f.B * I && f.go_backwards == 0));
 }
 
-// The inputs of the steps [begin, begin + steps) as (steps, B, I): where they lie, or copied to `memory`.
-inline const float* inputs_of(const LnRecurrentForward& f, std::int64_t I, std::int64_t begin, std::int64_t steps,
-                              Array<float>& memory) {
-    if (lie_step_by_step(f, I)) return f.inputs + begin * f.B * I;
-    if (memory.get() == nullptr) memory = Array<float>(steps * f.B * I);
-    float* const rows = memory.get();
+// The inputs of the steps [begin, begin + steps) as operands (steps, B, I): where they lie, or copied to `memory`.
+template <class Operand>
+const Operand* inputs_of(const LnRecurrentForward& f, std::int64_t I, std::int64_t begin, std::int64_t steps,
+                         Array<Operand>& memory) {
+    if (lie_step_by_step(f, I)) return operand(steps * f.B, I, f.inputs + begin * f.B * I, I, memory).data;
+    if (memory.get() == nullptr) memory = Array<Operand>(steps * f.B * I);
+    Operand* const rows = memory.get();
     const float* const inputs = f.inputs;
     const std::int64_t B = f.B;
     const std::int64_t T = f.T;
@@ -109,8 +146,8 @@ inline const float* inputs_of(const LnRecurrentForward& f, std::int64_t I, std::
         steps * B * I, LSTM_NATIVE_KERNEL(std::int64_t i) {
             const std::int64_t row = i / I;
             const std::int64_t s = row / B;
-            rows[i] =
-                inputs[(row - s * B) * strides.row + input_step(begin + s, T, back) * strides.step + (i - row * I)];
+            rows[i] = rounded<Operand>(
+                inputs[(row - s * B) * strides.row + input_step(begin + s, T, back) * strides.step + (i - row * I)]);
         });
     return rows;
 }

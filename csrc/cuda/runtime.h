@@ -10,6 +10,7 @@
 #include <cstdint>
 
 #include "backend/backend.h"
+#include "cuda/half.h"
 #include "cuda/planner.h"
 
 namespace lstm_native::cuda {
@@ -19,6 +20,7 @@ void open_blas(const char* path);
 LnDeviceInfo device_info();
 const Offer& device_offer();
 void set_precision(std::int32_t precision);
+std::int32_t precision();  // a LnPrecision
 
 void* allocate(std::size_t bytes);
 void release(void* memory) noexcept;
@@ -64,16 +66,22 @@ Array<T> copy_of(const T* from, std::int64_t count) {
 }
 
 // A row-major matrix whose rows begin `stride` elements after each other.
-struct Matrix {
-    const float* data;
+template <class T>
+struct MatrixOf {
+    const T* data;
     std::int64_t stride;
     bool transposed = false;
 };
+using Matrix = MatrixOf<float>;
 
 // c (M, N) = a (M, K) b (K, N) + beta c, + bias (N) for every row unless null; a transposed operand lies the other way
-// round. One order of summation for a shape: no float atomics.
+// round. Sums are float32, in one order for a shape: no float atomics.
 void product(std::int64_t M, std::int64_t N, std::int64_t K, const Matrix& a, const Matrix& b, float beta, float* c,
              std::int64_t c_stride, const float* bias = nullptr);
+void product(std::int64_t M, std::int64_t N, std::int64_t K, const MatrixOf<Bfloat16>& a, const MatrixOf<Bfloat16>& b,
+             float beta, float* c, std::int64_t c_stride, const float* bias = nullptr);
+void product(std::int64_t M, std::int64_t N, std::int64_t K, const MatrixOf<Float16>& a, const MatrixOf<Float16>& b,
+             float beta, float* c, std::int64_t c_stride, const float* bias = nullptr);
 
 // Keys in [0, bound) in ascending order, with the values of theirs; equal ones keep their order.
 void sort_by_key(std::int64_t count, std::int64_t bound, const std::int32_t* keys, const std::int32_t* values,

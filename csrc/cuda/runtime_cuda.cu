@@ -28,13 +28,18 @@ cudaMemPool_t pool = nullptr;
 Blas* blas = nullptr;
 LnDeviceInfo info{};
 Offer offer;
-std::atomic<std::int32_t> precision{LN_FLOAT32};
+std::atomic<std::int32_t> wanted_precision{LN_FLOAT32};
 
 void check(cudaError_t error, const char* what) {
     if (error == cudaSuccess) return;
     static_cast<void>(cudaGetLastError());  // forgets it where it can be forgotten
     if (error == cudaErrorMemoryAllocation) throw std::bad_alloc();
     throw std::runtime_error(core::message("CUDA: ", what, ": ", cudaGetErrorString(error)));
+}
+
+template <class T>
+MatrixOf<void> elements(const MatrixOf<T>& matrix) {
+    return {matrix.data, matrix.stride, matrix.transposed};
 }
 
 Machine find_machine(cudaDeviceProp& properties) {
@@ -112,7 +117,8 @@ LnDeviceInfo device_info() {
 
 const Offer& device_offer() { return offer; }
 
-void set_precision(std::int32_t wanted) { precision = wanted; }
+void set_precision(std::int32_t wanted) { wanted_precision = wanted; }
+std::int32_t precision() { return wanted_precision.load(); }
 
 void* allocate(std::size_t bytes) {
     void* memory = nullptr;
@@ -160,7 +166,18 @@ void settle() { check(cudaDeviceSynchronize(), "work of the device"); }
 
 void product(std::int64_t M, std::int64_t N, std::int64_t K, const Matrix& a, const Matrix& b, float beta, float* c,
              std::int64_t c_stride, const float* bias) {
-    blas->product(M, N, K, a, b, beta, c, c_stride, bias, precision.load() == LN_TF32);
+    blas->product(M, N, K, elements(a), elements(b), beta, c, c_stride, bias,
+                  precision() == LN_TF32 ? LN_TF32 : LN_FLOAT32);
+}
+
+void product(std::int64_t M, std::int64_t N, std::int64_t K, const MatrixOf<Bfloat16>& a, const MatrixOf<Bfloat16>& b,
+             float beta, float* c, std::int64_t c_stride, const float* bias) {
+    blas->product(M, N, K, elements(a), elements(b), beta, c, c_stride, bias, LN_BFLOAT16);
+}
+
+void product(std::int64_t M, std::int64_t N, std::int64_t K, const MatrixOf<Float16>& a, const MatrixOf<Float16>& b,
+             float beta, float* c, std::int64_t c_stride, const float* bias) {
+    blas->product(M, N, K, elements(a), elements(b), beta, c, c_stride, bias, LN_FLOAT16);
 }
 
 void sort_by_key(std::int64_t count, std::int64_t bound, const std::int32_t* keys, const std::int32_t* values,

@@ -107,7 +107,12 @@ LnDeviceInfo cuda_info() {
     return info;
 }
 
-void cuda_set_precision(LnPrecision precision) { cuda_backend().device->set_precision(precision); }
+void cuda_set_precision(const std::string& name) {
+    static constexpr const char* kNames[] = {"float32", "tf32", "bfloat16", "float16"};  // as LnPrecision
+    for (std::int32_t precision = LN_FLOAT32; precision <= LN_FLOAT16; ++precision)
+        if (name == kNames[precision]) return cuda_backend().device->set_precision(precision);
+    core::fail("set_precision: precision is '", name, "', expected 'float32', 'tf32', 'bfloat16' or 'float16'");
+}
 
 void* cuda_queue() { return cuda_backend().device->queue(); }
 

@@ -23,7 +23,8 @@ LnDeviceInfo cuda_info();
 void* cuda_queue();
 void cuda_hand_over(void* stream);
 void cuda_settle() noexcept;
-void cuda_set_precision(LnPrecision precision);
+// "float32", "tf32", "bfloat16" or "float16" (LnPrecision); invalid_argument for another.
+void cuda_set_precision(const std::string& name);
 void cuda_synchronize();  // returns when all work is done
 
 }  // namespace lstm_native::ops
