@@ -54,11 +54,15 @@ struct StepBackward {
     float *d_initial_h, *d_initial_c;  // added to; or null
 };
 
+// Element i of a state, which has fewer than 2^32: the drivers see to that. A division of 64 bits is a call.
 struct Element {
     std::int64_t b, j, state, gate;  // gate: of block 0
     template <class Step>
     LSTM_NATIVE_HOST_DEVICE Element(const Step& s, std::int64_t i)
-        : b(i / s.H), j(i - b * s.H), state(i), gate(b * s.columns + j) {}
+        : b(static_cast<std::uint32_t>(i) / static_cast<std::uint32_t>(s.H)),
+          j(i - b * s.H),
+          state(i),
+          gate(b * s.columns + j) {}
 };
 
 LSTM_NATIVE_HOST_DEVICE inline unsigned control_of(const std::uint8_t* control, std::int64_t at) {

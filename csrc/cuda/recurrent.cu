@@ -3,7 +3,9 @@
 // and makes the gradients of the weights with one product each.
 #include <algorithm>
 #include <memory>
+#include <stdexcept>
 
+#include "core/error.h"
 #include "cuda/entries.h"
 #include "cuda/launch.h"
 #include "cuda/lstm_sequence.h"
@@ -40,6 +42,9 @@ void run_forward(const Pack& pack, const LnRecurrentForward& f) {
     const bool indexed = f.index != nullptr;
     const bool before = pack.config.cell == LN_CELL_GRU_BEFORE;
     const T* const R = pack.recurrent.get<T>();
+    if (core::checked_mul(B, H) > UINT32_MAX)
+        throw std::runtime_error(
+            core::message("batch ", B, " times units ", H, " is more than a state may have, 2^32"));
 
     // Inference works in one step's states, and in the gates of as many steps as are projected at once.
     const std::int64_t chunk = training ? f.steps : indexed ? 1 : steps_per_projection(f.steps, B, columns);

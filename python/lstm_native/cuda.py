@@ -53,7 +53,7 @@ def memory_info() -> tuple[int, int]:
 
 
 def set_precision(precision: str) -> None:
-    """How the matrix products of recurrent and Dense layers are computed on the GPU, from now on in this process.
+    """How matrix products of recurrent and Dense layers are computed on the GPU, from now on in this process.
 
     Their sums are float32 in every precision, and so are weights, cell states, optimizers, gradients and
     everything between products; only what a product multiplies is rounded. A backward pass of a recurrent
