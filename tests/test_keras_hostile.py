@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import io
+import random
 import re
-import sys
 import tracemalloc
 import warnings
 import zipfile
@@ -15,12 +16,19 @@ from typing import Any
 import numpy as np
 import pytest
 
+from damage import with_odd_values
 from hostile_keras import Hostile, all_files, archive, good_config
 from lstm_native import load_model
-from lstm_native.convert import from_keras
+from lstm_native.convert import Conversion, from_keras
+from lstm_native.convert.both_sides import NotRun
+from lstm_native.convert.keras_config import MODELS, RENAMED, KerasConfig, known_classes
+from lstm_native.convert.keras_file import read_keras_file
 from lstm_native.convert.keras_hdf5 import read_hdf5
+from lstm_native.convert.keras_masks import OPERATIONS
+from lstm_native.convert.keras_original import PlainConfig
 from lstm_native.layers import Dense, Input
 from lstm_native.models import Sequential
+from lstm_native.serialization import deserialize
 
 DATA = Path(__file__).parent / "data" / "keras"
 FILES = list(all_files())
@@ -33,8 +41,8 @@ ROOM = 1 << 24
 
 @pytest.fixture(autouse=True)
 def _without_keras(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where another test has imported Keras, models would be run beside it: test_keras_live.py does that."""
-    monkeypatch.delitem(sys.modules, "keras", raising=False)
+    """Where Keras is installed, models would be run beside it: test_keras_live.py does that."""
+    monkeypatch.setattr("lstm_native.convert.keras_original.is_installed", lambda package: False)
 
 
 def read(path: Path) -> Any:
@@ -228,3 +236,81 @@ def test_custom_objects_are_the_only_way_in(tmp_path: Path) -> None:
     # Its own class: its weights are where Keras would look for them, under the name of the class.
     with pytest.raises(ValueError, match="'layers/mine/vars'"):
         from_keras(path, {"Mine": Mine})
+
+
+# --- what Keras is given to run beside ours --------------------------------------------------------------
+
+
+def check_plain(data: Any) -> None:
+    """Nothing in a configuration names more than classes that both know, tensors of the graph, and values."""
+    if isinstance(data, list | tuple):
+        for item in data:
+            check_plain(item)
+    elif isinstance(data, dict):
+        name = data.get("class_name")
+        if name == "__keras_tensor__":
+            assert data.keys() == {"class_name", "config"}
+            assert data["config"].keys() <= {"shape", "dtype", "keras_history"}
+        elif name is not None:
+            known = {"keras": MODELS, "keras.layers": LAYERS, "keras.src.ops.numpy": OPERATIONS}
+            assert name in known[data["module"]]
+            assert data["registered_name"] in (None, name)
+        else:
+            assert not data.keys() & {"module", "registered_name"}
+        for key, item in data.items():
+            assert isinstance(key, str)
+            if key != "module":
+                check_plain(item)
+    else:
+        assert data is None or isinstance(data, bool | int | float | str)
+
+
+LAYERS = {*known_classes("layers"), *RENAMED} - {"TextVectorization"}
+
+
+@pytest.mark.parametrize("target", [2, 3])
+def test_keras_is_given_plain_configurations_only(target: int, tmp_path: Path) -> None:
+    with zipfile.ZipFile(DATA / "models.zip") as file:
+        file.extractall(tmp_path)
+    rng = random.Random(target)
+    given = 0
+    for path in sorted(tmp_path.glob("*.keras")):
+        read = read_keras_file(path)
+        assert read.config is not None
+        for changes in (0, *[1] * 8, *[3] * 8):
+            config = (
+                read.config if changes == 0 else with_odd_values(copy.deepcopy(read.config), rng, changes)
+            )
+            try:
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore")
+                    deserialize(KerasConfig(read.version, Conversion("a", "b")).model(config))
+                made = PlainConfig(read.version, target).layer(config)
+            except Exception:  # `from_keras` catches them all
+                continue
+            check_plain(made)
+            given += 1
+    assert given > 40
+
+
+@pytest.mark.parametrize(
+    ("value", "why"),
+    [
+        ({"class_name": "__lambda__", "config": {"value": "AAAA"}}, "is no plain value"),
+        ({"module": "os", "class_name": "system", "config": "ls"}, "is no plain value"),
+        ({1: 2}, "1 is no name"),
+        (b"x", "is no plain value"),
+    ],
+)
+def test_other_values_are_not_given_to_keras(value: Any, why: str) -> None:
+    with pytest.raises(NotRun, match=why):
+        PlainConfig(3, 3).layer({"class_name": "Dense", "config": {"units": [value]}})
+    node = {"args": [value], "kwargs": {}}
+    one = {"class_name": "Dense", "name": "d", "config": {"units": 2}, "inbound_nodes": [node]}
+    with pytest.raises(NotRun):
+        PlainConfig(3, 3).layer({"class_name": "Functional", "config": {"layers": [one]}})
+    for name in ("Lambda", "TextVectorization"):
+        with pytest.raises(NotRun):
+            PlainConfig(3, 3).layer({"class_name": name, "config": {}})
+    with pytest.raises(NotRun, match="is none of Keras"):
+        PlainConfig(3, 3).layer({"class_name": "Dense", "config": {"activation": {"class_name": "Mine"}}})

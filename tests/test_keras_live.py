@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +11,12 @@ import numpy as np
 import pytest
 
 from lstm_native.convert import from_keras, to_keras
+from lstm_native.convert.both_sides import is_installed
+from lstm_native.convert.keras_config import KerasConfig
+from lstm_native.convert.keras_weights import load_tree
 from lstm_native.layers import LSTM, Dense, Input
 from lstm_native.models import Sequential
-from test_keras_files import LABELS, data_for, functional, sequential
+from test_keras_files import DATA, LABELS, WHOLE, data_for, functional, sequential
 
 pytest.importorskip("tensorflow")
 keras: Any = pytest.importorskip("keras")
@@ -104,6 +109,107 @@ def test_keras_takes_our_weights(make: Any, tmp_path: Path) -> None:
 def test_an_unbuilt_live_model() -> None:
     with pytest.raises(ValueError, match="the model is not built"):
         from_keras(keras.Sequential([L.Dense(2)]))
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the files of real Keras."""
+    folder = tmp_path_factory.mktemp("keras")
+    with zipfile.ZipFile(DATA / "models.zip") as file:
+        file.extractall(folder)
+    return folder
+
+
+@pytest.mark.parametrize("name", [*WHOLE, "keras2_cudnn.h5"])
+def test_files_run_beside_keras(name: str, made: Path) -> None:
+    record = from_keras(made / name).conversion
+    old = name.startswith("keras2") and is_installed("tf_keras")
+    if "cudnn" in name and not old:
+        assert "keras does not take it (ValueError: Shape mismatch" in record.not_run
+    else:
+        assert record.max_difference < 2e-6
+        assert record.beside.startswith("tf_keras 2" if old else "keras 3")
+
+
+@pytest.mark.skipif(not is_installed("tf_keras"), reason="Keras 2 is not installed")
+@pytest.mark.parametrize("name", [name for name in WHOLE if name.startswith("keras2")])
+def test_files_of_keras_2_run_beside_keras_3_too(
+    name: str, made: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lstm_native.convert.keras_original.is_installed", lambda package: package == "keras")
+    record = from_keras(made / name).conversion
+    assert record.max_difference < 2e-6
+    assert record.beside.startswith("keras 3")
+
+
+def test_weights_alone_run_beside_keras(tmp_path: Path) -> None:
+    model = functional()
+    to_keras(model, tmp_path / "m.weights.h5", check=True)
+    assert from_keras(tmp_path / "m.weights.h5", model=model, check=True).conversion.max_difference < 2e-6
+
+
+@pytest.mark.parametrize("name", ["keras3_functional.keras", "keras3_sequential.h5"])
+def test_the_file_itself_never_comes_to_keras(name: str, made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened = []
+
+    def note(event: str, args: tuple[Any, ...]) -> None:
+        if event == "open" and watching and str(args[0]).startswith(str(made)):
+            opened.append((args[0], sys._getframe(1).f_globals["__name__"]))
+
+    def refuse(*_: Any, **__: Any) -> Any:
+        raise AssertionError("Keras reads a model")
+
+    watching = True
+    sys.addaudithook(note)  # there is no way to take it away again
+    monkeypatch.setattr(keras.saving, "load_model", refuse)
+    monkeypatch.setattr(keras.models, "load_model", refuse)
+    try:
+        assert from_keras(made / name).conversion.max_difference < 2e-6
+    finally:
+        watching = False
+    assert opened == [(str(made / name), "lstm_native.saving.safetensors")]
+
+
+def test_mistakes_of_our_reader_are_found(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = made / "keras3_cells.keras"
+    real = KerasConfig._argument
+
+    def mistaken(self: KerasConfig, key: str, value: Any, owner: str) -> Any:
+        return "relu" if value == "softsign" else real(self, key, value, owner)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(KerasConfig, "_argument", mistaken)
+        with pytest.raises(ValueError, match=r"keras3_cells.keras: .*outputs differ by"):
+            from_keras(path)
+
+    def exchanged(model: Any, root: Any) -> None:
+        load_tree(model, root)
+        for variable in model.layers[-2].variables:
+            variable.assign(variable.numpy()[::-1])
+
+    monkeypatch.setattr("lstm_native.convert.keras_source.load_tree", exchanged)
+    with pytest.raises(ValueError, match="outputs differ by"):
+        from_keras(path)
+    assert from_keras(path, check=False).conversion.not_run == "check is False"
+
+
+def test_a_file_that_keras_does_not_load_is_not_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: Any, **__: Any) -> Any:
+        raise KeyError("nothing\nmore")
+
+    monkeypatch.setattr(keras.saving, "load_model", refuse)
+    with pytest.raises(ValueError, match=r"Keras 3.* does not load the file \(KeyError: .*\); check=False"):
+        to_keras(sequential(), tmp_path / "m.keras")
+    assert not list(tmp_path.iterdir())
+
+
+def test_live_models_of_another_precision_are_not_run() -> None:
+    theirs = keras.Sequential([L.Input((3,)), L.Dense(2, dtype="mixed_bfloat16")])
+    assert from_keras(theirs).conversion.not_run == "it computes in another precision than float32"
+    with pytest.raises(ValueError, match=r"check is True, but .* another precision"):
+        from_keras(theirs, check=True)
 
 
 def test_outputs_that_differ_are_an_error(tmp_path: Path) -> None:

@@ -96,7 +96,7 @@ def loaded_in_keras(content: bytes, suffix: str, config: dict[str, Any] | None) 
         try:
             if config is None:
                 return keras.saving.load_model(path, compile=False)
-            model = keras.saving.deserialize_keras_object(_Plain(3, 3).layer(config))
+            model = keras.saving.deserialize_keras_object(PlainConfig(3, 3).layer(config))
             model.load_weights(path)
         except NotRun:
             raise
@@ -111,7 +111,7 @@ def loaded_in_keras(content: bytes, suffix: str, config: dict[str, Any] | None) 
 def _made(package: Any, file: KerasFile, config: dict[str, Any]) -> Any:
     """The model with its weights in `keras` or `tf_keras`."""
     target = major_version(package.__version__, False)
-    model = package.saving.deserialize_keras_object(_Plain(file.version, target).layer(config))
+    model = package.saving.deserialize_keras_object(PlainConfig(file.version, target).layer(config))
     if not model.built:
         raise NotRun("the file does not say the shape of its inputs")
     if file.version < target:
@@ -178,7 +178,7 @@ def _layers(root: Group) -> NewGroup:
 # --- configurations ---------------------------------------------------------------------------------
 
 
-class _Plain:
+class PlainConfig:
     """Writes configurations of Keras anew, of known classes and plain values.
 
     Args:
@@ -209,7 +209,7 @@ class _Plain:
         if name.startswith("CuDNN"):  # which needs a GPU; weights are laid out anew by the reader of Keras 2
             name, changed = RENAMED[name][:2]
             config = {**config, **changed}
-        taken = {parameter.name for parameter in cls.constructor_parameters()}
+        taken = {parameter.name: parameter.default for parameter in cls.constructor_parameters()}
         made: dict[str, Any] = {}
         for key, value in (config or {}).items():
             if key.rpartition("_")[2] in _LEFT_OUT:
@@ -219,7 +219,7 @@ class _Plain:
                     made[key] = value
             elif key in ("batch_shape", "batch_input_shape") and name == "InputLayer":
                 made["batch_shape" if self._target >= 3 else "batch_input_shape"] = self._values(value)
-            elif key not in taken:
+            elif key not in taken or (value is None and taken[key] is None):
                 continue  # our reader has seen to it that it is at a value that changes nothing
             elif key in _INNER_LAYERS and isinstance(value, dict | list):
                 made[key] = (

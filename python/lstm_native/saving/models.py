@@ -76,7 +76,7 @@ def save_model(
     The file appears whole or not at all: a kill or a full disk leaves what was there before. One that ends in
     ".safetensors" has the weights under names like "lstm/kernel" and the configuration as JSON in its
     metadata; where the random numbers of dropout stand is always part of it. One that ends in ".keras", ".h5"
-    or ".hdf5" is a file of Keras, see `convert.to_keras`.
+    or ".hdf5" is a file of Keras, as `convert.to_keras` with `check=False` writes it.
 
     Args:
         model: a built model.
@@ -119,7 +119,8 @@ def load_model(filepath: Path, custom_objects: Mapping[str, Any] | None = None, 
     """The model in a file that `save_model` wrote, or Keras: `convert.from_keras` says which of these.
 
     Nothing in a file is run or imported: it can only name classes of this package, and those that the caller
-    has registered or passes here. A damaged or hostile file is a ValueError.
+    has registered or passes here. A damaged or hostile file is a ValueError. A model of Keras is not run
+    beside Keras here; `convert.from_keras` does that.
 
     Args:
         filepath: the file.
