@@ -67,8 +67,9 @@ PackedPairs transpose_pairs(const KernelTable& table, const ColumnBlocks& column
 
 void weight_gradient(const KernelTable& table, const ColumnBlocks& columns, std::int64_t pair, std::int64_t rows,
                      std::int64_t m, const float* a, std::int64_t a_stride, const float* g, std::int64_t g_stride,
-                     float* out, std::int64_t out_stride, bool accumulate) {
+                     float* out, std::int64_t out_stride, bool accumulate, const float* next) {
     Outer o{};
+    o.next = next;
     o.rows = rows;
     o.m = m;
     o.a = a;

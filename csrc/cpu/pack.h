@@ -59,10 +59,10 @@ core::Block<float> pack_bias(const ColumnBlocks& columns, const float* bias);
 PackedPairs transpose_pairs(const KernelTable& table, const ColumnBlocks& columns, const PackedPairs& packed);
 
 // out (m rows, `out_stride` floats apart), at the columns' canonical places: sums over `rows` of a[r, i] * g[r,
-// column], for one pair of column blocks, which lies at g. a and g are blocked rows.
+// column], for one pair of column blocks, which lies at g. a and g are blocked rows. `next`: see Outer.
 void weight_gradient(const KernelTable& table, const ColumnBlocks& columns, std::int64_t pair, std::int64_t rows,
                      std::int64_t m, const float* a, std::int64_t a_stride, const float* g, std::int64_t g_stride,
-                     float* out, std::int64_t out_stride, bool accumulate);
+                     float* out, std::int64_t out_stride, bool accumulate, const float* next = nullptr);
 
 // A range of `count` items cut into `parts`: item range of part `index`.
 struct Range {

@@ -6,8 +6,9 @@ namespace lstm_native::cpu {
 
 namespace {
 
-// Sums that are added to at a time, in floats: half a megabyte stays in a second-level cache.
-constexpr std::int64_t kSumFloats = 131072;
+// Sums that are added to at a time, in floats: an eighth of a megabyte stays in a second-level cache while the
+// gradients go through it.
+constexpr std::int64_t kSumFloats = 32768;
 
 // Calls body(first row, rows, scratch) for groups of the R rows; `row_floats` of scratch for each row of a group.
 template <class F>
@@ -28,8 +29,9 @@ void sum_chunk_by_row(const RecurrentPlan& plan, const LnRecurrentBackward& args
                       const Range& steps, const Range& pairs, float* sums) {
     const LnRecurrentForward& forward = *args.forward;
     const Range rows = plan.tile_rows(tile);
-    const TileMemory::Gates gates =
-        TileMemory(plan, tile, Kept::all, static_cast<float*>(args.saved)).step_gates(chunk, steps.begin);
+    const TileMemory memory(plan, tile, Kept::all, static_cast<float*>(args.saved));
+    const TileMemory::Gates gates = memory.step_gates(chunk, steps.begin);
+    const TileMemory::Gates following = memory.chunk_gates(std::min(chunk + 1, plan.chunks() - 1));
     std::int32_t numbers[RecurrentPlan::kChunkRows];  // of the chunk's rows, in their order
     SumByRow sum{};
     for (std::int64_t t = steps.begin; t < steps.end; ++t)
@@ -41,6 +43,8 @@ void sum_chunk_by_row(const RecurrentPlan& plan, const LnRecurrentBackward& args
     sum.sums_stride = forward.R * plan.lanes;
     for (std::int64_t pair = pairs.begin; pair < pairs.end; ++pair) {
         sum.in = gates.data + plan.pack.input_block(pair) * sum.in_stride;
+        sum.next = pair + 1 < pairs.end ? gates.data + plan.pack.input_block(pair + 1) * gates.stride
+                                        : following.data + plan.pack.input_block(pairs.begin) * following.stride;
         sum.sums = sums + plan.pack.input_block(pair) * sum.sums_stride;
         plan.pack.table->sum_by_row(sum);
     }

@@ -9,62 +9,106 @@ namespace lstm_native::cpu {
 
 namespace {
 
+// Chunks that are worked on together, pair by pair, so that what a pair sums up stays in the caches: their states and
+// inputs in floats, half a megabyte of a second-level cache, and how many there are at most.
+constexpr std::int64_t kGroupFloats = 131072;
+constexpr std::int64_t kMostChunks = 32;
+
+std::int64_t chunks_of_group(const RecurrentPlan& plan, bool of_inputs) {
+    const std::int64_t row = (plan.unit_blocks + (of_inputs ? plan.input_blocks : 0)) * plan.lanes;
+    const std::int64_t wanted = kGroupFloats / (plan.steps * plan.largest_tile() * row);
+    return std::clamp<std::int64_t>(wanted, 1, std::min(kMostChunks, plan.chunks()));
+}
+
 class WeightGradients {
 public:
     WeightGradients(const RecurrentPlan& plan, const LnRecurrentBackward& args)
-        : plan_(plan), pack_(plan.pack), args_(args) {}
+        : plan_(plan), pack_(plan.pack), args_(args), of_inputs_(args.d_kernel != nullptr && !indexed()) {}
 
-    // Of the column pairs, over all tiles and chunks. `input`: scratch for the blocked inputs of a chunk; `ones`: a
-    // column of ones, for the bias.
+    // Floats of scratch for add_up.
+    std::int64_t input_floats() const { return of_inputs_ ? chunks_of_group(plan_, true) * plan_.input_floats() : 0; }
+
+    // Of the column pairs, over all tiles and chunks. `input`: scratch; `ones`: a column of ones, for the bias.
     void add_up(const Range& pairs, float* input, const float* ones) const {
         bool accumulate = args_.accumulate != 0;
+        const std::int64_t at_once = chunks_of_group(plan_, of_inputs_);
+        Part parts[kMostChunks];
         for (std::int64_t tile = 0; tile < plan_.tiles; ++tile) {
-            const Range active = active_steps(*args_.forward, plan_.tile_rows(tile));
-            for (std::int64_t chunk = 0; chunk < plan_.chunks(); ++chunk) {
-                const Range steps = active_part(plan_, chunk, active);
-                if (steps.begin == steps.end) continue;
-                add_chunk(tile, chunk, steps, pairs, input, ones, accumulate);
+            const Range rows = plan_.tile_rows(tile);
+            const Range active = active_steps(*args_.forward, rows);
+            for (std::int64_t first = 0; first < plan_.chunks(); first += at_once) {
+                std::int64_t count = 0;
+                for (std::int64_t chunk = first; chunk < std::min(first + at_once, plan_.chunks()); ++chunk) {
+                    const Range steps = active_part(plan_, chunk, active);
+                    if (steps.begin == steps.end) continue;
+                    parts[count++] =
+                        part_of_chunk(tile, chunk, rows, steps, input + (chunk - first) * plan_.input_floats());
+                }
+                if (count == 0) continue;
+                add_parts(parts, count, pairs, ones, accumulate);
                 accumulate = true;
             }
         }
-        if (!accumulate) add_chunk(0, 0, {0, 0}, pairs, input, ones, false);  // zero
+        if (accumulate) return;
+        parts[0] = part_of_chunk(0, 0, {0, 0}, {0, 0}, input);
+        add_parts(parts, 1, pairs, ones, false);  // zero
     }
 
 private:
-    // Of some steps of the chunk.
-    void add_chunk(std::int64_t tile, std::int64_t chunk, const Range& steps, const Range& pairs, float* input,
-                   const float* ones, bool accumulate) const {
-        const Range rows = plan_.tile_rows(tile);
+    // Some steps of a chunk.
+    struct Part {
+        TileMemory::Gates gates;
+        TileMemory::State state;
+        std::int64_t rows;
+        const float* input;  // blocked rows
+    };
+
+    bool indexed() const { return args_.forward->index != nullptr; }
+
+    Part part_of_chunk(std::int64_t tile, std::int64_t chunk, const Range& rows, const Range& steps,
+                       float* input) const {
         const TileMemory memory(plan_, tile, Kept::all, static_cast<float*>(args_.saved));
-        const TileMemory::Gates gates = memory.step_gates(chunk, steps.begin);
-        const TileMemory::State state = memory.state(steps.begin);
-        const std::int64_t count = (steps.end - steps.begin) * (rows.end - rows.begin);
-        const bool of_inputs = args_.d_kernel != nullptr && args_.forward->index == nullptr;
-        if (of_inputs) block_inputs(plan_, *args_.forward, rows, steps, input);
-        for (std::int64_t pair = pairs.begin; pair < pairs.end; ++pair) {
-            // What the inputs gave to the pair, and what the recurrent product gave.
-            const float* const g = gates.data + pack_.input_block(pair) * gates.stride;
-            const float* const recurrent = gates.data + 2 * pair * gates.stride;
-            const auto add = [&](std::int64_t k, const float* a, std::int64_t a_stride, const float* gradient,
-                                 float* out) {
-                weight_gradient(*pack_.table, pack_.columns, pair, count, k, a, a_stride, gradient, gates.stride, out,
-                                pack_.columns.columns(), accumulate);
-            };
-            if (of_inputs) add(pack_.config.I, input, count * plan_.lanes, g, args_.d_kernel);
-            if (args_.d_recurrent_kernel != nullptr) {
-                const bool of_reset = pack_.kind == CellKind::gru_before && pack_.columns.is_candidate(pair);
-                add(pack_.config.H, of_reset ? gates.apart : state.masked_h, of_reset ? gates.stride : state.stride,
-                    recurrent, args_.d_recurrent_kernel);
+        if (of_inputs_) block_inputs(plan_, *args_.forward, rows, steps, input);
+        return {memory.step_gates(chunk, steps.begin), memory.state(steps.begin),
+                (steps.end - steps.begin) * (rows.end - rows.begin), input};
+    }
+
+    void add_parts(const Part* parts, std::int64_t count, const Range& pairs, const float* ones,
+                   bool accumulate) const {
+        for (std::int64_t pair = pairs.begin; pair < pairs.end; ++pair)
+            for (std::int64_t n = 0; n < count; ++n) {
+                const bool last = n + 1 == count;
+                const TileMemory::Gates& next = parts[last ? 0 : n + 1].gates;
+                add_part(parts[n], pair, ones, accumulate || n > 0,
+                         next.data + 2 * (pair + (last ? 1 : 0)) * next.stride);
             }
-            if (args_.d_bias == nullptr) continue;
-            add(1, ones, 0, g, args_.d_bias);
-            if (pack_.kind == CellKind::gru) add(1, ones, 0, recurrent, args_.d_bias + pack_.columns.columns());
+    }
+
+    void add_part(const Part& part, std::int64_t pair, const float* ones, bool accumulate, const float* next) const {
+        const TileMemory::Gates& gates = part.gates;
+        // What the inputs gave to the pair, and what the recurrent product gave.
+        const float* const g = gates.data + pack_.input_block(pair) * gates.stride;
+        const float* const recurrent = gates.data + 2 * pair * gates.stride;
+        const auto add = [&](std::int64_t k, const float* a, std::int64_t a_stride, const float* gradient, float* out,
+                             const float* fetched = nullptr) {
+            weight_gradient(*pack_.table, pack_.columns, pair, part.rows, k, a, a_stride, gradient, gates.stride, out,
+                            pack_.columns.columns(), accumulate, fetched);
+        };
+        if (of_inputs_) add(pack_.config.I, part.input, part.rows * plan_.lanes, g, args_.d_kernel);
+        if (args_.d_recurrent_kernel != nullptr) {
+            const bool of_reset = pack_.kind == CellKind::gru_before && pack_.columns.is_candidate(pair);
+            add(pack_.config.H, of_reset ? gates.apart : part.state.masked_h,
+                of_reset ? gates.stride : part.state.stride, recurrent, args_.d_recurrent_kernel, next);
         }
+        if (args_.d_bias == nullptr) return;
+        add(1, ones, 0, g, args_.d_bias);
+        if (pack_.kind == CellKind::gru) add(1, ones, 0, recurrent, args_.d_bias + pack_.columns.columns());
     }
 
     const RecurrentPlan& plan_;
     const RecurrentPack& pack_;
     const LnRecurrentBackward& args_;
+    const bool of_inputs_;
 };
 
 }  // namespace
@@ -83,12 +127,12 @@ void weight_gradients(const LnContext& context, const RecurrentPlan& plan, const
     core::Block<float> sums;
     if (indexed) sums = core::allocate_array<float>(static_cast<std::size_t>(indexed_floats(plan, *args.forward)));
     const std::int64_t rows = plan.largest_tile() * plan.steps * plan.lanes;
-    const std::int64_t input = indexed ? kIndexedRows * plan.input_blocks * plan.lanes : plan.input_floats();
+    const WeightGradients gradients(plan, args);
+    const std::int64_t input = indexed ? kIndexedRows * plan.input_blocks * plan.lanes : gradients.input_floats();
     const core::Block<float> scratch = core::allocate_array<float>(static_cast<std::size_t>(rows + threads * input));
     float* const ones = scratch.get();
     std::fill_n(ones, rows, 1.0F);
 
-    const WeightGradients gradients(plan, args);
     core::parallel_tasks(tasks, threads, [&](std::int64_t task, int rank) {
         const Range part = part_of(pairs, tasks, task);
         float* const inputs = ones + rows + rank * input;

@@ -116,7 +116,8 @@ struct Outer {
     std::int64_t out_stride;
     std::int64_t column0, column1;
     std::int64_t valid0, valid1;
-    bool accumulate;  // false: written, not added
+    bool accumulate;    // false: written, not added
+    const float* next;  // where the pair of the next call lies, which is fetched meanwhile; null: not known
 };
 
 // sums[index[r]] += in[r] for `rows` rows, in order, of `blocks` column blocks.
@@ -127,6 +128,7 @@ struct SumByRow {
     const std::int32_t* index;
     float* sums;  // blocked rows
     std::int64_t sums_stride;
+    const float* next;  // where the first block of the next call lies, as in Outer
 };
 
 enum class CellKind { lstm, simple_rnn, gru, gru_before };

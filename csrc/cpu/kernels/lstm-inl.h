@@ -56,6 +56,8 @@ struct LstmCell {
         const std::int64_t valid = valid_units(s, block);
         for (std::int64_t r = 0; r < s.rows; ++r, z += kL, c_before += kL, dh += kL, dc += kL) {
             const unsigned control = control_of(s, r);
+            for (int gate = 4; gate < 8; ++gate) __builtin_prefetch(z + gate * stride);  // of the next block
+            __builtin_prefetch(c_before + s.c_before_stride);
             const Vec d_h = output_gradient(s, block, r, control);
             if (!is_updated(control)) {
                 d_h.store(dh);

@@ -32,11 +32,20 @@ void tile(const Product& p, const float* a, const float* w, float* c, const floa
 #pragma GCC unroll 16
             for (int r = 0; r < Rows; ++r) sum[r][j] = Vec::load(c + c_block(j) + r * kL);
     } else if (p.start == Start::rows) {
+        // In training c comes from far, and so do the rows that the next tile starts from.
+#pragma GCC unroll 8
+        for (int j = 0; j < 2 * Pairs; ++j)
+#pragma GCC unroll 16
+            for (int r = 0; r < Rows; ++r) __builtin_prefetch(c + c_block(j) + r * kL, 1);
+        const std::int64_t ahead = (p.descending ? -Pairs : Pairs) * p.start_pair_blocks * p.start_rows.stride;
 #pragma GCC unroll 16
         for (int r = 0; r < Rows; ++r) {
             const float* const from = start + static_cast<std::int64_t>(index[r * p.start_rows.index_stride]) * kL;
 #pragma GCC unroll 8
-            for (int j = 0; j < 2 * Pairs; ++j) sum[r][j] = Vec::load(from + start_block(j) * p.start_rows.stride);
+            for (int j = 0; j < 2 * Pairs; ++j) {
+                sum[r][j] = Vec::load(from + start_block(j) * p.start_rows.stride);
+                __builtin_prefetch(from + start_block(j) * p.start_rows.stride + ahead);
+            }
         }
     } else {
 #pragma GCC unroll 8
@@ -206,7 +215,12 @@ inline void outer_columns(const Outer& o, std::int64_t i, std::int64_t real, con
 }
 
 void outer(const Outer& o) {
+    // The next pair is fetched in equal parts.
+    const std::int64_t groups = (o.m + kOuterColumns - 1) / kOuterColumns;
+    const std::int64_t part = o.next == nullptr ? 0 : (2 * o.rows + groups - 1) / groups;
+    const float* next = o.next;
     for (std::int64_t i = 0; i < o.m; i += kOuterColumns) {
+        for (const float* const end = next + part * kL; next != end; next += kL) __builtin_prefetch(next);
         const float* const a = o.a + (i / kL) * o.a_stride + i % kL;
         const std::int64_t real = o.m - i < kOuterColumns ? o.m - i : kOuterColumns;
         if (real == 1) {
@@ -222,8 +236,10 @@ void outer(const Outer& o) {
 void sum_by_row(const SumByRow& s) {
     for (std::int64_t b = 0; b < s.blocks; ++b) {
         const float* in = s.in + b * s.in_stride;
+        const float* next = b + 1 < s.blocks ? in + s.in_stride : s.next != nullptr ? s.next : in;
         float* const sums = s.sums + b * s.sums_stride;
-        for (std::int64_t r = 0; r < s.rows; ++r, in += kL) {
+        for (std::int64_t r = 0; r < s.rows; ++r, in += kL, next += kL) {
+            __builtin_prefetch(next);
             float* const sum = sums + static_cast<std::int64_t>(s.index[r]) * kL;
             (Vec::load(sum) + Vec::load(in)).store(sum);
         }
