@@ -150,7 +150,7 @@ def files_of_graphs() -> Iterator[Hostile]:
     )
     many = b"\x0a\x00" * 300_000
     yield Hostile(
-        "too many nodes", around([node("Relu", "x")]) + b"\x3a" + b"\xc0\xcf\x24" + many, "more than 200000"
+        "too many nodes", around([node("Relu", "x")]) + b"\x3a" + b"\xc0\xcf\x24" + many, "more than 150000"
     )
     nested = model([node("Relu", "x")], {"x": (1,)}, ["y"]).graph
     branch = helper.make_node("If", ["x"], ["y"], then_branch=nested, else_branch=nested)

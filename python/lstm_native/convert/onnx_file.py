@@ -6,6 +6,7 @@ of the nodes, and every attribute against the operator's schema.
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import stat
@@ -32,7 +33,7 @@ OLDEST_OPSET = 7  # the recurrent operators have had their meaning since
 MAX_FILE = (1 << 31) - 1  # of protobuf
 # Nodes, names, tensors and the like that a file may have, all together: each may take 2 bytes in the file and
 # a hundred in memory.
-MAX_FIELDS = 200_000
+MAX_FIELDS = 150_000
 MAX_RANK = 16
 # How a field of ModelProto begins.
 _FIRST_BYTES = [bytes([b]) for b in (0x08, 0x12, 0x1A, 0x22, 0x28, 0x32, 0x3A, 0x42, 0x72)]
@@ -180,32 +181,38 @@ def check_fields(data: Any, descriptor: Any, label: str) -> None:
             held[of.full_name] = {f.number: f.message_type for f in of.fields if f.message_type is not None}
         return held[of.full_name]
 
-    count = 0
-    todo = [(0, len(data), descriptor)]
-    while todo:
-        place, end, kind = todo.pop()
-        inner = messages(kind)
-        while place < end:
-            count += 1
-            if count > MAX_FIELDS:
-                raise ValueError(f"{label}: it has more than {MAX_FIELDS} nodes, names, tensors and the like")
-            tag, place = _varint(data, place)
+    place, end, inner = 0, len(data), messages(descriptor)
+    around: list[tuple[int, dict[int, Any]]] = []  # ends and fields of the messages around this one
+    with contextlib.suppress(IndexError):  # the bytes end within a field
+        for _ in range(MAX_FIELDS + 1):
+            while place >= end:
+                if not around:
+                    return
+                end, inner = around.pop()
+            tag = data[place]
+            place += 1
+            if tag > 127:
+                tag, place = _varint(data, place - 1)
             wire = tag & 7
-            if wire == 0:
-                _, place = _varint(data, place)
-            elif wire in (1, 5):
-                place += 8 if wire == 1 else 4
-            elif wire == 2:
-                size, place = _varint(data, place)
+            if wire == 2:
+                size = data[place]
+                place += 1
+                if size > 127:
+                    size, place = _varint(data, place - 1)
                 if size > end - place:
                     return
                 if tag >> 3 in inner:
-                    todo.append((place + size, end, kind))
-                    todo.append((place, place + size, inner[tag >> 3]))
-                    break
-                place += size
+                    around.append((end, inner))
+                    end, inner = place + size, messages(inner[tag >> 3])
+                else:
+                    place += size
+            elif wire == 0:
+                _, place = _varint(data, place)
+            elif wire in (1, 5):
+                place += 8 if wire == 1 else 4
             else:
                 return
+        raise ValueError(f"{label}: it has more than {MAX_FIELDS} nodes, names, tensors and the like")
 
 
 def _varint(data: Any, place: int) -> tuple[int, int]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from lstm_native import _core, cuda, saving
@@ -35,7 +35,9 @@ class Model(Trainer):
     conversion: Conversion | None = None
     """What was converted, where the model comes from another library."""
 
-    uncopied: ClassVar[tuple[str, ...]] = (*Trainer.uncopied, "_current_plan", "_device", "_placeholders")
+    uncopied: ClassVar[tuple[str, ...]] = (
+        *Trainer.uncopied, "_current_plan", "_device", "_known_shapes", "_placeholders",
+    )  # fmt: skip
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
         if cls is Model:
@@ -47,6 +49,7 @@ class Model(Trainer):
     def make_uncopied(self) -> None:
         super().make_uncopied()
         self._current_plan: Chain | Graph | None = None
+        self._known_shapes: tuple[int, Any, Any] = -1, None, None  # structure, shape of inputs, of outputs
         self._placeholders: tuple[Any, Any] | None = None
         self._device: str | None = None  # None: as the layers come
 
@@ -59,6 +62,10 @@ class Model(Trainer):
 
     def held_layers(self) -> Sequence[Layer]:
         return self.layers
+
+    def number_of_calls(self) -> int:
+        """How many calls of layers a pass has, those of a nested model for every call of it."""
+        raise NotImplementedError
 
     def add_steps(
         self, steps: Steps, inputs: tuple[int, ...], training: bool | None, count: int
@@ -165,6 +172,18 @@ class Model(Trainer):
             if self._device is not None:  # variables made since `to`
                 _core.move_variables(self.variables, self._device)
         return plan
+
+    def _remembered_shape(self, input_shape: Any, compute: Callable[[Any], Any]) -> Any:
+        """What `compute` gives for a shape of inputs; what was asked for last is known.
+
+        Models in models ask for it twice on each level. A plan would know it too, but lists all calls.
+        """
+        version = structure_version()
+        known, given, outputs = self._known_shapes
+        if known != version or given != input_shape:
+            outputs = compute(input_shape)
+            self._known_shapes = version, input_shape, outputs
+        return outputs
 
     def _new_plan(self, version: int) -> Chain | Graph:
         inputs, count = self._counts()
@@ -434,3 +453,8 @@ class Model(Trainer):
 def holds(layer: Layer, sought: Layer) -> bool:
     """Whether `sought` is a part of `layer`, of whatever depth."""
     return any(part is sought or holds(part, sought) for part in layer.held_layers())
+
+
+def calls_of(layers: Iterable[Layer]) -> int:
+    """The sum of the calls that these layers are in a pass."""
+    return sum(layer.number_of_calls() if isinstance(layer, Model) else 1 for layer in layers)

@@ -12,7 +12,7 @@ from lstm_native.layers.cloning import clone_layer
 from lstm_native.layers.embedding import Embedding
 from lstm_native.layers.inputs import InputLayer
 from lstm_native.layers.symbolic import Node, Placeholder, output_shapes
-from lstm_native.models.base import Model
+from lstm_native.models.base import Model, calls_of
 from lstm_native.models.configuration import call_again, graph_config, graph_from_config, tree_config
 from lstm_native.models.graph import Step, Steps
 from lstm_native.models.plan import Chain, unique
@@ -96,12 +96,14 @@ class Functional(Model):
                 )
             )
         self._slots = len(slots)
+        self._calls = calls_of(step.layer for step in self._steps)
         self._ends = tuple(slots[end] for end in ends)
         self._layers = self._by_depth()
-        names = [layer.name for layer in self._layers]
-        for layer_name in names:
-            if names.count(layer_name) > 1:
-                raise self.error(f"two layers are called {layer_name!r}, layers should have unique names")
+        names: set[str] = set()
+        for layer in self._layers:
+            if layer.name in names:
+                raise self.error(f"two layers are called {layer.name!r}, layers should have unique names")
+            names.add(layer.name)
         self.built = True
         structure_changed()
         if not trainable:
@@ -176,6 +178,9 @@ class Functional(Model):
 
     def _counts(self) -> tuple[int, int]:
         return len(self._input_layers), len(self._ends)
+
+    def number_of_calls(self) -> int:
+        return self._calls
 
     def add_steps(
         self, steps: Steps, inputs: tuple[int, ...], training: bool | None, count: int
@@ -261,15 +266,13 @@ class Functional(Model):
         Raises:
             ValueError: the shape does not fit a layer.
         """
-        plan = self._plan()
-        known, outputs = plan.shapes
-        if input_shape == known:
-            return outputs
-        shapes = self._all_shapes(self._in_shapes(input_shape))
-        ends = tuple(shapes[slot] for slot in self._ends)
-        outputs = ends if len(ends) > 1 else ends[0]
-        plan.shapes = input_shape, outputs
-        return outputs
+
+        def compute(given: Any) -> Any:
+            shapes = self._all_shapes(self._in_shapes(given))
+            ends = tuple(shapes[slot] for slot in self._ends)
+            return ends if len(ends) > 1 else ends[0]
+
+        return self._remembered_shape(input_shape, compute)
 
     def _in_shapes(self, given: Any) -> list[Any]:
         count = len(self._input_layers)

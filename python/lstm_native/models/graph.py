@@ -70,6 +70,10 @@ class Steps:
     ) -> tuple[int, ...]:
         """Adds a use of `layer`, which has `count` outputs; returns their slots."""
         expand = getattr(layer, "add_steps", None)
+        if self._limit is not None:
+            calls = 1 if expand is None else layer.number_of_calls()  # type: ignore[attr-defined]
+            if len(self.steps) + calls > self._limit:
+                raise layer.error(f"the model around it has more than {self._limit} calls of layers")
         if expand is not None:
             given = tuple(
                 self._masked(slot, (flags or {}).get(name_of_mask(i, several)))
@@ -77,8 +81,6 @@ class Steps:
             )
             outputs: tuple[int, ...] = expand(self, given, training, count)
             return outputs
-        if self._limit is not None and len(self.steps) >= self._limit:
-            raise layer.error(f"the model around it has more than {self._limit} calls of layers")
         for part in layer.with_penalty():
             outputs = tuple(range(self.slots, self.slots + count))
             self.slots += count

@@ -28,7 +28,6 @@ class Plan:
         stateful: the layers that keep a state between calls.
         version: that of the structure.
         can_train: whether `check_can_train` has found nothing against it.
-        shapes: of inputs and outputs, as asked for last.
     """
 
     def __init__(self, layers: list[Layer], version: int) -> None:
@@ -38,7 +37,6 @@ class Plan:
         self.penalties = any(v.regularizer is not None for v in self.variables)
         self.stateful = [layer for layer in unique(layers) if getattr(layer, "stateful", False)]
         self.can_train = False
-        self.shapes: tuple[Any, Any] = None, None
 
     def check_can_train(self) -> None:
         """Raises ValueError when a layer works forward only."""

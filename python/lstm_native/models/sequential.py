@@ -10,7 +10,7 @@ from lstm_native.configurable import check_names
 from lstm_native.layers.base import Layer, Tensor, build_lock, restored_on_error, structure_changed
 from lstm_native.layers.inputs import InputLayer
 from lstm_native.layers.symbolic import Placeholder
-from lstm_native.models.base import Model, holds
+from lstm_native.models.base import Model, calls_of, holds
 from lstm_native.models.graph import Steps
 from lstm_native.serialization import deserialize, serialize
 
@@ -192,19 +192,19 @@ class Sequential(Model):
         Raises:
             ValueError: the shape does not fit a layer.
         """
-        plan = self._plan()
-        known, outputs = plan.shapes
-        if type(input_shape) is tuple and input_shape == known:
-            return outputs
+        if type(input_shape) is not tuple:
+            input_shape = to_shape(input_shape, self.label(), "input_shape")
+        return self._remembered_shape(input_shape, self._shape_behind)
+
+    def _shape_behind(self, input_shape: Any) -> Any:
         if not self.layers:
             raise self.error("the model has no layers, add some first")
-        given = shape = to_shape(input_shape, self.label(), "input_shape")
+        shape = to_shape(input_shape, self.label(), "input_shape")
         for layer in self._layers:
             if shape and isinstance(shape[0], tuple):
                 raise self.error(f"the layer before {layer.name!r} has several outputs (return_state)")
             layer.check_input_shape(shape)
             shape = layer.compute_output_shape(shape)
-        plan.shapes = given, shape
         return shape
 
     def check_input_shape(self, shape: Shape) -> None:
@@ -244,6 +244,9 @@ class Sequential(Model):
         return self.compute_output_shape(self._build_shape)
 
     # --- passes -----------------------------------------------------------------------------------
+
+    def number_of_calls(self) -> int:
+        return calls_of(self._layers)
 
     def add_steps(
         self, steps: Steps, inputs: tuple[int, ...], training: bool | None, count: int
