@@ -53,10 +53,23 @@ def live() -> list[Any]:
             L.Dense(2, "softmax"),
         ]
     )
-    return [wide, deep]
+    return [wide, deep, branches()]
 
 
-@pytest.mark.parametrize("number", [0, 1])
+def branches() -> Any:
+    """Every merging layer, and masks that are joined."""
+    words, steps = L.Input((None,)), L.Input((None, 4))
+    read, shown = L.Embedding(11, 4, mask_zero=True)(words), L.Masking()(steps)
+    kinds = (L.Add, L.Subtract, L.Average, L.Multiply, L.Maximum, L.Minimum, L.Concatenate)
+    ends = [L.LSTM(2)(kind()([read, shown])) for kind in kinds]
+    past = L.Add()([read, L.LSTM(4, return_sequences=True)(read)])
+    scores = L.Dot(axes=[2, 2], normalize=True)([steps, steps])
+    seen = L.Dot(axes=[2, 1])([L.Softmax()(scores), steps + steps])
+    ends += [L.GRU(3)(past), L.GRU(3)(L.Concatenate(axis=1)([shown, read])), L.LSTM(2)(seen)]
+    return keras.Model([words, steps], L.Concatenate()(ends))
+
+
+@pytest.mark.parametrize("number", [0, 1, 2])
 def test_live_models(number: int) -> None:
     model = from_keras(live()[number])
     assert model.conversion.max_difference < 2e-6

@@ -8,7 +8,9 @@ from typing import Any
 from lstm_native import registration
 from lstm_native.configurable import Configurable, short
 from lstm_native.convert.conversion import Conversion
+from lstm_native.convert.keras_mask_flow import MERGING
 from lstm_native.convert.keras_masks import check_masks_beside_states, without_mask_operations
+from lstm_native.convert.keras_merging import check_merged_masks, with_merging_layers
 from lstm_native.errors import nearest
 from lstm_native.serialization import namespaces
 
@@ -285,7 +287,8 @@ class KerasConfig:
     def _functional(self, config: dict[str, Any], label: str) -> dict[str, Any]:
         layers = []
         counts: dict[str, tuple[int, int]] = {}
-        for one in without_mask_operations(config["layers"]):
+        operations: set[str] = set()
+        for one in with_merging_layers(without_mask_operations(config["layers"]), label, operations):
             made = self._layer(one, label)
             inner = made.get("config")
             name = one.get("name", inner.get("name") if isinstance(inner, dict) else None)
@@ -304,6 +307,7 @@ class KerasConfig:
             found.append({**made, "name": name, "inbound_nodes": calls})
         if self.version < 3:
             check_masks_beside_states(found, label)
+        check_merged_masks(found, operations, self.version, label)
         return {
             "layers": found,
             "input_layers": graph.ends(config["input_layers"]),
@@ -359,7 +363,8 @@ class _Calls:
         kwargs = {k: self._named(v) for k, v in self._taken(named, class_name, name).items()}
         if len(values) > 1 and class_name in RECURRENT:
             values, kwargs["initial_state"] = values[:1], values[1:]
-        return {"args": values if len(values) == 1 else [values], "kwargs": kwargs}
+        single = len(values) == 1 and class_name not in MERGING
+        return {"args": values if single else [values], "kwargs": kwargs}
 
     def _taken(self, named: dict[str, Any], class_name: str, name: str) -> dict[str, Any]:
         """The further arguments of a call, without those that were not given."""

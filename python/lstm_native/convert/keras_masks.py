@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-_RECURRENT = ("LSTM", "GRU", "SimpleRNN", "RNN")
-_STOPPING = ("Flatten", "RepeatVector", "GlobalAveragePooling1D", "GlobalMaxPooling1D")
+from lstm_native.convert.keras_mask_flow import RECURRENT, STOPPING, MaskFlow, histories
+
 _MOST_MASKS = 100
 OPERATIONS = ("NotEqual", "Any")
 
@@ -29,11 +28,12 @@ def without_mask_operations(layers: list[Any]) -> list[Any]:
     """
     known = [one for one in layers if isinstance(one, dict)]
     masks = _masks(known)
+    flow = MaskFlow(known)
     found = _makers(known) if masks else {}
     makers = {name: found.get(mask) for name, mask in masks.items()}
     readers: dict[str, set[str]] = {}
     for one in known:
-        for history in _histories(_args(one)):
+        for history in histories(_args(one)):
             readers.setdefault(history[0], set()).add(str(one.get("name")))
     wanted = {maker for maker in makers.values() if maker is not None}
     if len(wanted) > _MOST_MASKS:
@@ -43,20 +43,25 @@ def without_mask_operations(layers: list[Any]) -> list[Any]:
     changed = []
     for one in layers:
         nodes = one.get("inbound_nodes") if isinstance(one, dict) else None
-        if not isinstance(nodes, list) or one.get("name") in masks:
+        if not isinstance(nodes, list) or one.get("name") in masks or flow.is_mask(str(one.get("name"))):
             changed.append(one)
             continue
-        new = [_without_mask(node, makers, reached) for node in nodes]
+        new = [_without_mask(node, makers, reached, flow) for node in nodes]
         changed.append({**one, "inbound_nodes": new})
-        kept |= {history[0] for history in _histories(new)}
+        kept |= {history[0] for history in histories(new)}
     # A mask that is still wanted needs what it is computed from.
     kept |= {masks[name].source[0] for name in kept & masks.keys()}
-    kept |= {history[0] for one in known if one.get("name") in kept for history in _histories(_args(one))}
-    return [
-        one
-        for one in changed
-        if not isinstance(one, dict) or one.get("name") in kept or makers.get(str(one.get("name"))) is None
-    ]
+    needed = {str(one.get("name")): _args(one) for one in known}
+    todo = list(kept)
+    while todo:
+        new_names = {history[0] for history in histories(needed.get(todo.pop(), []))} - kept
+        kept |= new_names
+        todo += new_names
+
+    def left_out(name: str) -> bool:
+        return name not in kept and (makers.get(name) is not None or flow.is_mask(name))
+
+    return [one for one in changed if not isinstance(one, dict) or not left_out(str(one.get("name")))]
 
 
 def check_masks_beside_states(layers: list[dict[str, Any]], label: str) -> None:
@@ -72,58 +77,43 @@ def check_masks_beside_states(layers: list[dict[str, Any]], label: str) -> None:
         for node in one["inbound_nodes"]:
             if node["kwargs"].get("initial_state") is None or node["kwargs"].get("mask") is not None:
                 continue
-            todo = [history[0] for history in _histories(node["args"])]
+            todo = [history[0] for history in histories(node["args"])]
             while todo:
                 name = todo.pop()
                 before = by_name.get(name)
                 if before is None or name in seen:
                     continue
                 seen.add(name)
-                if _makes_mask(before):
+                if makes_mask(before):
                     raise ValueError(
                         f"from_keras: {label}: {one['class_name']} {one['name']!r} is called with "
                         f"initial_state, and in Keras 2 with the mask of {name!r} too; here, as in Keras 3, "
                         "such calls take no mask by themselves"
                     )
                 if not _stops_mask(before):
-                    todo += [history[0] for history in _histories(_args(before))]
+                    todo += [history[0] for history in histories(_args(before))]
 
 
-def _makes_mask(one: dict[str, Any]) -> bool:
+def makes_mask(one: dict[str, Any]) -> bool:
+    """Whether a layer, or one inside it, makes masks."""
     config = one["config"]
     if one["class_name"] == "Embedding":
         return config.get("mask_zero") is True
     inner = config.get("layers", ())
-    return one["class_name"] == "Masking" or any(_makes_mask(layer) for layer in inner)
+    return one["class_name"] == "Masking" or any(makes_mask(layer) for layer in inner)
 
 
 def _stops_mask(one: dict[str, Any]) -> bool:
     config = one["config"]
     inner = config.get("layer", one) if one["class_name"] == "Bidirectional" else one
-    if inner["class_name"] in _RECURRENT:
+    if inner["class_name"] in RECURRENT:
         return inner["config"].get("return_sequences") is not True
-    return one["class_name"] in _STOPPING
+    return one["class_name"] in STOPPING
 
 
 def _args(one: dict[str, Any]) -> list[Any]:
     nodes = one.get("inbound_nodes")
     return [node.get("args") for node in nodes if isinstance(node, dict)] if isinstance(nodes, list) else []
-
-
-def _histories(data: Any) -> Iterator[tuple[Any, ...]]:
-    """The values that arguments name."""
-    if isinstance(data, list):
-        for item in data:
-            yield from _histories(item)
-    elif isinstance(data, dict):
-        config = data.get("config")
-        history = config.get("keras_history") if isinstance(config, dict) else None
-        if data.get("class_name") == "__keras_tensor__" and isinstance(history, list) and len(history) == 3:
-            if isinstance(history[0], str) and all(type(number) is int for number in history[1:]):
-                yield tuple(history)
-        elif "class_name" not in data:
-            for item in data.values():
-                yield from _histories(item)
 
 
 def _masks(known: list[dict[str, Any]]) -> dict[str, _Mask]:
@@ -135,7 +125,7 @@ def _masks(known: list[dict[str, Any]]) -> dict[str, _Mask]:
             if one.get("class_name") != class_name or len(args) != 1 or not isinstance(name, str):
                 continue
             given = args[0]
-            sources = list(_histories(given))
+            sources = list(histories(given))
             if not isinstance(given, list) or len(sources) != 1:
                 continue
             if class_name == "NotEqual" and len(given) == 2 and isinstance(given[1], int | float):
@@ -157,7 +147,7 @@ def _makers(known: list[dict[str, Any]]) -> dict[_Mask, str]:
         else:
             continue
         if isinstance(value, int | float):
-            makers |= {_Mask(source, value): name for source in _histories(_args(one))}
+            makers |= {_Mask(source, value): name for source in histories(_args(one))}
     return makers
 
 
@@ -171,14 +161,19 @@ def _reached(start: str, readers: dict[str, set[str]]) -> set[str]:
     return seen
 
 
-def _without_mask(node: Any, makers: dict[str, str | None], reached: dict[str, set[str]]) -> Any:
+def _without_mask(
+    node: Any, makers: dict[str, str | None], reached: dict[str, set[str]], flow: MaskFlow
+) -> Any:
     if not isinstance(node, dict) or not isinstance(node.get("kwargs"), dict):
         return node
-    wanted = {makers.get(history[0]) for history in _histories([node["kwargs"].get("mask")])}
-    inputs = {history[0] for history in _histories(node.get("args"))}
+    wanted = {makers.get(history[0]) for history in histories([node["kwargs"].get("mask")])}
+    inputs = {history[0] for history in histories(node.get("args"))}
     # A call that is given initial states takes no mask by itself.
-    if not wanted or node["kwargs"].get("initial_state") is not None:
+    if node["kwargs"].get("mask") is None or node["kwargs"].get("initial_state") is not None:
         return node
-    if not all(maker is not None and inputs & reached[maker] for maker in wanted):
+    by_itself = flow.comes_by_itself(node)
+    if by_itself is None:
+        by_itself = bool(wanted) and all(maker is not None and inputs & reached[maker] for maker in wanted)
+    if not by_itself:
         return node
     return {**node, "kwargs": {key: value for key, value in node["kwargs"].items() if key != "mask"}}

@@ -215,10 +215,15 @@ def main(folder: Path) -> None:
     np.savez(folder / "expected.npz", **EXPECTED)
 
 
+def zipped(folder: Path, name: str) -> None:
+    """Puts the files of `folder` into an archive beside this script."""
+    with zipfile.ZipFile(Path(__file__).parent / name, "w") as archive:
+        for path in sorted(folder.iterdir()):
+            info = zipfile.ZipInfo(path.name, (2026, 1, 1, 0, 0, 0))
+            archive.writestr(info, path.read_bytes(), zipfile.ZIP_DEFLATED, 9)
+
+
 if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as made:
         main(Path(made))
-        with zipfile.ZipFile(Path(__file__).parent / "models.zip", "w") as archive:
-            for path in sorted(Path(made).iterdir()):
-                info = zipfile.ZipInfo(path.name, (2026, 1, 1, 0, 0, 0))
-                archive.writestr(info, path.read_bytes(), zipfile.ZIP_DEFLATED, 9)
+        zipped(Path(made), "models.zip")

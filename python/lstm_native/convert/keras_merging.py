@@ -1,0 +1,149 @@
+"""Values joined by `x + y` and the like in functional models of Keras, as merging layers; and their masks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from lstm_native.configurable import short
+from lstm_native.convert.keras_mask_flow import (
+    MERGING,
+    NONE,
+    RECURRENT,
+    STOPPING,
+    MaskFlow,
+    histories,
+    is_operation,
+)
+from lstm_native.convert.keras_masks import makes_mask
+
+# Functions of TensorFlow as Keras 2 names them, and the layers that compute the same.
+_FUNCTIONS = {
+    "__operators__.add": "Add", "math.add": "Add", "math.subtract": "Subtract", "math.multiply": "Multiply",
+    "math.maximum": "Maximum", "math.minimum": "Minimum", "concat": "Concatenate",
+}  # fmt: skip
+_OPERATIONS = ("Add", "Subtract", "Multiply", "Maximum", "Minimum", "Concatenate")
+# Layers that go by the mask of their inputs.
+_MINDING = (
+    *RECURRENT, "Bidirectional", "GlobalAveragePooling1D", "Attention", "AdditiveAttention", "Multiply",
+    "Maximum", "Minimum",
+)  # fmt: skip
+
+
+def with_merging_layers(layers: Sequence[Any], label: str, found: set[str]) -> Iterator[Any]:
+    """The layers of a functional model, where operations on two values have become layers.
+
+    Args:
+        layers: configurations of layers with their calls.
+        label: the model, for messages.
+        found: gets the names of what was an operation.
+
+    Raises:
+        ValueError: an operation that joins other things than values of layers.
+    """
+    for one in layers:
+        config = one.get("config") if isinstance(one, dict) else None
+        kind = one.get("class_name") if isinstance(one, dict) else None
+        if not isinstance(config, dict):
+            yield one
+            continue
+        name = str(one.get("name", config.get("name")))
+        if kind == "TFOpLambda" and config.get("function") in _FUNCTIONS:
+            joined = _FUNCTIONS[config["function"]]
+            calls, axis = _calls_of_keras_2(one, joined)
+        elif is_operation(one) and kind in _OPERATIONS:
+            joined, axis = str(kind), config.get("axis")
+            calls = [_call_of_keras_3(node, joined) for node in one.get("inbound_nodes") or ()]
+        else:
+            yield one
+            continue
+        if None in calls or (joined == "Concatenate" and type(axis) is not int):
+            raise ValueError(
+                f"from_keras: {label}: the operation {name!r} ({joined}) has the arguments "
+                f"{short(one.get('inbound_nodes'))}, expected values of layers alone"
+            )
+        found.add(name)
+        arguments = {"name": name} | ({"axis": axis} if joined == "Concatenate" else {})
+        yield {"class_name": joined, "config": arguments, "name": name, "inbound_nodes": calls}
+
+
+def _call_of_keras_3(node: Any, kind: str) -> dict[str, Any] | None:
+    """The call of an operation as that of a layer; None where other things than values go into it."""
+    args = node.get("args") if isinstance(node, dict) else None
+    if kind == "Concatenate" and isinstance(args, list) and len(args) == 1:
+        args = args[0]
+    if not isinstance(args, list) or (kind != "Concatenate" and len(args) != 2):
+        return None
+    if any(len(list(histories(item))) != 1 or "class_name" not in item for item in args) or not args:
+        return None
+    named = node.get("kwargs") or {}
+    return {"args": [args], "kwargs": {}} if isinstance(named, dict) and not any(named.values()) else None
+
+
+def _calls_of_keras_2(one: dict[str, Any], kind: str) -> tuple[list[Any], Any]:
+    """The calls of a function as those of a layer, None where they are others, and the axis."""
+    calls: list[Any] = []
+    axes = []
+    for node in one.get("inbound_nodes") or ():
+        items = [node] if isinstance(node, list) and node and isinstance(node[0], str) else node
+        if not isinstance(items, list) or not all(isinstance(i, list) and len(i) == 4 for i in items):
+            return [None], None
+        named = items[0][3] if items and isinstance(items[0][3], dict) else {}
+        values = [item[:3] for item in items]
+        if kind == "Concatenate":
+            axes.append(named.get("axis"))
+        else:
+            values.append(named.get("y"))
+        fit = (kind == "Concatenate" or len(values) == 2) and all(
+            isinstance(v, list) and len(v) == 3 and isinstance(v[0], str) and v[1] >= 0 for v in values
+        )
+        calls.append([[*value, {}] for value in values] if fit else None)
+    return calls, axes[0] if axes and all(axis == axes[0] for axis in axes) else None
+
+
+def check_merged_masks(layers: list[dict[str, Any]], operations: set[str], version: int, label: str) -> None:
+    """Raises ValueError where values that are joined have another mask in Keras, and a layer goes by it.
+
+    Args:
+        layers: the layers of a functional model with their calls, in the form of Keras 3.
+        operations: names of those that are operations in Keras: there masks end.
+        version: 2 or 3; Keras 2 wants a step to count in all inputs, Keras 3 in any.
+        label: the model, for the message.
+    """
+    if not any(one["class_name"] in MERGING for one in layers) or not any(map(makes_mask, layers)):
+        return
+    flow = MaskFlow(layers)
+    readers: dict[str, set[str]] = {}
+    kinds = {one["name"]: one["class_name"] for one in layers}
+    for one in layers:
+        for node in one["inbound_nodes"]:
+            for history in histories([node["args"], node["kwargs"]]):
+                readers.setdefault(history[0], set()).add(one["name"])
+    for one in layers:
+        name = one["name"]
+        calls = range(len(one["inbound_nodes"]))
+        ends = name in operations and any(flow.of((name, i, 0)) not in (None, NONE) for i in calls)
+        if not ends and (version >= 3 or name in operations or not flow.disagreement(one)):
+            continue
+        minding = _first_minding(name, readers, kinds)
+        if minding is not None:
+            why = (
+                "the masks of its inputs end there in Keras, and would come along here"
+                if ends
+                else "its inputs have different masks, of which Keras 2 takes the steps that count in all, "
+                "and this package, as Keras 3, those that count in any"
+            )
+            raise ValueError(f"from_keras: {label}: {one['class_name']} {name!r}: {why} (to {minding!r})")
+
+
+def _first_minding(name: str, readers: dict[str, set[str]], kinds: dict[str, str]) -> str | None:
+    """A layer behind `name` that goes by its mask."""
+    todo, seen = [name], {name}
+    while todo:
+        for reader in sorted(readers.get(todo.pop(), set()) - seen):
+            if kinds.get(reader) in _MINDING:
+                return reader
+            seen.add(reader)
+            if kinds.get(reader) not in STOPPING:
+                todo.append(reader)
+    return None

@@ -1,0 +1,242 @@
+"""Keras models that branch: files of real Keras 2 and 3, ways back to Keras, masks that are joined."""
+
+from __future__ import annotations
+
+import json
+import sys
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from hostile_keras import archive
+from lstm_native import load_model
+from lstm_native.convert import from_keras, to_keras
+from lstm_native.convert.keras_mask_flow import ALL, NONE, MaskFlow
+from lstm_native.layers import LSTM, Add, Concatenate, Dense, Dot, Embedding, Input, Masking
+from lstm_native.models import Model
+
+DATA = Path(__file__).parent / "data" / "keras"
+with zipfile.ZipFile(DATA / "branches.zip") as _file:
+    NAMES = [name for name in _file.namelist() if name != "expected.npz"]
+# Both compute in float32; values are below 4, sums have up to 30 terms.
+TOLERANCE = 2e-6
+
+
+@pytest.fixture(autouse=True)
+def _without_keras(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where another test has imported Keras, models would be run beside it."""
+    monkeypatch.delitem(sys.modules, "keras", raising=False)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the files of real Keras."""
+    folder = tmp_path_factory.mktemp("keras")
+    with zipfile.ZipFile(DATA / "branches.zip") as file:
+        file.extractall(folder)
+    return folder
+
+
+def check(model: Any, folder: Path, name: str) -> None:
+    with np.load(folder / "expected.npz") as file:
+        inputs, outputs = (
+            [file[k] for k in sorted(file) if k.startswith(f"{name}/{w}")] for w in ("in", "out")
+        )
+    found = model.predict(inputs[0] if len(inputs) == 1 else inputs, verbose=0)
+    for wanted, got in zip(outputs, found if isinstance(found, list) else [found], strict=True):
+        np.testing.assert_allclose(got, wanted, rtol=0, atol=TOLERANCE)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_files_of_keras(name: str, made: Path, tmp_path: Path) -> None:
+    """And on to a file of ours, and to both forms of Keras."""
+    model = from_keras(made / name)
+    case = name.partition(".")[0]
+    check(model, made, case)
+    for again in ("again.safetensors", "again.keras", "again.h5"):
+        if again.endswith("tensors"):
+            model.save(tmp_path / again)
+        else:
+            to_keras(model, tmp_path / again)
+        check(load_model(tmp_path / again), made, case)
+
+
+def test_operators_are_layers(made: Path) -> None:
+    for version in ("keras2", "keras3"):
+        model = from_keras(made / f"{version}_operators.keras")
+        kinds = sorted({type(layer).__name__ for layer in model.layers})
+        assert {"Add", "Subtract", "Multiply", "Maximum", "Minimum", "Concatenate"} <= set(kinds)
+
+
+# --- what differs -----------------------------------------------------------------------------------
+
+
+def config_of(path: Path) -> Any:
+    with zipfile.ZipFile(path) as file:
+        return json.loads(file.read("config.json"))
+
+
+def spoilt(made: Path, tmp_path: Path, name: str, change: Any) -> Path:
+    """The file with another configuration."""
+    config = config_of(made / name)
+    change(config["config"])
+    with zipfile.ZipFile(made / name) as file:
+        parts = {part: file.read(part) for part in file.namelist()}
+    path = tmp_path / "spoilt.keras"
+    with zipfile.ZipFile(path, "w") as file:
+        for part, content in parts.items():
+            file.writestr(part, json.dumps(config) if part == "config.json" else content)
+    return path
+
+
+def layer_named(config: Any, kind: str, number: int = 0) -> Any:
+    return [one for one in config["layers"] if one["class_name"] == kind][number]
+
+
+def test_operations_with_constants_are_named(made: Path, tmp_path: Path) -> None:
+    def change(config: Any) -> None:
+        one = next(o for o in config["layers"] if o["class_name"] == "Add" and "ops" in o["module"])
+        one["inbound_nodes"][0]["args"][1] = 2.0
+
+    with pytest.raises(
+        ValueError, match=r"the operation 'add\w*' \(Add\) has the arguments .* values of layers"
+    ):
+        from_keras(spoilt(made, tmp_path, "keras3_operators.keras", change))
+
+
+def test_another_mask_is_not_taken_for_the_joined_one(made: Path, tmp_path: Path) -> None:
+    """A call that is given the mask of one input alone."""
+
+    def change(config: Any) -> None:
+        for one in config["layers"]:
+            for node in one["inbound_nodes"]:
+                mask = node["kwargs"].get("mask")
+                if one["class_name"] == "LSTM" and mask["config"]["keras_history"][0].startswith(
+                    "logical_or"
+                ):
+                    mask["config"]["keras_history"][0] = layer_named(config, "NotEqual")["name"]
+
+    with pytest.raises(ValueError, match=r"NotEqual 'not_equal.*' has no counterpart"):
+        from_keras(spoilt(made, tmp_path, "keras3_masks.keras", change))
+
+
+def value(*history: Any) -> dict[str, Any]:
+    return {"class_name": "__keras_tensor__", "config": {"keras_history": list(history)}}
+
+
+def one_layer(kind: str, name: str, *calls: Any, **config: Any) -> dict[str, Any]:
+    nodes = [{"args": call, "kwargs": {}} for call in calls]
+    if kind != "InputLayer":
+        config["trainable"] = True
+    return {"class_name": kind, "module": "keras.layers", "name": name, "inbound_nodes": nodes,
+            "config": {"name": name, **config}}  # fmt: skip
+
+
+def operation(kind: str, name: str, *args: Any, **config: Any) -> dict[str, Any]:
+    return {
+        **one_layer(kind, name, list(args)),
+        "module": "keras.src.ops.numpy",
+        "config": {"name": name, **config},
+    }
+
+
+def branching(joined: dict[str, Any], end: dict[str, Any]) -> dict[str, Any]:
+    """Two inputs, ids `a` and `b`, whose embeddings have masks; `joined` of them, and `end` of that."""
+    layers = []
+    for name in "ab":
+        shape = {"batch_shape": [None, None], "dtype": "int32"}
+        layers.append(one_layer("InputLayer", name, **shape))
+        table = {"input_dim": 9, "output_dim": 3, "mask_zero": True}
+        layers.append(one_layer("Embedding", f"e{name}", [value(name, 0, 0)], **table))
+    ends = {"input_layers": [["a", 0, 0], ["b", 0, 0]], "output_layers": [end["name"], 0, 0]}
+    return {"class_name": "Functional", "config": {"name": "m", "layers": [*layers, joined, end], **ends}}
+
+
+@pytest.mark.parametrize(
+    ("version", "joined", "message"),
+    [
+        (
+            "3.15.1",
+            operation("Add", "join", value("ea", 0, 0), value("eb", 0, 0)),
+            r"Add 'join': the masks of its inputs end there in Keras, .* \(to 'end'\)",
+        ),
+        (
+            "2.15.0",
+            one_layer("Add", "join", [[value("ea", 0, 0), value("eb", 0, 0)]]),
+            r"Add 'join': its inputs have different masks, of which Keras 2 .* \(to 'end'\)",
+        ),
+    ],
+)
+def test_masks_that_differ(version: str, joined: Any, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "m.keras"
+    end = one_layer("LSTM", "end", [value("join", 0, 0)], units=2)
+    parts = {"config.json": branching(joined, end), "metadata.json": {"keras_version": version}}
+    path.write_bytes(archive(parts))
+    with pytest.raises(ValueError, match=message):
+        from_keras(path)
+    # Where no layer goes by the mask, nothing differs: only the weights are missing.
+    end = one_layer("GlobalMaxPooling1D", "end", [value("join", 0, 0)])
+    path.write_bytes(archive({**parts, "config.json": branching(joined, end)}))
+    with pytest.raises(ValueError, match="a weight of shape"):
+        from_keras(path)
+
+
+def test_mask_formulas() -> None:
+    """Of values, as numbers that are equal where masks are."""
+    a, b, x = (value(name, 0, 0) for name in ("ea", "eb", "x"))
+    layers = [
+        *branching(one_layer("Add", "sum", [[a, b]]), one_layer("Add", "twice", [[a, a]]))["config"][
+            "layers"
+        ],
+        one_layer("InputLayer", "x"),
+        one_layer("Concatenate", "side", [[b, a]], axis=-1),
+        one_layer("Concatenate", "long", [[b, a]], axis=1),
+        one_layer("Concatenate", "back", [[a, b]], axis=1),
+        one_layer("Concatenate", "with", [[a, x]], axis=-1),
+        one_layer("Multiply", "half", [[a, x]]),
+        one_layer("Dot", "dot", [[a, b]], axes=2),
+        one_layer("LSTM", "states", [[a]], units=2, return_sequences=True),
+        one_layer("LSTM", "last", [[a]], units=2),
+        one_layer("Attention", "attention", [[b, a]]),
+        one_layer("Custom", "custom", [[b]]),
+    ]
+    flow = MaskFlow(layers)
+    mask = {one["name"]: flow.of((one["name"], 0, 0)) for one in layers}
+    assert mask["sum"] == mask["side"] not in (mask["ea"], mask["eb"], None)
+    assert mask["twice"] == mask["ea"] == mask["states"]
+    assert mask["attention"] == mask["eb"]
+    assert mask["long"] != mask["back"]
+    assert mask["with"] == ALL
+    assert [mask[name] for name in ("half", "dot", "last", "x")] == [NONE] * 4
+    assert mask["custom"] is None
+
+
+def test_masks_of_hostile_size() -> None:
+    """Time joined with itself over and over: the formulas stay small."""
+    layers = branching(one_layer("Add", "j0", [[value("ea", 0, 0)] * 2]), {"name": "x"})["config"]["layers"][
+        :-1
+    ]
+    layers += [
+        one_layer("Concatenate", f"j{i}", [[value(f"j{i - 1}", 0, 0)] * 2], axis=1) for i in range(1, 2000)
+    ]
+    assert MaskFlow(layers).of(("j1999", 0, 0)) not in (None, NONE, ALL)
+
+
+# --- to Keras ---------------------------------------------------------------------------------------
+
+
+def test_our_models_come_back(tmp_path: Path) -> None:
+    words, steps = Input((None,), dtype="int32"), Input((None, 3))
+    read = Embedding(9, 3, mask_zero=True)(words)
+    joined = Concatenate(axis=1)([Add()([read, Masking()(steps)]), read])
+    ends = [Dense(2)(LSTM(3)(joined)), Dot(axes=1)([LSTM(2)(read), LSTM(2)(steps)])]
+    model = Model([words, steps], ends)
+    x = [np.array([[1, 2, 0], [3, 0, 0]]), np.random.default_rng(0).normal(size=(2, 3, 3))]
+    for suffix in (".keras", ".h5"):
+        to_keras(model, tmp_path / f"m{suffix}")
+        again = from_keras(tmp_path / f"m{suffix}")
+        for a, b in zip(model.predict(x, verbose=0), again.predict(x, verbose=0), strict=True):
+            np.testing.assert_array_equal(a, b)
