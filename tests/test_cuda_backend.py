@@ -176,21 +176,6 @@ def test_precision_and_synchronize() -> None:
         assert np.array_equal(gradient, exact[name])  # type: ignore[arg-type]
 
 
-def test_general_cells_are_refused() -> None:
-    case = recurrent_case(0, 2, 3, 4, 5)
-    assert case.bias is not None
-    weights = _core.RecurrentWeights.general(
-        "lstm",
-        *(variable(a, "cuda") for a in (case.kernel, case.recurrent, case.bias)),
-        "tanh",
-        "sigmoid",
-        "tanh",
-        clip=1.0,
-    )
-    with pytest.raises(RuntimeError, match="do not run on the device 'cuda'"):
-        case.forward(weights)
-
-
 @pytest.mark.parametrize("bias", [True, False])
 def test_dense(bias: bool) -> None:
     rng = np.random.default_rng(0)

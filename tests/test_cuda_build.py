@@ -36,7 +36,7 @@ def test_no_kernel_spills_registers(built: tuple[Path, str]) -> None:
     )
     assert len(kernels) > 40
     # Rare activations are functions that kernels call; around a call, registers go to memory.
-    rare = re.compile("AnyActivations|value_of|slope_of")
+    rare = re.compile("AnyActivations|GeneralLstm|value_of|slope_of")
     assert [name for name, spilled in kernels if spilled != "0" and not rare.search(name)] == []
 
 

@@ -66,14 +66,13 @@ constexpr LnBackend kBackend = {
     layer_norm_backward,
     additive_scores_forward,
     additive_scores_backward,
-    // General cells are not here yet: floor 2 refuses them with a sentence.
-    nullptr,
-    nullptr,
-    nullptr,
-    nullptr,
-    nullptr,
-    nullptr,
-    nullptr,
+    general_prepare,
+    recurrent_release,
+    recurrent_saved_bytes,
+    recurrent_forward,
+    recurrent_step_bytes,
+    recurrent_step,
+    general_backward,
 };
 
 }  // namespace

@@ -99,13 +99,15 @@ LSTM_NATIVE_HOST_DEVICE inline State finish(const StepForward& s, const Element&
     if (s.masked_out != nullptr) s.masked_out[e.state] = masked;
     return {next, masked, 0.0F};
 }
+LSTM_NATIVE_HOST_DEVICE inline float finish_c(const StepForward& s, const Element& e, float c) {
+    if (s.last_c != nullptr) s.last_c[e.state] = c;
+    const bool reset = s.next != nullptr && (s.next[e.b * s.T] & LN_RESET) != 0;
+    return s.c_out[e.state] = reset ? or_zero(s.initial_c, e.state) : c;
+}
 LSTM_NATIVE_HOST_DEVICE inline State finish(const StepForward& s, const Element& e, unsigned control, float h,
                                             float c) {
     State next = finish(s, e, control, h);
-    if (s.last_c != nullptr) s.last_c[e.state] = c;
-    const bool reset = s.next != nullptr && (s.next[e.b * s.T] & LN_RESET) != 0;
-    next.c = reset ? or_zero(s.initial_c, e.state) : c;
-    s.c_out[e.state] = next.c;
+    next.c = finish_c(s, e, c);
     return next;
 }
 

@@ -14,6 +14,9 @@ LnStatus recurrent_forward(LnContext*, const void* pack, const LnRecurrentForwar
 size_t recurrent_step_bytes(const void* pack, int64_t B);
 LnStatus recurrent_step(LnContext*, const void* pack, const LnRecurrentForward*, void* workspace);
 LnStatus recurrent_backward(LnContext*, const void* pack, const LnRecurrentBackward*);
+LnStatus general_prepare(LnContext*, const LnGeneralConfig*, const LnGeneralWeights*, void** pack);
+LnStatus general_backward(LnContext*, const void* pack, const LnRecurrentBackward*, float* d_peepholes,
+                          float* d_projection);
 
 // layers.cu
 LnStatus dense_prepare(LnContext*, int64_t K, int64_t N, const float* kernel, const float* bias, void** pack);

@@ -7,6 +7,7 @@
 
 #include "core/error.h"
 #include "cuda/entries.h"
+#include "cuda/general_steps.h"
 #include "cuda/launch.h"
 #include "cuda/lstm_sequence.h"
 #include "cuda/recurrent_parts.h"
@@ -35,6 +36,7 @@ template <class T>
 void run_forward(const Pack& pack, const LnRecurrentForward& f) {
     const std::int64_t B = f.B;
     const std::int64_t H = pack.config.H;
+    const std::int64_t P = pack.P;
     const std::int64_t I = pack.config.I;
     const std::int64_t columns = pack.columns();
     const std::int64_t weight_columns = pack.weight_columns();
@@ -42,7 +44,7 @@ void run_forward(const Pack& pack, const LnRecurrentForward& f) {
     const bool indexed = f.index != nullptr;
     const bool before = pack.config.cell == LN_CELL_GRU_BEFORE;
     const T* const R = pack.recurrent.get<T>();
-    if (core::checked_mul(B, H) > UINT32_MAX)
+    if (core::checked_mul(B, std::max(H, P)) > UINT32_MAX)
         throw std::runtime_error(
             core::message("batch ", B, " times units ", H, " is more than a state may have, 2^32"));
 
@@ -63,11 +65,12 @@ void run_forward(const Pack& pack, const LnRecurrentForward& f) {
                 weight_columns);
     }
     const Array<float> recurrent(B * weight_columns);
-    begin_states(f, H, states);
+    begin_state(f, P, f.start_h, f.initial_h, states.h, states.masked);
+    if (pack.has_c()) begin_state(f, H, f.start_c, f.initial_c, states.c, nullptr);
     Array<T> h_memory;  // what the product of a step takes, and with GRU_BEFORE that of the candidate
-    operand(B, H, states.masked == nullptr ? states.h : states.masked, H, h_memory);
-    Array<T> reset_memory;
-    if (before && !kIsFloat<T>) reset_memory = Array<T>(B * H);
+    operand(B, P, states.masked == nullptr ? states.h : states.masked, P, h_memory);
+    const Array<T> reset_memory = array_if<T>(before && !kIsFloat<T>, B * H);
+    const GeneralForward<T> general(pack, B);
 
     StepForward s{};
     s.H = H;
@@ -79,7 +82,7 @@ void run_forward(const Pack& pack, const LnRecurrentForward& f) {
     s.initial_h = f.initial_h;
     s.initial_c = f.initial_c;
     s.training = training ? 1 : 0;
-    s.output_stride = f.outputs != nullptr ? f.output.row : H;
+    s.output_stride = f.outputs != nullptr ? f.output.row : P;
     const LstmPlan plan = plan_of(pack, B, false);
     std::int64_t count = 1;  // steps of a launch
     for (std::int64_t step = 0; step < f.steps; step += count) {
@@ -97,14 +100,14 @@ void run_forward(const Pack& pack, const LnRecurrentForward& f) {
         s.index = at(f.index, input_step(time, f.T, f.go_backwards != 0));
         s.control = at(f.control, time);
         s.next = last ? nullptr : at(f.control, time + count);
-        const std::int64_t in = training ? step * B * H : 0;
-        const std::int64_t out = training ? in + B * H : 0;
-        s.h_in = states.h + in;
-        s.h_out = states.h + out;
-        s.c_in = at(states.c, in);
-        s.c_out = at(states.c, out);
-        s.masked = states.masked == nullptr ? s.h_in : states.masked + in;
-        s.masked_out = at(states.masked, out);
+        const std::int64_t in = training ? step : 0;
+        const std::int64_t out = training ? step + 1 : 0;
+        s.h_in = states.h + in * B * P;
+        s.h_out = states.h + out * B * P;
+        s.c_in = at(states.c, in * B * H);
+        s.c_out = at(states.c, out * B * H);
+        s.masked = states.masked == nullptr ? s.h_in : states.masked + in * B * P;
+        s.masked_out = at(states.masked, out * B * P);
         float* const last_output = time + count == f.T && f.outputs == nullptr ? f.last_output : nullptr;
         s.output = f.outputs != nullptr ? f.outputs + time * f.output.step : last_output;
         s.last_h = last ? f.last_h : nullptr;
@@ -130,12 +133,14 @@ void run_forward(const Pack& pack, const LnRecurrentForward& f) {
             run_lstm_steps<LstmSequence>(plan, all);
             continue;
         }
-        const MatrixOf<T> h{either(s.masked, h_memory.get()), H};
-        product(B, s.products, H, h, {R, weight_columns}, 0.0F, recurrent.get(), s.products);
-        with_activations(pack.config, [&](auto act) {
+        const MatrixOf<T> h{either(s.masked, h_memory.get()), P};
+        product(B, s.products, P, h, {R, weight_columns}, 0.0F, recurrent.get(), s.products);
+        with_activations(pack, [&](auto act) {
             using Act = decltype(act);
             switch (pack.config.cell) {
                 case LN_CELL_LSTM:
+                    if (!pack.general.plain)
+                        return general.step(s, at(states.cell, step % chunk * B * H), h_memory.get());
                     return for_each(B * H, HandOn<LstmForward<Act>, T>{{s, act}, h_memory.get()});
                 case LN_CELL_SIMPLE_RNN:
                     return for_each(B * H, HandOn<SimpleRnnForward<Act>, T>{{s, act}, h_memory.get()});
@@ -173,6 +178,7 @@ template <class T>
 void weight_gradients(const Pack& pack, const LnRecurrentBackward& b, const States& states, const T* gates) {
     const LnRecurrentForward& f = *b.forward;
     const std::int64_t H = pack.config.H;
+    const std::int64_t P = pack.P;
     const std::int64_t I = pack.config.I;
     const std::int64_t N = pack.weight_columns();
     const std::int64_t columns = pack.columns();
@@ -182,11 +188,11 @@ void weight_gradients(const Pack& pack, const LnRecurrentBackward& b, const Stat
 
     if (b.d_recurrent_kernel != nullptr) {
         Array<T> memory;
-        MatrixOf<T> h = operand(rows, H, states.masked == nullptr ? states.h : states.masked, H, memory);
+        MatrixOf<T> h = operand(rows, P, states.masked == nullptr ? states.h : states.masked, P, memory);
         h.transposed = true;
         float* const d_R = b.d_recurrent_kernel;
-        if (pack.gates != 3) {
-            product(H, N, rows, h, d_gates, beta, d_R, N);
+        if (!pack.is_gru()) {
+            product(P, N, rows, h, d_gates, beta, d_R, N);
         } else {
             product(H, 2 * H, rows, h, d_gates, beta, d_R, N);
             if (pack.config.cell == LN_CELL_GRU) {
@@ -230,10 +236,11 @@ void weight_gradients(const Pack& pack, const LnRecurrentBackward& b, const Stat
 }
 
 template <class T>
-void run_backward(const Pack& pack, const LnRecurrentBackward& b) {
+void run_backward(const Pack& pack, const LnRecurrentBackward& b, float* d_peepholes, float* d_projection) {
     const LnRecurrentForward& f = *b.forward;
     const std::int64_t B = f.B;
     const std::int64_t H = pack.config.H;
+    const std::int64_t P = pack.P;
     const std::int64_t columns = pack.columns();
     const std::int64_t weight_columns = pack.weight_columns();
     States states = states_of_training(pack, B, f.steps, f.recurrent_mask != nullptr);
@@ -241,18 +248,17 @@ void run_backward(const Pack& pack, const LnRecurrentBackward& b) {
     const MatrixOf<T> R{pack.recurrent.get<T>(), weight_columns, true};
     const MatrixOf<T> R_candidate{R.data + 2 * H, weight_columns, true};
 
-    const Array<float> direct(B * H);
-    const Array<float> through(B * H);
-    Array<float> dc;
-    if (pack.has_c()) dc = Array<float>(B * H);
-    Array<T> gates_memory;  // gradients of the gates as operands, where these are not what lies there
-    if (!kIsFloat<T>) gates_memory = Array<T>(f.steps * B * columns);
-    Array<float> d_reset;
-    if (pack.config.cell == LN_CELL_GRU_BEFORE) d_reset = Array<float>(B * H);
+    const Array<float> direct(B * P);
+    const Array<float> through(B * P);
+    const Array<float> dc = array_if<float>(pack.has_c(), B * H);
+    // Gradients of the gates as operands, where these are not what lies there.
+    Array<T> gates_memory = array_if<T>(!kIsFloat<T>, f.steps * B * columns);
+    const Array<float> d_reset = array_if<float>(pack.config.cell == LN_CELL_GRU_BEFORE, B * H);
+    const GeneralBackward<T> general(pack, B, f.steps);
     if (b.accumulate == 0) {
-        const std::size_t bytes = static_cast<std::size_t>(B * H) * sizeof(float);
-        if (b.d_initial_h != nullptr) zero(bytes, b.d_initial_h);
-        if (b.d_initial_c != nullptr) zero(bytes, b.d_initial_c);
+        const auto bytes = static_cast<std::size_t>(B) * sizeof(float);
+        if (b.d_initial_h != nullptr) zero(bytes * static_cast<std::size_t>(P), b.d_initial_h);
+        if (b.d_initial_c != nullptr) zero(bytes * static_cast<std::size_t>(H), b.d_initial_c);
     }
 
     StepBackward s{};
@@ -266,7 +272,7 @@ void run_backward(const Pack& pack, const LnRecurrentBackward& b) {
     s.d_reset = d_reset.get();
     s.d_last_h = b.d_last_h;
     s.d_last_c = b.d_last_c;
-    s.d_output_stride = b.d_outputs != nullptr ? f.output.row : H;
+    s.d_output_stride = b.d_outputs != nullptr ? f.output.row : P;
     s.d_initial_h = b.d_initial_h;
     s.d_initial_c = b.d_initial_c;
     const LstmPlan plan = plan_of(pack, B, true);
@@ -289,18 +295,17 @@ void run_backward(const Pack& pack, const LnRecurrentBackward& b) {
     }
     for (std::int64_t step = plan.rows > 0 ? -1 : f.steps - 1; step >= 0; --step) {
         const std::int64_t time = f.first + step;
-        const std::int64_t state = step * B * H;
         s.last = step + 1 == f.steps ? 1 : 0;
         s.control = at(f.control, time);
         s.next = s.last != 0 ? nullptr : at(f.control, time + 1);
         s.gates = states.gates + step * B * columns;
-        s.h_in = states.h + state;
-        s.c_in = at(states.c, state);
-        s.masked = states.masked == nullptr ? s.h_in : states.masked + state;
+        s.h_in = states.h + step * B * P;
+        s.c_in = at(states.c, step * B * H);
+        s.masked = states.masked == nullptr ? s.h_in : states.masked + step * B * P;
         s.d_output = b.d_outputs != nullptr ? b.d_outputs + time * f.output.step
                      : time + 1 == f.T      ? b.d_last_output
                                             : nullptr;
-        with_activations(pack.config, [&](auto act) {
+        with_activations(pack, [&](auto act) {
             using Act = decltype(act);
             T* const given = at(gates_memory.get(), step * B * columns);
             const MatrixOf<T> gates{either(s.gates, given), columns};
@@ -308,8 +313,12 @@ void run_backward(const Pack& pack, const LnRecurrentBackward& b) {
             const MatrixOf<T> candidate_product{gates.data + 3 * H, columns};
             switch (pack.config.cell) {
                 case LN_CELL_LSTM:
-                    for_each(B * H, HandOnGates<LstmBackward<Act>, T>{{s, act}, given});
-                    return product(B, H, weight_columns, gates, R, 0.0F, s.through, H);
+                    if (pack.general.plain) {
+                        for_each(B * H, HandOnGates<LstmBackward<Act>, T>{{s, act}, given});
+                    } else {
+                        general.step(s, step, given);
+                    }
+                    return product(B, P, weight_columns, gates, R, 0.0F, s.through, P);
                 case LN_CELL_SIMPLE_RNN:
                     for_each(B * H, HandOnGates<SimpleRnnBackward<Act>, T>{{s, act}, given});
                     return product(B, H, weight_columns, gates, R, 0.0F, s.through, H);
@@ -325,32 +334,36 @@ void run_backward(const Pack& pack, const LnRecurrentBackward& b) {
             }
         });
     }
-    end_gradient(f, H, s.direct, s.through, f.start_h != nullptr, b.d_start_h, b.d_initial_h);
+    end_gradient(f, P, s.direct, s.through, f.start_h != nullptr, b.d_start_h, b.d_initial_h);
     if (pack.has_c()) end_gradient(f, H, s.dc, nullptr, f.start_c != nullptr, b.d_start_c, b.d_initial_c);
     weight_gradients(pack, b, states, either(states.gates, gates_memory.get()));
+    general.weight_gradients(states, b.accumulate != 0, d_peepholes, d_projection);
 }
 
 const Pack& pack_of(const void* pack) { return *static_cast<const Pack*>(pack); }
+
+std::unique_ptr<Pack> make_pack(const LnRecurrentConfig& config, std::int64_t P, std::int64_t gates,
+                                const float* kernel, const float* recurrent_kernel, const float* bias) {
+    const std::int64_t N = gates * config.H;
+    auto pack = std::make_unique<Pack>();
+    pack->config = config;
+    pack->P = P;
+    pack->gates = gates;
+    pack->type = operand_type();
+    pack->kernel = Weights(config.I * N, kernel, pack->type);
+    pack->recurrent = Weights(P * N, recurrent_kernel, pack->type);
+    pack->bias = copy_of(bias, config.cell == LN_CELL_GRU ? 2 * N : N);
+    return pack;
+}
 
 }  // namespace
 
 LnStatus recurrent_prepare(LnContext* context, const LnRecurrentConfig* config, const float* kernel,
                            const float* recurrent_kernel, const float* bias, void** pack) {
     return guarded(context, [=] {
-        const std::int64_t gates = gates_of(config->cell);
-        const std::int64_t N = gates * config->H;
-        const std::int64_t biases = config->cell == LN_CELL_GRU ? 2 * N : N;
-        const std::int32_t type = operand_type();
-        auto made = std::make_unique<Pack>(Pack{*config,
-                                                gates,
-                                                gates == 3 ? 4 : gates,
-                                                type,
-                                                Weights(config->I * N, kernel, type),
-                                                Weights(config->H * N, recurrent_kernel, type),
-                                                copy_of(bias, biases),
-                                                {}});
-        if (type != LN_FLOAT32 && made->may_have_plan())
-            made->plain_recurrent = Weights(config->H * N, recurrent_kernel, LN_FLOAT32);
+        auto made = make_pack(*config, config->H, gates_of(config->cell), kernel, recurrent_kernel, bias);
+        if (made->type != LN_FLOAT32 && made->may_have_plan())
+            made->plain_recurrent = Weights(config->H * made->weight_columns(), recurrent_kernel, LN_FLOAT32);
         *pack = made.release();
     });
 }
@@ -376,11 +389,33 @@ LnStatus recurrent_step(LnContext* context, const void* pack, const LnRecurrentF
 }
 
 LnStatus recurrent_backward(LnContext* context, const void* pack, const LnRecurrentBackward* args) {
+    return general_backward(context, pack, args, nullptr, nullptr);
+}
+
+// The general cells go the same ways.
+LnStatus general_prepare(LnContext* context, const LnGeneralConfig* config, const LnGeneralWeights* weights,
+                         void** pack) {
+    return guarded(context, [=] {
+        const LnRecurrentConfig common{config->cell, config->activation.kind, config->recurrent_activation.kind,
+                                       config->I, config->H};
+        const std::int64_t gates = config->coupled != 0 ? 3 : gates_of(config->cell);
+        auto made = make_pack(common, config->P, gates, weights->kernel, weights->recurrent_kernel, weights->bias);
+        made->general.plain = false;
+        made->general.config = *config;
+        made->general.peepholes = copy_of(weights->peepholes, (gates - 1) * config->H);
+        if (weights->projection != nullptr)
+            made->general.projection = Weights(config->H * config->P, weights->projection, made->type);
+        *pack = made.release();
+    });
+}
+
+LnStatus general_backward(LnContext* context, const void* pack, const LnRecurrentBackward* args, float* d_peepholes,
+                          float* d_projection) {
     return guarded(context, [=] {
         const Pack& weights = pack_of(pack);
-        if (weights.type == LN_BFLOAT16) return run_backward<Bfloat16>(weights, *args);
+        if (weights.type == LN_BFLOAT16) return run_backward<Bfloat16>(weights, *args, d_peepholes, d_projection);
         check_trainable(weights.type);
-        run_backward<float>(weights, *args);
+        run_backward<float>(weights, *args, d_peepholes, d_projection);
     });
 }
 

@@ -5,6 +5,8 @@
 // matrix and all steps are one.
 #pragma once
 
+#include <cmath>
+
 #include "core/size.h"
 #include "cuda/cells.h"
 #include "cuda/launch.h"
@@ -19,21 +21,34 @@ inline bool has_common_activations(const LnRecurrentConfig& config) {
             config.cell == LN_CELL_SIMPLE_RNN);
 }
 
+// What a LnGeneralConfig has beyond that; `plain` where that is nothing.
+struct GeneralOptions {
+    bool plain = true;
+    LnGeneralConfig config{};
+    Array<float> peepholes;  // null: none
+    Weights projection;      // null: none
+};
+
 struct Pack {
     LnRecurrentConfig config;
-    std::int64_t gates;   // of the weights
-    std::int64_t blocks;  // of H columns that are kept of a step
-    std::int32_t type;    // of the operands of products, a LnPrecision
+    std::int64_t P;      // columns of h
+    std::int64_t gates;  // of the weights
+    std::int32_t type;   // of the operands of products, a LnPrecision
     Weights kernel, recurrent;
     Array<float> bias;
     // float32 for the plans of planner.h, which have no other; null where there is none for these weights.
     Weights plain_recurrent;
+    GeneralOptions general;
 
     std::int64_t weight_columns() const { return gates * config.H; }
-    std::int64_t columns() const { return blocks * config.H; }
+    std::int64_t columns() const { return (is_gru() ? 4 : gates) * config.H; }  // that are kept of a step
+    bool is_gru() const { return config.cell == LN_CELL_GRU || config.cell == LN_CELL_GRU_BEFORE; }
     bool has_c() const { return config.cell == LN_CELL_LSTM; }
+    bool projects() const { return general.projection.get<char>() != nullptr; }
     // Other activations would need the registers that hold weights.
-    bool may_have_plan() const { return has_c() && has_common_activations(config) && config.H <= kMostUnits; }
+    bool may_have_plan() const {
+        return general.plain && has_c() && has_common_activations(config) && config.H <= kMostUnits;
+    }
     const float* plain_recurrent_kernel() const {
         if (!may_have_plan()) return nullptr;
         return (type == LN_FLOAT32 ? recurrent : plain_recurrent).get<float>();
@@ -47,17 +62,21 @@ inline std::int64_t gates_of(std::int32_t cell) {
 // What training keeps, and inference of a few steps: gates of `gate_steps` steps, states of `state_steps`.
 struct States {
     float *gates = nullptr, *h = nullptr, *c = nullptr, *masked = nullptr;
+    float* cell = nullptr;  // what a projection takes
     std::int64_t gate_steps, state_steps;
     std::int64_t floats = 0;
 
     States(const Pack& pack, std::int64_t B, std::int64_t gate_steps_kept, std::int64_t state_steps_kept, bool has_mask)
         : gate_steps(gate_steps_kept), state_steps(state_steps_kept) {
-        const std::int64_t rows = core::checked_mul(state_steps, core::checked_mul(B, pack.config.H));
+        const std::int64_t rows = core::checked_mul(state_steps, core::checked_mul(B, pack.P));
+        const std::int64_t units = core::checked_mul(B, pack.config.H);
         place[0] = take(core::checked_mul(gate_steps, core::checked_mul(B, pack.columns())));
         place[1] = take(rows);
-        place[2] = take(pack.has_c() ? rows : 0);
+        place[2] = take(pack.has_c() ? core::checked_mul(state_steps, units) : 0);
         place[3] = take(has_mask ? rows : 0);
+        place[4] = take(pack.projects() ? core::checked_mul(gate_steps, units) : 0);
         has_c = pack.has_c();
+        projects = pack.projects();
         masks = has_mask;
     }
 
@@ -66,11 +85,12 @@ struct States {
         h = memory + place[1];
         c = has_c ? memory + place[2] : nullptr;
         masked = masks ? memory + place[3] : nullptr;
+        cell = projects ? memory + place[4] : nullptr;
     }
 
 private:
-    std::int64_t place[4];
-    bool has_c = false, masks = false;
+    std::int64_t place[5];
+    bool has_c = false, masks = false, projects = false;
 
     std::int64_t take(std::int64_t count) {
         const std::int64_t begin = floats;
@@ -83,11 +103,24 @@ inline States states_of_training(const Pack& pack, std::int64_t B, std::int64_t 
     return States(pack, B, steps, steps + 1, has_mask);
 }
 
+inline AnyActivations general_activations(const Pack& pack) {
+    const LnGeneralConfig& c = pack.general.config;
+    return {c.recurrent_activation, c.activation, c.output_activation, c.clip};
+}
+
 template <class F>
-void with_activations(const LnRecurrentConfig& config, F function) {
+void with_activations(const Pack& pack, F function) {
+    if (!pack.general.plain) return function(general_activations(pack));
+    const LnRecurrentConfig& config = pack.config;
     if (has_common_activations(config)) return function(CommonActivations{});
     const LnFunction candidates{config.activation, 0.0F, 0.0F};
     function(AnyActivations{{config.recurrent_activation, 0.0F, 0.0F}, candidates, candidates, HUGE_VALF});
+}
+
+// An array of `count` where it is needed.
+template <class T>
+Array<T> array_if(bool needed, std::int64_t count) {
+    return needed ? Array<T>(count) : Array<T>();
 }
 
 // A cell forward; what it gives to a product goes to `operand`, too, where operands are not float.
@@ -182,24 +215,17 @@ inline void row_numbers(const LnRecurrentForward& f, std::int32_t* numbers) {
         });
 }
 
-// The state that the first step starts from.
-inline void begin_states(const LnRecurrentForward& f, std::int64_t H, const States& states) {
-    const float* const start_h = f.start_h != nullptr ? f.start_h : f.initial_h;
-    const float* const start_c = f.start_c != nullptr ? f.start_c : f.initial_c;
+// One state that the first step starts from, and where `masked` is there what its product takes of it.
+inline void begin_state(const LnRecurrentForward& f, std::int64_t columns, const float* start, const float* initial,
+                        float* state, float* masked) {
     const std::uint8_t* const control = at(f.control, f.first);
-    const float* const initial_h = f.initial_h;
-    const float* const initial_c = f.initial_c;
     const float* const mask = f.recurrent_mask;
     const std::int64_t T = f.T;
-    float* const h = states.h;
-    float* const c = states.c;
-    float* const masked = states.masked;
     for_each(
-        f.B * H, LSTM_NATIVE_KERNEL(std::int64_t i) {
-            const bool reset = control != nullptr && (control[i / H * T] & LN_RESET) != 0;
-            h[i] = or_zero(reset ? initial_h : start_h, i);
-            if (c != nullptr) c[i] = or_zero(reset ? initial_c : start_c, i);
-            if (masked != nullptr) masked[i] = h[i] * mask[i];
+        f.B * columns, LSTM_NATIVE_KERNEL(std::int64_t i) {
+            const bool reset = control != nullptr && (control[i / columns * T] & LN_RESET) != 0;
+            state[i] = or_zero(reset || start == nullptr ? initial : start, i);
+            if (masked != nullptr) masked[i] = state[i] * mask[i];
         });
 }
 
