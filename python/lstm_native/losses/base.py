@@ -265,6 +265,8 @@ class Loss(Configurable):
             ) from None
 
     def _float32(self, x: Any, argument: str) -> Array:
+        if type(x) is np.ndarray and x.dtype.kind in "fiub":  # the usual case
+            return np.asarray(x, np.float32, order="C")
         return to_float32(x, f"loss {self.name!r}", argument).numpy()
 
     def _check_shape(self, labels: tuple[int, ...], want: tuple[int | None, ...], y_true: Any) -> None:

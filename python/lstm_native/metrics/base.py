@@ -14,6 +14,7 @@ from lstm_native.configurable import Configurable
 from lstm_native.naming import snake_case
 
 Array = npt.NDArray[Any]
+_ZERO = np.float64(0.0)
 
 
 class MetricVariable(np.lib.mixins.NDArrayOperatorsMixin):
@@ -28,22 +29,23 @@ class MetricVariable(np.lib.mixins.NDArrayOperatorsMixin):
     trainable = False
 
     def __init__(self, value: Any, name: str) -> None:
-        self._value: Array = np.array(value, np.float64)
+        self._value: Any = np.array(value, np.float64)  # or np.float64, where it is one number
         self.name = name
 
     @property
     def shape(self) -> tuple[int, ...]:
         """Sizes of the axes."""
-        return self._value.shape
+        shape: tuple[int, ...] = self._value.shape
+        return shape
 
     @property
     def value(self) -> Array:
         """A copy of the values."""
-        return self._value.copy()
+        return np.array(self._value)
 
     def numpy(self) -> Array:
         """A copy of the values."""
-        return self._value.copy()
+        return np.array(self._value)
 
     def assign(self, value: Any) -> None:
         """Replaces the values.
@@ -64,14 +66,16 @@ class MetricVariable(np.lib.mixins.NDArrayOperatorsMixin):
     def assign_add(self, value: Any) -> None:
         """Adds `value`, which may be of a shape that broadcasts."""
         total = self._value + value
-        if total.shape == self._value.shape and total.dtype == np.float64:
+        is_number = type(total) is np.float64  # the usual case
+        if total.shape == self._value.shape and (is_number or total.dtype == np.float64):
             self._value = total
         else:
             self.assign(total)
 
     def set_to_zero(self) -> None:
         """Replaces all values by zero."""
-        self._value = np.zeros(self._value.shape)
+        shape = self._value.shape
+        self._value = np.zeros(shape) if shape else _ZERO
 
     def assign_sub(self, value: Any) -> None:
         """Subtracts `value`, which may be of a shape that broadcasts."""
