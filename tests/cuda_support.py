@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import ctypes
 import shutil
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
@@ -57,8 +59,36 @@ def build_for_host(folder: Path) -> Path:
 def open_for_tests(folder: Path) -> None:
     """Opens the device, for the rest of this process."""
     if not cuda.is_available():
-        _core.open_cuda(str(build_for_host(folder)))
+        library = build_for_host(folder)
+        _core.open_cuda(str(library))
         _core.open_cuda_blas("")
+        on_host.append(library)
+
+
+on_host: list[Path] = []  # the library that was opened in place of a GPU's
+
+
+class Copies(NamedTuple):
+    """What was copied to the device or from it."""
+
+    number: int
+    bytes: int
+
+    def since(self, before: Copies) -> Copies:
+        return Copies(self.number - before.number, self.bytes - before.bytes)
+
+
+def copies() -> tuple[Copies, Copies]:
+    """Copies to the device and to the host so far; skips the test where a GPU did them."""
+    if not on_host:
+        pytest.skip("copies are counted on the host only")
+    count = ctypes.CDLL(str(on_host[0])).cuda_on_host_copies
+    numbers = ctypes.c_int64(), ctypes.c_int64()
+    counted = []
+    for direction in (0, 1):
+        count(direction, *map(ctypes.byref, numbers))
+        counted.append(Copies(numbers[0].value, numbers[1].value))
+    return counted[0], counted[1]
 
 
 @contextmanager

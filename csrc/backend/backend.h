@@ -221,6 +221,19 @@ typedef struct LnRmspropArray {
     int64_t count;
 } LnRmspropArray;
 
+/* Element (i_0, i_1, ...) of a mask, the last axis first, is made of number sum_k i_k strides[k] of the stream (seed,
+ * offset) of core/random.h, of which `numbers` are used. strides[k] is 0, or the product of the extents of the axes
+ * before it whose strides are not. */
+enum { LN_DROPOUT_AXES = 8 };
+typedef struct LnDropoutArgs {
+    double rate;
+    uint64_t seed, offset;
+    int32_t rank;
+    int64_t extents[LN_DROPOUT_AXES], strides[LN_DROPOUT_AXES];
+    int64_t numbers;
+    float* mask; /* the product of the extents */
+} LnDropoutArgs;
+
 typedef enum LnCopy { LN_TO_DEVICE = 0, LN_TO_HOST = 1, LN_ON_DEVICE = 2 } LnCopy;
 
 /* What products of float32 matrices may round their elements to: 11 bits of LN_TF32, 8 of LN_BFLOAT16, or LN_FLOAT16,
@@ -290,7 +303,7 @@ typedef struct LnBackend {
     /* rows (M, D) = table[ids]; ids (M) in [0, V). */
     LnStatus (*embedding_forward)(LnContext*, int64_t M, int64_t D, const float* table, const int32_t* ids,
                                   float* rows);
-    /* d_table (V, D) = sums of the rows of d_rows (M, D) by id, in row order. */
+    /* d_table (V, D) = sums of the rows of d_rows (M, D) by id, in a fixed order. */
     LnStatus (*embedding_backward)(LnContext*, int64_t M, int64_t D, int64_t V, const int32_t* ids, const float* d_rows,
                                    float* d_table);
 
@@ -348,6 +361,9 @@ typedef struct LnBackend {
     /* d_peepholes, d_projection: the shapes of the weights, or NULL; `accumulate` holds for them too. */
     LnStatus (*general_backward)(LnContext*, const void* pack, const LnRecurrentBackward*, float* d_peepholes,
                                  float* d_projection);
+
+    /* 0 with probability `rate`, else 1 / (1 - rate). */
+    LnStatus (*dropout_mask)(LnContext*, const LnDropoutArgs*);
 } LnBackend;
 
 #ifdef __cplusplus

@@ -6,6 +6,7 @@
 #include "bindings/bindings.h"
 #include "core/error.h"
 #include "core/random.h"
+#include "ops/dropout.h"
 #include "ops/loss.h"
 #include "ops/optimizer.h"
 
@@ -191,11 +192,13 @@ Tensor random_permutation(std::int64_t n, std::uint64_t seed, std::uint64_t offs
                          [=](const Tensor& out) { core::fill_permutation(out.data<std::int64_t>(), n, seed, offset); });
 }
 
-Tensor dropout_mask(const py::object& shape, double rate, std::uint64_t seed, std::uint64_t offset) {
-    if (!(rate >= 0.0 && rate < 1.0)) core::fail("dropout_mask: rate is ", rate, ", expected 0 <= rate < 1");
-    return random_tensor(shape, core::DType::float32, [=](const Tensor& out) {
-        core::fill_dropout_mask(out.data<float>(), out.count(), rate, seed, offset);
-    });
+Tensor dropout_mask(const py::object& shape, double rate, std::uint64_t seed, std::uint64_t offset,
+                    const py::object& drawn, const std::string& device) {
+    const core::Shape whole = shape_from_python(shape);
+    const core::Shape numbers = drawn.is_none() ? whole : shape_from_python(drawn);
+    const core::Device place = device_from_name(device);
+    return run(kRandomCost * static_cast<double>(numbers.count()),
+               [&] { return ops::dropout_mask(whole, numbers, rate, seed, offset, place); });
 }
 
 }  // namespace
@@ -226,7 +229,8 @@ void bind_training(py::module_& module) {
         .def("random_orthonormal", &random_orthonormal)
         .def("random_truncated_normal", &random_truncated_normal)
         .def("random_permutation", &random_permutation)
-        .def("dropout_mask", &dropout_mask);
+        .def("dropout_mask", &dropout_mask, py::arg("shape"), py::arg("rate"), py::arg("seed"), py::arg("offset"),
+             py::arg("drawn") = py::none(), py::arg("device") = "cpu");
 }
 
 }  // namespace lstm_native::bindings

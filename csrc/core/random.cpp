@@ -8,55 +8,18 @@
 #include <cstring>
 
 #include "core/fp_mode.h"
+#include "core/philox.h"
 #include "core/thread_pool.h"
 
 namespace lstm_native::core {
 namespace {
 
-// Multipliers and key increments of the paper, table 2 and section 3.
-constexpr std::uint32_t kMultiplier0 = 0xD2511F53u;
-constexpr std::uint32_t kMultiplier1 = 0xCD9E8D57u;
-constexpr std::uint32_t kWeyl0 = 0x9E3779B9u;
-constexpr std::uint32_t kWeyl1 = 0xBB67AE85u;
-constexpr int kRounds = 10;
-
 constexpr int kGroup = 8;  // blocks made together, so that the compiler can use vectors
 constexpr std::int64_t kGroupWords = 4 * kGroup;
 constexpr std::int64_t kTaskWords = 512 * kGroupWords;  // numbers of one parallel task, tens of microseconds
 
-constexpr std::uint32_t low_word(std::uint64_t x) { return static_cast<std::uint32_t>(x); }
-constexpr std::uint32_t high_word(std::uint64_t x) { return static_cast<std::uint32_t>(x >> 32); }
-
-// The words of the blocks `block` ... `block` + kGroup - 1, in order.
 void philox_group(std::uint64_t seed, std::uint64_t offset, std::uint64_t block, std::uint32_t out[kGroupWords]) {
-    std::uint32_t c0[kGroup], c1[kGroup], c2[kGroup], c3[kGroup];
-    for (int j = 0; j < kGroup; ++j) {
-        const std::uint64_t counter = block + static_cast<std::uint64_t>(j);
-        c0[j] = low_word(counter);
-        c1[j] = high_word(counter);
-        c2[j] = low_word(offset);
-        c3[j] = high_word(offset);
-    }
-    std::uint32_t key0 = low_word(seed);
-    std::uint32_t key1 = high_word(seed);
-    for (int round = 0; round < kRounds; ++round) {
-        for (int j = 0; j < kGroup; ++j) {
-            const std::uint64_t product0 = std::uint64_t{kMultiplier0} * c0[j];
-            const std::uint64_t product1 = std::uint64_t{kMultiplier1} * c2[j];
-            c0[j] = high_word(product1) ^ c1[j] ^ key0;
-            c2[j] = high_word(product0) ^ c3[j] ^ key1;
-            c1[j] = low_word(product1);
-            c3[j] = low_word(product0);
-        }
-        key0 += kWeyl0;
-        key1 += kWeyl1;
-    }
-    for (int j = 0; j < kGroup; ++j) {
-        out[4 * j] = c0[j];
-        out[4 * j + 1] = c1[j];
-        out[4 * j + 2] = c2[j];
-        out[4 * j + 3] = c3[j];
-    }
+    philox_blocks<kGroup>(seed, offset, block, out);
 }
 
 // out[i] = transform(word i) for 0 <= i < n, over the threads when n is large.
@@ -150,9 +113,7 @@ double open_unit(std::uint32_t word) { return (static_cast<double>(word) + 0.5) 
 }  // namespace
 
 void philox(std::uint64_t seed, std::uint64_t offset, std::uint64_t block, std::uint32_t out[4]) {
-    std::uint32_t words[kGroupWords];
-    philox_group(seed, offset, block, words);
-    std::memcpy(out, words, 4 * sizeof(std::uint32_t));
+    philox_blocks<1>(seed, offset, block, out);
 }
 
 void fill_uniform(float* out, std::int64_t n, double low, double high, std::uint64_t seed, std::uint64_t offset) {
@@ -181,9 +142,7 @@ void fill_truncated_normal(float* out, std::int64_t n, double mean, double stdde
 }
 
 void fill_dropout_mask(float* out, std::int64_t n, double rate, std::uint64_t seed, std::uint64_t offset) {
-    const auto dropped = static_cast<std::uint32_t>(rate * 0x1p32);  // words below it; fits, since rate < 1
-    const float kept = static_cast<float>(1.0 / (1.0 - rate));
-    fill(out, n, seed, offset, [=](std::uint32_t word) { return word < dropped ? 0.0f : kept; });
+    fill(out, n, seed, offset, DropoutRule(rate));
 }
 
 void fill_permutation(std::int64_t* out, std::int64_t n, std::uint64_t seed, std::uint64_t offset) {

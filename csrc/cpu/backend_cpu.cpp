@@ -57,6 +57,7 @@ constexpr LnBackend kBackend = {
     general_step_bytes,
     general_step,
     general_backward,
+    dropout_mask,
 };
 
 }  // namespace

@@ -9,6 +9,7 @@
 
 #include "core/activation.h"
 #include "core/memory.h"
+#include "core/random.h"
 #include "core/size.h"
 #include "core/thread_pool.h"
 #include "cpu/kernels/isa.h"
@@ -25,6 +26,21 @@ double cost_of(core::Activation activation) {
     if (!core::is_elementwise(activation)) return kTranscendental;
     if (activation > core::Activation::softsign) return kScalar;
     return activation == core::Activation::tanh || activation == core::Activation::sigmoid ? kTranscendental : kSimple;
+}
+
+// The part of a mask of dropout that axes up to `axis` make of the numbers from `drawn` on; `mask` moves behind it.
+void spread(const LnDropoutArgs& args, int axis, const float* drawn, float*& mask) {
+    if (axis < 0) {
+        *mask++ = *drawn;
+        return;
+    }
+    const std::int64_t extent = args.extents[axis];
+    const std::int64_t stride = args.strides[axis];
+    if (axis == 0) {
+        mask = stride == 1 ? std::copy_n(drawn, extent, mask) : std::fill_n(mask, extent, *drawn);
+        return;
+    }
+    for (std::int64_t i = 0; i < extent; ++i) spread(args, axis - 1, drawn + i * stride, mask);
 }
 
 // Projection of a row onto the simplex (Martins and Astudillo 2016): max(x - t, 0) with t such that the sum is one.
@@ -320,6 +336,19 @@ LnStatus penalty(LnContext* context, std::int64_t count, const float* x, double 
             });
         }
         *result = total;
+    });
+}
+
+LnStatus dropout_mask(LnContext* context, const LnDropoutArgs* args) {
+    return guarded(context, [=] {
+        std::int64_t count = 1;
+        for (int axis = 0; axis < args->rank; ++axis) count *= args->extents[axis];
+        if (args->numbers == count)
+            return core::fill_dropout_mask(args->mask, count, args->rate, args->seed, args->offset);
+        const core::Block<float> drawn = core::allocate_array<float>(static_cast<std::size_t>(args->numbers));
+        core::fill_dropout_mask(drawn.get(), args->numbers, args->rate, args->seed, args->offset);
+        float* mask = args->mask;
+        spread(*args, args->rank - 1, drawn.get(), mask);
     });
 }
 

@@ -30,5 +30,6 @@ LnStatus multiply(LnContext* context, std::int64_t count, const float* a, const 
 LnStatus squared_norm(LnContext* context, std::int64_t count, const float* x, double* result);
 LnStatus penalty(LnContext* context, std::int64_t count, const float* x, double l1, double l2, float* gradient,
                  double* result);
+LnStatus dropout_mask(LnContext* context, const LnDropoutArgs* args);
 
 }  // namespace lstm_native::cpu

@@ -1,4 +1,5 @@
-// Elementwise arithmetic, norms and penalties, merging of directions (floor 1, CUDA).
+// Elementwise arithmetic, masks of dropout, norms and penalties, merging of directions (floor 1, CUDA).
+#include "core/philox.h"
 #include "cuda/entries.h"
 #include "cuda/launch.h"
 #include "cuda/math.h"
@@ -92,7 +93,30 @@ void merge_gradient(const LnMergeArgs& a, const float* d_outputs, float* d_forwa
         });
 }
 
+void draw_dropout(const LnDropoutArgs& a) {
+    const core::DropoutRule rule(a.rate);
+    std::int64_t count = 1;
+    for (int axis = 0; axis < a.rank; ++axis) count *= a.extents[axis];
+    for_each(
+        count, LSTM_NATIVE_KERNEL(std::int64_t i) {
+            std::int64_t number = 0;
+            std::int64_t rest = i;
+            for (int axis = 0; axis < a.rank; ++axis) {
+                const std::int64_t before = rest;
+                rest /= a.extents[axis];
+                number += (before - rest * a.extents[axis]) * a.strides[axis];
+            }
+            std::uint32_t words[4];
+            core::philox_blocks<1>(a.seed, a.offset, static_cast<std::uint64_t>(number) / 4, words);
+            a.mask[i] = rule(words[number % 4]);
+        });
+}
+
 }  // namespace
+
+LnStatus dropout_mask(LnContext* context, const LnDropoutArgs* args) {
+    return guarded(context, [=] { draw_dropout(*args); });
+}
 
 LnStatus squared_norm(LnContext* context, int64_t count, const float* x, double* result) {
     return guarded(context, [=] { *result = sum_of_squares(count, x); });

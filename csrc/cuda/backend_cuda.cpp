@@ -73,6 +73,7 @@ constexpr LnBackend kBackend = {
     recurrent_step_bytes,
     recurrent_step,
     general_backward,
+    dropout_mask,
 };
 
 }  // namespace

@@ -56,6 +56,7 @@ LnStatus clip(LnContext*, int64_t count, float* target, float low, float high);
 LnStatus multiply(LnContext*, int64_t count, const float* a, const float* b, float* result);
 LnStatus squared_norm(LnContext*, int64_t count, const float* x, double* result);
 LnStatus penalty(LnContext*, int64_t count, const float* x, double l1, double l2, float* gradient, double* result);
+LnStatus dropout_mask(LnContext*, const LnDropoutArgs*);
 LnStatus merge_forward(LnContext*, const LnMergeArgs*, float* outputs);
 LnStatus merge_backward(LnContext*, const LnMergeArgs*, const float* d_outputs, float* d_forward, float* d_backward);
 

@@ -37,23 +37,57 @@ void gather(std::int64_t M, std::int64_t D, const float* table, const std::int32
         });
 }
 
+// About the square root: so long is what a thread walks over, in a part and then over the parts.
+std::int64_t places_of_a_part(std::int64_t M) {
+    std::int64_t length = 32;
+    while (length < 4096 && length * length < M) length *= 2;
+    return length;
+}
+
 void numbers(std::int64_t M, std::int32_t* values) {
     for_each(M, LSTM_NATIVE_KERNEL(std::int64_t i) { values[i] = static_cast<std::int32_t>(i); });
 }
 
-// From sorted ids: the thread of the first row of an id sums its rows.
+// From sorted ids, in which an id is a run. The places are cut into parts: a run that lies in one is summed at once; of
+// one that lies in several each part has a sum, and these are added in their order.
 void sum_runs(std::int64_t M, std::int64_t D, const std::int32_t* ids, const std::int32_t* order, const float* rows,
               std::int64_t stride, float* sums) {
+    const std::int64_t length = places_of_a_part(M);
+    const std::int64_t parts = core::ceil_div(M, length);
+    const Array<float> memory(parts > 1 ? 2 * parts * D : 0);
+    float* const begun = memory.get();         // of each part the sum of the run that goes on behind it,
+    float* const ended = begun + (parts * D);  // and of the run that began before it
     for_each(
         M * D, LSTM_NATIVE_KERNEL(std::int64_t i) {
             const std::int64_t begin = i / D;
             const std::int64_t d = i - begin * D;
             const std::int32_t id = ids[begin];
-            if (begin > 0 && ids[begin - 1] == id) return;
+            const std::int64_t part = begin / length;
+            const bool goes_on = begin > 0 && ids[begin - 1] == id;
+            if (goes_on && begin != part * length) return;
+            const std::int64_t end = (part + 1) * length < M ? (part + 1) * length : M;
             float sum = 0.0F;
-            for (std::int64_t at = begin; at < M && ids[at] == id; ++at) sum += rows[order[at] * stride + d];
-            sums[std::int64_t{id} * D + d] = sum;
+            std::int64_t at = begin;
+            for (; at < end && ids[at] == id; ++at) sum += rows[order[at] * stride + d];
+            if (goes_on) {
+                ended[part * D + d] = sum;
+            } else if (at == end && end < M && ids[end] == id) {
+                begun[part * D + d] = sum;
+            } else {
+                sums[std::int64_t{id} * D + d] = sum;
+            }
         });
+    for_each((parts - 1) * D, LSTM_NATIVE_KERNEL(std::int64_t i) {
+        const std::int64_t part = i / D;
+        const std::int64_t d = i - part * D;
+        const std::int64_t begin = part * length;
+        const std::int32_t id = ids[begin + length - 1];
+        const bool before = begin > 0 && ids[begin - 1] == id;
+        if (before || ids[begin + length] != id) return;
+        float sum = begun[i];
+        for (std::int64_t next = part + 1; next < parts && ids[next * length] == id; ++next) sum += ended[next * D + d];
+        sums[std::int64_t{id} * D + d] = sum;
+    });
 }
 
 void normalize(const LnLayerNormArgs& a, float* all_y, float* mean, float* inverse) {

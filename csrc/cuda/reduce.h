@@ -58,8 +58,8 @@ double total(std::int64_t count, Term term) {
     return sum;
 }
 
-// sums (V, D) = for each id the sum of its rows, in the order of the rows: rows (M, D) begin `stride` elements after
-// each other, ids (M) are in [0, V).
+// sums (V, D) = for each id the sum of its rows, in an order that M and the ids fix: rows (M, D) begin `stride`
+// elements after each other, ids (M) are in [0, V).
 void sums_by_id(std::int64_t M, std::int64_t D, std::int64_t V, const std::int32_t* ids, const float* rows,
                 std::int64_t stride, float* sums);
 

@@ -412,8 +412,16 @@ def random_orthonormal(shape: Sequence[int], seed: int, offset: int, /) -> Tenso
 def random_permutation(n: int, seed: int, offset: int, /) -> Tensor:
     """int64 (n,)."""
 
-def dropout_mask(shape: Sequence[int], rate: float, seed: int, offset: int, /) -> Tensor:
-    """float32: 0 with probability `rate`, else 1 / (1 - rate)."""
+def dropout_mask(
+    shape: Sequence[int],
+    rate: float,
+    seed: int,
+    offset: int,
+    drawn: Sequence[int] | None = None,
+    device: str = "cpu",
+) -> Tensor:
+    """float32: 0 with probability `rate`, else 1 / (1 - rate). The numbers have the shape `drawn`, which
+    broadcasts to `shape`."""
 
 # --- machine --------------------------------------------------------------------------------------
 

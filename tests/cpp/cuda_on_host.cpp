@@ -17,6 +17,7 @@ namespace lstm_native::cuda {
 namespace {
 
 std::atomic<std::int32_t> wanted_precision{LN_FLOAT32};
+std::atomic<std::int64_t> copies[3], copied_bytes[3];  // by direction
 
 }  // namespace
 
@@ -51,7 +52,11 @@ void* allocate(std::size_t bytes) {
 
 void release(void* memory) noexcept { std::free(memory); }
 
-void copy(std::int32_t, std::size_t bytes, const void* from, void* to) { std::memcpy(to, from, bytes); }
+void copy(std::int32_t direction, std::size_t bytes, const void* from, void* to) {
+    copies[direction] += 1;
+    copied_bytes[direction] += static_cast<std::int64_t>(bytes);
+    std::memcpy(to, from, bytes);
+}
 void zero(std::size_t bytes, void* memory) { std::memset(memory, 0, bytes); }
 void synchronize() {}
 void* queue_handle() { return nullptr; }
@@ -124,3 +129,10 @@ void sort_by_key(std::int64_t count, std::int64_t, const std::int32_t* keys, con
 }
 
 }  // namespace lstm_native::cuda
+
+// What was copied so far, a LnCopy's direction.
+extern "C" __attribute__((visibility("default"))) void cuda_on_host_copies(std::int32_t direction, std::int64_t* copies,
+                                                                           std::int64_t* bytes) {
+    *copies = lstm_native::cuda::copies[direction];
+    *bytes = lstm_native::cuda::copied_bytes[direction];
+}

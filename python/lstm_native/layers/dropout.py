@@ -80,7 +80,7 @@ class Dropout(Layer):
         ):
             raise self.error(f"input has shape {shape}, which noise_shape {self.noise_shape} does not fit")
 
-    def noise(self, shape: tuple[int, ...]) -> Tensor:
+    def noise(self, shape: tuple[int, ...], device: str = "cpu") -> Tensor:
         """The next random mask: zero where something is dropped, 1 / (1 - rate) elsewhere."""
         noise_shape = shape
         if self.noise_shape is not None:
@@ -92,10 +92,7 @@ class Dropout(Layer):
             self._drawn += int(np.prod(noise_shape))
         if self.rate == 1.0:
             return _core.as_tensor(np.zeros(shape, np.float32), "float32")
-        mask = _core.dropout_mask(noise_shape, self.rate, self._stream, offset)
-        if noise_shape == shape:
-            return mask
-        return _core.as_tensor(np.ascontiguousarray(np.broadcast_to(mask.numpy(), shape)), "float32")
+        return _core.dropout_mask(shape, self.rate, self._stream, offset, noise_shape, device)
 
     def forward(self, inputs: Tensor, ctx: Context, mask: Tensor | None = None) -> Tensor:
         if not ctx.training or self.rate == 0.0:
@@ -103,7 +100,7 @@ class Dropout(Layer):
                 ctx.save(self, None)
             return inputs
         self.check_input_shape(inputs.shape)
-        noise = self.noise(inputs.shape)
+        noise = self.noise(inputs.shape, inputs.device)
         if ctx.record:
             ctx.save(self, noise)
         return _core.multiply(inputs, noise)

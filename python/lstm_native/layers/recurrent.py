@@ -331,7 +331,9 @@ class RecurrentLayer(SequenceLayer):
         if self._recurrent_dropout is not None and ctx.training:
             if not self._native:
                 raise self.error("recurrent_dropout takes activations of lstm_native.activations only")
-            noise = self._recurrent_dropout.noise((inputs.shape[0], self.output_units))
+            noise = self._recurrent_dropout.noise(
+                (inputs.shape[0], self.output_units), self.recurrent_kernel.device
+            )
         if self._native:
             rows, numbers = inputs if isinstance(inputs, IndexedRows) else (inputs, None)
             outputs, h, c, saved = _core.recurrent_forward(
