@@ -138,6 +138,8 @@ def test_arguments() -> None:
     model = ln.Sequential([ln.Input((4, 3)), ln.LSTM(5)])
     with pytest.raises(ValueError, match="to got the device 'gpu', expected 'cpu' or 'cuda'"):
         model.to("gpu")
+    with pytest.raises(ValueError, match=r"'cuda:1', expected 'cpu' or 'cuda'; .* CUDA_VISIBLE_DEVICES=1$"):
+        model.to("cuda:1")
     assert model.to("cpu") is model
     x = _core.as_tensor(np.ones(3), "float32")
     assert x.to("cpu") is x

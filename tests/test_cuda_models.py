@@ -213,6 +213,10 @@ def test_states_and_lists() -> None:
     np.testing.assert_allclose(there.predict(ragged, verbose=0), here.predict(ragged, verbose=0), atol=1e-6)
 
 
+def test_the_first_gpu_by_its_number() -> None:
+    assert both(ids)[1].to("cpu").to("cuda:0").device == "cuda"
+
+
 def test_wrong_ids() -> None:
     model = both(ids)[1]
     with pytest.raises(ValueError, match=r"input\[0, 0\] is 50, expected an index"):

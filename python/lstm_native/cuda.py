@@ -1,7 +1,8 @@
 """The CUDA device: whether it can be used and why not, its name and memory. Floor 4.
 
 Models are moved with `model.to("cuda")`; the library of the backend is opened then, or when one of these
-functions is called first. It comes with `pip install lstm-native[cuda]`.
+functions is called first. It comes with `pip install lstm-native[cuda]`. A process computes on one GPU, the
+first that the environment variable CUDA_VISIBLE_DEVICES shows.
 """
 
 from __future__ import annotations
@@ -107,6 +108,17 @@ def open_device() -> None:
             _core.open_cuda_blas(_blas())
     except RuntimeError as error:
         raise RuntimeError(f"CUDA is not available: {error}") from None
+
+
+def advice(device: str) -> str:
+    """What to do about a device such as "cuda:1", as the end of an error's sentence; nothing about others."""
+    kind, _, number = str(device).partition(":")
+    if kind != "cuda" or not number.isdecimal():
+        return ""
+    return (
+        "; a process computes on one GPU, the first that CUDA_VISIBLE_DEVICES shows: "
+        f"for this one start it with CUDA_VISIBLE_DEVICES={number}"
+    )
 
 
 def _library() -> Path:

@@ -320,6 +320,8 @@ class Model(Trainer):
     def to(self, device: str) -> Self:
         """Moves the weights, and what the optimizer keeps of them, to "cpu" or "cuda".
 
+        "cuda" and "cuda:0" are the first GPU that the environment variable CUDA_VISIBLE_DEVICES shows; a
+        process computes on one.
         On a GPU `predict` gives NumPy arrays as ever; calls of the model give tensors that lie there, and
         take those of other libraries (DLPack) without a copy. Layers that other models share move with it.
         Weights that are made later go there too. Copies and pickles of a model lie on the CPU.
@@ -332,8 +334,10 @@ class Model(Trainer):
             ValueError: another device.
             MemoryError: the weights do not fit there.
         """
+        if device == "cuda:0":
+            device = "cuda"
         if device not in ("cpu", "cuda"):
-            raise self.error(f"to got the device {device!r}, expected 'cpu' or 'cuda'")
+            raise self.error(f"to got the device {device!r}, expected 'cpu' or 'cuda'{cuda.advice(device)}")
         if device == "cuda":
             cuda.open_device()
         with self.not_training("to"):
