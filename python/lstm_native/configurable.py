@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -65,7 +66,7 @@ class Configurable:
         Args:
             kinds: the class and its bases in the order in which Python looks at them.
         """
-        return _merged(cls.__mro__ if kinds is None else kinds)
+        return list(_merged(cls.__mro__ if kinds is None else tuple(kinds)))
 
     def arguments(self, taken: Sequence[Parameter] | None = None) -> dict[str, Any]:
         """What the constructor would make another such object from, by name.
@@ -133,7 +134,8 @@ def _attribute_of(cls: type, argument: str) -> str | None:
     return argument
 
 
-def _merged(kinds: Sequence[type]) -> list[Parameter]:
+@functools.lru_cache(256)  # files name the same few classes thousands of times
+def _merged(kinds: tuple[type, ...]) -> list[Parameter]:
     from inspect import Parameter, signature
 
     makers = [kind for kind in kinds if kind is not object and "__init__" in vars(kind)]
@@ -147,7 +149,7 @@ def _merged(kinds: Sequence[type]) -> list[Parameter]:
         # What a base cannot do without and this class does not take, it passes by itself.
         more = (
             p
-            for p in _merged(kinds[list(kinds).index(makers[0]) + 1 :])
+            for p in _merged(kinds[kinds.index(makers[0]) + 1 :])
             if p.name not in names and p.default is not p.empty
         )
         found += more if by_position else (p.replace(kind=Parameter.KEYWORD_ONLY) for p in more)

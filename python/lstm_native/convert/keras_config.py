@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from typing import Any
 
@@ -68,6 +69,7 @@ _HARD_SIGMOID = {
 _NAMESPACES = {"initializer": "initializers", "regularizer": "regularizers", "constraint": "constraints"}
 
 
+@functools.cache
 def known_classes(namespace: str) -> dict[str, type[Configurable]]:
     """The classes of a namespace that configurations may name."""
     found = vars(namespaces()[namespace])

@@ -39,8 +39,9 @@ class Sequential(Model):
         self._build_shape: Shape | None = None
         if isinstance(layers, Layer) or not isinstance(layers, Iterable | None):
             raise TypeError(f"{self.label()}: layers is a {type(layers).__name__}, expected a list of layers")
+        names: dict[str, Layer] = {}
         for layer in layers or ():
-            self.add(layer, rebuild=False)
+            self._add(layer, False, names)
         self._build_if_shape_known()
         if not trainable:
             self.trainable = False
@@ -73,11 +74,15 @@ class Sequential(Model):
                 layers before it.
             RuntimeError: the model is training.
         """
+        self._add(layer, rebuild, {other.name: other for other in self._layers})
+
+    def _add(self, layer: Any, rebuild: bool, names: dict[str, Layer]) -> None:
+        """`add`; `names` are those of the layers that are there, and afterwards that of the new one too."""
         if isinstance(layer, Placeholder) and isinstance(layer.node.layer, InputLayer):
             layer = layer.node.layer
         if not isinstance(layer, Layer):
             raise TypeError(f"{self.label()}: add got a {type(layer).__name__}, expected a layer")
-        if any(other.name == layer.name and other is not layer for other in self._layers):
+        if names.setdefault(layer.name, layer) is not layer:
             raise self.error(f"a layer called {layer.name!r} is there, layers should have unique names")
         if isinstance(layer, InputLayer) and self._layers:
             if not isinstance(self._layers[0], InputLayer):
