@@ -129,12 +129,16 @@ void free_list(Header* block) {
     }
 }
 
-void* from_system(std::size_t bytes) {
+// `used`: bytes that are going to be used for now.
+void* from_system(std::size_t bytes, std::size_t used) {
     void* memory = nullptr;
     const bool huge = bytes >= kHugePageFrom;
     if (posix_memalign(&memory, huge ? kHugePage : kAlignment, bytes) != 0) return nullptr;
 #if defined(__linux__)
-    if (huge) madvise(memory, bytes, MADV_HUGEPAGE);  // advice: a refusal costs speed only
+    // Whole ones, so that nothing is taken behind the end. Advice: a refusal costs speed only.
+    if (huge) madvise(memory, used / kHugePage * kHugePage, MADV_HUGEPAGE);
+#else
+    static_cast<void>(used);
 #endif
     return memory;
 }
@@ -155,10 +159,11 @@ void* allocate(std::size_t bytes) {
     if (header == nullptr) {
         const std::size_t payload = kExact ? bytes : (size_class == kUncached ? units : units_of(size_class)) * kUnit;
         const std::size_t total = kAlignment + payload + kAlignment;
-        void* memory = from_system(total);
+        const std::size_t used = kAlignment + bytes;
+        void* memory = from_system(total, used);
         if (memory == nullptr) {
             drop_cache();
-            memory = from_system(total);
+            memory = from_system(total, used);
         }
         if (memory == nullptr) throw std::bad_alloc();
         header = static_cast<Header*>(memory);
