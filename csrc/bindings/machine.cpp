@@ -4,6 +4,7 @@
 #include <string>
 
 #include "bindings/bindings.h"
+#include "core/openmp.h"
 #include "core/thread_pool.h"
 #include "cpu/backend_cpu.h"
 #include "ops/cuda.h"
@@ -55,6 +56,8 @@ void bind_machine(py::module_& module) {
         .def("set_isa", &cpu::set_isa)
         .def("get_num_threads", &core::num_threads)
         .def("set_num_threads", &core::set_num_threads)
+        .def("open_openmp", &core::open_openmp)
+        .def("borrow_threads", &core::borrow_threads)
         .def("pool_threads", &core::pool_threads)
         .def("set_patient", &core::set_patient)
         .def("build_info", &build_info);

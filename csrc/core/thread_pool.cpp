@@ -19,9 +19,11 @@
 #include <mutex>
 #include <new>
 #include <string>
+#include <utility>
 
 #include "core/error.h"
 #include "core/fp_mode.h"
+#include "core/openmp.h"
 #include "core/processors.h"
 
 namespace lstm_native::core {
@@ -343,15 +345,20 @@ int default_threads() {
 }
 
 std::atomic<int> chosen_threads{0};  // 0: not chosen yet
+thread_local int borrowed = 0;
 
-}  // namespace
-
-int num_threads() {
+int threads_of_process() {
     int threads = chosen_threads.load(std::memory_order_relaxed);
     if (threads != 0) return threads;
     const int found = default_threads();
     return chosen_threads.compare_exchange_strong(threads, found) ? found : threads;
 }
+
+}  // namespace
+
+int num_threads() { return borrowed == 0 ? threads_of_process() : std::min(borrowed, threads_of_process()); }
+
+int borrow_threads(int n) noexcept { return std::exchange(borrowed, n); }
 
 void set_num_threads(int n) {
     if (n < 1 || n > kMaxThreads) fail("set_num_threads: n is ", n, ", expected 1 to ", kMaxThreads);
@@ -369,6 +376,7 @@ namespace {
 void run(int want, TeamBody body, void* argument, bool eager) {
     const FlushSubnormals flush;
     if (want > 1) {
+        if (borrowed > 0 && run_openmp_team(want, body, argument)) return;
         Pool* const workers = pool();
         if (workers != nullptr && workers->try_run(std::min(want, kMaxThreads), body, argument, eager)) return;
     }

@@ -15,6 +15,10 @@ inline constexpr int kMaxThreads = 256;
 int num_threads();
 void set_num_threads(int n);
 
+// From now on calls of this thread use at most n threads, those of another library where openmp.h has opened it; with 0
+// they use the pool again. The number before.
+int borrow_threads(int n) noexcept;
+
 // Worker threads that exist now.
 int pool_threads() noexcept;
 
