@@ -18,7 +18,7 @@ CELLS = {"lstm": 4, "gru": 3, "gru_before": 3, "simple_rnn": 1, "projection": 4}
 SHAPES = [(1, 1), (1, 7), (3, 1), (7, 9), (34, 4)]
 
 
-PLACES = [("cpu", cell) for cell in CELLS] + [("cuda", cell) for cell in CELLS if cell != "projection"]
+PLACES = [(device, cell) for device in ("cpu", "cuda") for cell in CELLS]
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -37,6 +37,7 @@ def weights_of(cell: str, device: str) -> _core.RecurrentWeights:
     if cell != "projection":
         return _core.RecurrentWeights(cell, kernel, recurrent, bias, "tanh", "sigmoid")
     projection = _core.Variable(tensor(f32(rng.normal(size=(UNITS, PROJECTION)))))
+    _core.move_variables([projection], device)
     return _core.RecurrentWeights.general(
         "lstm", kernel, recurrent, bias, "tanh", "sigmoid", "tanh", projection=projection
     )
@@ -137,3 +138,80 @@ def test_wrong_calls() -> None:
         call(False, time_first=True)
     with pytest.raises(ValueError, match="indexed inputs with time_first"):
         call(time_first=True, index=tensor(np.zeros((2, 3)), "int32"))
+
+
+def in_rows(cell: str, x: Array) -> Array:
+    """A matrix, or bias, with gates in columns, as PyTorch has it: in rows, a GRU's as r, z, h."""
+    blocks = np.split(x, CELLS[cell], axis=-1)
+    if cell == "gru":
+        blocks[:2] = blocks[1::-1]
+    return np.ascontiguousarray(np.concatenate(blocks, axis=-1).T if x.ndim == 2 else np.concatenate(blocks))
+
+
+@pytest.mark.parametrize(("device", "cell"), [p for p in PLACES if p[1] in ("lstm", "gru", "projection")])
+@pytest.mark.parametrize("units", [1, 7, 16, 48, 70])
+@pytest.mark.parametrize("inputs", [1, 5, 16, 35])
+@pytest.mark.parametrize("steps", [0, 2])
+def test_gates_in_rows(device: str, cell: str, units: int, inputs: int, steps: int) -> None:
+    rng = np.random.default_rng(units + inputs)
+    columns = CELLS[cell] * units
+    width = PROJECTION if cell == "projection" else units
+    kernel, recurrent = (f32(rng.normal(size=(n, columns)) * 0.3) for n in (inputs, width))
+    bias = f32(rng.normal(size=(2, columns) if cell == "gru" else columns))
+    projection = f32(rng.normal(size=(units, width))) if cell == "projection" else None
+    x, d = f32(rng.normal(size=(9, 5, inputs))), f32(rng.normal(size=(9, 5, width)))
+
+    def call(weights: _core.RecurrentWeights) -> list[Array]:
+        output, h, _, saved = _core.recurrent_forward(
+            weights, tensor(x), None, None, None, None, True, False, False, True, checkpoint_steps=steps
+        )
+        assert saved is not None
+        backward: Any = _core.recurrent_backward if projection is None else _core.general_backward
+        gradients = backward(weights, saved, tensor(d), None, None, True, True)
+        return [t.numpy() for t in (output, h, *gradients) if t is not None]
+
+    variables = [_core.Variable(tensor(a)) for a in (kernel, recurrent, bias)]
+    if projection is not None:
+        variables.append(_core.Variable(tensor(projection)))
+    _core.move_variables(variables, device)
+    if projection is None:
+        plain = _core.RecurrentWeights(cell, *variables, "tanh", "sigmoid")
+    else:
+        plain = _core.RecurrentWeights.general(
+            "lstm", *variables[:3], "tanh", "sigmoid", "tanh", projection=variables[3]
+        )
+    expected = call(plain)
+    for place in (3, 4):
+        expected[place] = in_rows(cell, expected[place])
+    if cell == "gru":
+        expected[5] = np.stack([in_rows(cell, row) for row in expected[5]])
+    if projection is not None:
+        expected[-1] = expected[-1].T
+    turned_bias = np.stack([in_rows(cell, row) for row in bias]) if cell == "gru" else bias
+    rows = [tensor(a).to(device) for a in (in_rows(cell, kernel), in_rows(cell, recurrent), turned_bias)]
+    turned = None if projection is None else tensor(np.ascontiguousarray(projection.T)).to(device)
+    got = call(_core.RecurrentWeights.in_rows(cell.replace("projection", "lstm"), *rows, turned))
+    assert len(got) == len(expected)
+    for number, (mine, other) in enumerate(zip(got, expected, strict=True)):
+        if number in (3, 4, 5, len(got) - 1):  # sums of 45 products, maybe in another order
+            np.testing.assert_allclose(mine, other, rtol=1e-5, atol=1e-5 * float(np.abs(other).max()))
+        else:
+            assert_bits(mine, other)
+
+
+def test_rows_are_not_copied() -> None:
+    rng = np.random.default_rng(0)
+    weight_ih, weight_hh = (tensor(f32(rng.normal(size=shape))) for shape in ((12, 2), (12, 3)))
+    x = tensor(np.ones((1, 1, 2)))
+
+    def first(weights: _core.RecurrentWeights) -> Array:
+        return _core.recurrent_forward(weights, x, None, None, None, None, True, False, False, False)[
+            0
+        ].numpy()
+
+    before = first(_core.RecurrentWeights.in_rows("lstm", weight_ih, weight_hh, None, None))
+    weight_ih.numpy()[:] *= 2
+    after = first(_core.RecurrentWeights.in_rows("lstm", weight_ih, weight_hh, None, None))
+    assert not np.array_equal(before, after)
+    with pytest.raises(ValueError, match=r"recurrent_kernel has shape \(3, 8\)"):
+        _core.RecurrentWeights.in_rows("lstm", weight_ih, tensor(np.zeros((8, 3))), None, None)

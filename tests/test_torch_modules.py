@@ -6,6 +6,8 @@ import copy
 import io
 import itertools
 import pickle
+import subprocess
+import sys
 import warnings
 from typing import Any
 
@@ -16,7 +18,9 @@ torch = pytest.importorskip("torch")
 
 from torch.nn.utils import rnn  # noqa: E402
 
+import lstm_native as ln  # noqa: E402
 import lstm_native.torch as native  # noqa: E402
+from lstm_native import _core  # noqa: E402
 
 # Two float32 results of the same sums in different orders.
 TOLERANCE = 2e-5
@@ -43,7 +47,9 @@ def results(module: Any, x: Any, inputs: list[Any], hx: Any) -> list[Any]:
     """Outputs, states, and the gradients of a sum of all of them with different weights."""
     output, states = module(x, hx)
     outputs = [output.data if isinstance(output, rnn.PackedSequence) else output, *as_tuple(states)]
-    loss = sum((o * torch.linspace(-1, 1, o.numel()).reshape(o.shape)).sum() for o in outputs)
+    loss = sum(
+        (o * torch.linspace(-1, 1, o.numel(), device=o.device).reshape(o.shape)).sum() for o in outputs
+    )
     wanted = [*inputs, *(() if hx is None else as_tuple(hx)), *module.parameters()]
     return [*outputs, *torch.autograd.grad(loss, wanted)]
 
@@ -240,6 +246,48 @@ def test_wrong_calls_raise_what_torch_raises(call: Any) -> None:
     with pytest.raises(type(expected.value)) as found:
         call(ours)
     assert str(found.value) == str(expected.value)
+
+
+def test_threads_are_those_of_torch() -> None:
+    assert _core.open_openmp(torch._C.__file__)
+    assert not _core.open_openmp(_core.__file__)
+    assert not _core.open_openmp("no/such/library.so")
+    module = native.LSTM(64, 128, 2, bidirectional=True)
+    x = torch.randn(9, 40, 64, requires_grad=True)
+    own, of_torch = ln.get_num_threads(), torch.get_num_threads()
+    found = []
+    try:
+        for threads in (1, 2, 3):
+            torch.set_num_threads(threads)
+            ln.set_num_threads(3)
+            found.append(results(module, x, [x], None))
+            ln.set_num_threads(2)
+            found.append(results(module, x, [x], None))
+            assert _core.borrow_threads(1) == 0  # after the call it is as before
+            assert ln.get_num_threads() == 1
+            assert _core.borrow_threads(0) == 1
+            assert ln.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(of_torch)
+        ln.set_num_threads(own)
+    for other in found[1:]:
+        assert all(map(torch.equal, found[0], other))
+
+
+def test_a_forked_child_has_threads_of_its_own() -> None:
+    code = """
+import os, torch, lstm_native, lstm_native.torch
+torch.set_num_threads(2); lstm_native.set_num_threads(2)
+module, x = lstm_native.torch.LSTM(64, 128), torch.randn(30, 40, 64)
+with torch.no_grad():
+    expected = module(x)[0].numpy()
+    child = os.fork()
+    if child == 0:  # PyTorch's own parallel operations would hang here
+        same = (module(x)[0].numpy() == expected).all()
+        os._exit(0 if same and lstm_native._core.pool_threads() == 1 else 1)
+raise SystemExit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+    assert subprocess.run([sys.executable, "-W", "ignore", "-c", code], timeout=120).returncode == 0
 
 
 def test_replace() -> None:

@@ -48,9 +48,15 @@ typedef enum LnCell {
     LN_CELL_GRU_BEFORE = 3  /* the reset gate before the product */
 } LnCell;
 
-/* Canonical weights: kernel (I, G*H), recurrent_kernel (H, G*H), bias (G*H) or NULL. */
+/* How weights and their gradients lie. */
+typedef enum LnLayout {
+    LN_COLUMNS = 0, /* kernel (I, G*H), recurrent_kernel (H, G*H), bias (G*H) or NULL */
+    LN_ROWS = 1 /* PyTorch's: kernel (G*H, I), recurrent_kernel (G*H, H), and the gates of a GRU in the order r, z, h */
+} LnLayout;
+
 typedef struct LnRecurrentConfig {
     int32_t cell;
+    int32_t layout;
     int32_t activation;           /* candidate and cell output */
     int32_t recurrent_activation; /* gates */
     int64_t I, H;
@@ -101,13 +107,13 @@ typedef struct LnRecurrentBackward {
     int32_t accumulate;                /* d_kernel to d_initial_c are added to what is there */
     float* d_inputs;                   /* the shape and strides of inputs; without `index` the steps of the call are
                                           written */
-    float* d_kernel;                   /* (I, G*H) */
-    float* d_recurrent_kernel;         /* (H, G*H) */
-    float* d_bias;                     /* the shape of bias */
-    float* d_initial_h;                /* (B, H): through resets, and at `first` where start_h is NULL */
-    float* d_initial_c;                /* (B, H) */
-    float* d_start_h;                  /* (B, H): of start_h; NULL where that is NULL */
-    float* d_start_c;                  /* (B, H) */
+    float* d_kernel;                   /* of the weights, in their layout */
+    float* d_recurrent_kernel;
+    float* d_bias;
+    float* d_initial_h; /* (B, H): through resets, and at `first` where start_h is NULL */
+    float* d_initial_c; /* (B, H) */
+    float* d_start_h;   /* (B, H): of start_h; NULL where that is NULL */
+    float* d_start_c;   /* (B, H) */
 } LnRecurrentBackward;
 
 /* An elementwise function with its parameters: a number of core/activation.h, or of core/parametric.h. */
@@ -121,6 +127,7 @@ typedef struct LnFunction {
  * `coupled`. */
 typedef struct LnGeneralConfig {
     int32_t cell;
+    int32_t layout;  /* LN_ROWS only of an LSTM, without `coupled` */
     int32_t coupled; /* LSTM: f = 1 - i; gates i, c, o, G = 3 */
     int64_t I, H, P;
     float clip; /* what goes into gates and candidate is held within [-clip, clip]; infinity: it is not */
@@ -130,7 +137,7 @@ typedef struct LnGeneralConfig {
 } LnGeneralConfig;
 
 typedef struct LnGeneralWeights {
-    const float* kernel;           /* (I, G*H) */
+    const float* kernel;           /* (I, G*H), or the other layout, as all matrices here */
     const float* recurrent_kernel; /* (P, G*H) */
     const float* bias;             /* as LnRecurrentConfig's, or NULL */
     const float* peepholes;        /* LSTM: (3*H) of i, f, o, or (2*H) of i, o where coupled; NULL: none. i and f see c

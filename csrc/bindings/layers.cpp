@@ -106,6 +106,12 @@ std::shared_ptr<ops::RecurrentWeights> general_weights(
                                                    std::move(bias), options);
 }
 
+std::shared_ptr<ops::RecurrentWeights> weights_in_rows(const std::string& cell, const Tensor& weight_ih,
+                                                       const Tensor& weight_hh, OptionalTensor bias,
+                                                       OptionalTensor projection) {
+    return ops::RecurrentWeights::in_rows(cell, weight_ih, weight_hh, bias.get(), projection.get());
+}
+
 double dense_work(const ops::DenseWeights& weights, const Tensor& x) {
     return 2.0 * static_cast<double>(x.count()) * static_cast<double>(weights.units());
 }
@@ -176,7 +182,8 @@ void bind_layers(py::module_& module) {
              py::arg(), present, present, py::arg(), py::arg(), py::arg())
         .def_static("general", &general_weights, py::arg(), present, present, py::arg(), py::arg(), py::arg(),
                     py::arg(), py::kw_only(), py::arg("peepholes") = py::none(), py::arg("projection") = py::none(),
-                    py::arg("coupled") = false, py::arg("clip") = py::none());
+                    py::arg("coupled") = false, py::arg("clip") = py::none())
+        .def_static("in_rows", &weights_in_rows);
     py::class_<ops::RecurrentSaved, std::shared_ptr<ops::RecurrentSaved>>(module, "RecurrentSaved");
     const py::arg any;
     module

@@ -133,7 +133,7 @@ LnStatus dense_prepare(LnContext* context, std::int64_t K, std::int64_t N, const
         made->table = &kernels();
         made->columns = {1, N, made->table->lanes};
         made->K = K;
-        made->forward = pack_pairs(made->columns, K, kernel);
+        made->forward = pack_pairs(*context, *made->table, made->columns, K, kernel);
         if (bias != nullptr) made->bias = pack_bias(made->columns, bias);
         *pack = made.release();
     });

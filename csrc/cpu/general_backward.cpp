@@ -254,8 +254,9 @@ private:
         const std::int64_t block = 2 * pair * chunk.gates_stride;
         if (i == pack_.parts) {
             if (d_projection != nullptr)
-                weight_gradient(table_, {1, P(), plan_.lanes}, pair, rows, H(), chunk.cell, chunk.gates_stride,
-                                chunk.d_h + block, chunk.gates_stride, d_projection, P(), accumulate);
+                weight_gradient(table_, {1, P(), plan_.lanes, 0, pack_.part[0].columns.in_rows}, pair, rows, H(),
+                                chunk.cell, chunk.gates_stride, chunk.d_h + block, chunk.gates_stride, d_projection,
+                                P(), accumulate);
             return;
         }
         const GeneralPart& part = pack_.part[i];

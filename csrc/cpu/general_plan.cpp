@@ -28,10 +28,12 @@ core::Block<float> slice(const float* from, std::int64_t rows, std::int64_t colu
     return to;
 }
 
-void make_part(const GeneralPack& pack, const LnGeneralWeights& weights, std::int64_t columns, GeneralPart& part) {
+void make_part(const LnContext& context, const GeneralPack& pack, const LnGeneralWeights& weights, std::int64_t columns,
+               GeneralPart& part) {
     const std::int64_t count = part.columns.columns();
     const auto packed = [&](const float* from, std::int64_t k) {
-        return pack_pairs(part.columns, k, slice(from, k, columns, part.column0, count).get());
+        if (count == columns) return pack_pairs(context, *pack.table, part.columns, k, from);
+        return pack_pairs(context, *pack.table, part.columns, k, slice(from, k, columns, part.column0, count).get());
     };
     part.kernel = packed(weights.kernel, pack.config.I);
     part.recurrent = packed(weights.recurrent_kernel, pack.config.P);
@@ -181,18 +183,20 @@ LnStatus general_prepare(LnContext* context, const LnGeneralConfig* config, cons
         const bool is_gru = config->cell == LN_CELL_GRU || config->cell == LN_CELL_GRU_BEFORE;
         const std::int64_t gates = is_gru ? 2 : config->cell == LN_CELL_SIMPLE_RNN ? 1 : config->coupled != 0 ? 3 : 4;
         made->parts = is_gru ? 2 : 1;
-        made->part[0].columns = {gates, H, lanes};
+        const bool in_rows = config->layout == LN_ROWS;
+        made->part[0].columns = {gates, H, lanes, 0, in_rows};
         if (is_gru) {
             made->part[1].columns = {1, H, lanes};
             made->part[1].column0 = 2 * H;
         }
-        for (int i = 0; i < made->parts; ++i) make_part(*made, *weights, made->columns(), made->part[i]);
+        for (int i = 0; i < made->parts; ++i) make_part(*context, *made, *weights, made->columns(), made->part[i]);
         if (made->reset_after())
             made->recurrent_bias =
                 pack_bias(made->part[1].columns, weights->bias == nullptr ? nullptr : weights->bias + 3 * H + 2 * H);
         if (weights->peepholes != nullptr) made->peepholes = pack_peepholes(*made, weights->peepholes);
         if (weights->projection != nullptr)
-            made->projection = pack_pairs({1, config->P, lanes}, H, weights->projection);
+            made->projection =
+                pack_pairs(*context, *made->table, {1, config->P, lanes, 0, in_rows}, H, weights->projection);
         *pack = made.release();
     });
 }

@@ -2,6 +2,8 @@
 
 #include <cstring>
 
+#include "cpu/ranges.h"
+
 namespace lstm_native::cpu {
 
 namespace {
@@ -15,24 +17,74 @@ PackedPairs empty_pairs(std::int64_t pairs, std::int64_t k, std::int64_t lanes) 
 }
 
 std::size_t float_bytes(std::int64_t count) { return static_cast<std::size_t>(count) * sizeof(float); }
-}  // namespace
-
-PackedPairs pack_pairs(const ColumnBlocks& columns, std::int64_t k, const float* weights) {
+// Column block `block` of the packed weights, from columns of the canonical ones.
+void pack_columns(const ColumnBlocks& columns, std::int64_t block, std::int64_t k, const float* weights, float* to) {
     const std::int64_t lanes = columns.lanes;
-    PackedPairs packed = empty_pairs(columns.pairs(), k, lanes);
-    for (std::int64_t block = 0; block < 2 * packed.pairs; ++block) {
-        float* to = packed.data.get() + block / 2 * packed.stride + block % 2 * lanes;
-        const std::int64_t valid = columns.valid(block);
-        const float* from = valid > 0 ? weights + columns.source(block) : weights;
-        for (std::int64_t row = 0; row < k; ++row, to += 2 * lanes, from += columns.columns()) {
-            if (valid == lanes) {
-                std::memcpy(to, from, float_bytes(lanes));
-            } else {
-                std::memset(to, 0, float_bytes(lanes));
-                std::memcpy(to, from, float_bytes(valid));
-            }
+    const std::int64_t valid = columns.valid(block);
+    const float* from = valid > 0 ? weights + columns.source(block) : weights;
+    for (std::int64_t row = 0; row < k; ++row, to += 2 * lanes, from += columns.columns()) {
+        if (valid == lanes) {
+            std::memcpy(to, from, float_bytes(lanes));
+        } else {
+            std::memset(to, 0, float_bytes(lanes));
+            std::memcpy(to, from, float_bytes(valid));
         }
     }
+}
+
+// The same from rows, a tile of lanes x lanes at a time.
+void pack_rows(const KernelTable& table, const ColumnBlocks& columns, std::int64_t block, std::int64_t k,
+               const float* weights, float* to) {
+    const std::int64_t lanes = columns.lanes;
+    const std::int64_t valid = columns.valid(block);
+    const float* const from = valid > 0 ? weights + columns.source(block) * k : weights;
+    std::int64_t row = 0;
+    for (; row + lanes <= k; row += lanes) table.transpose_tile(valid, from + row, k, to + row * 2 * lanes, 2 * lanes);
+    for (; row < k; ++row)
+        for (std::int64_t lane = 0; lane < lanes; ++lane)
+            to[row * 2 * lanes + lane] = lane < valid ? from[lane * k + row] : 0.0F;
+}
+
+// weight_gradient into rows: the gates' gradients and what the weights were multiplied with change places.
+void weight_gradient_in_rows(const KernelTable& table, const ColumnBlocks& columns, std::int64_t pair, std::int64_t m,
+                             const float* a, std::int64_t a_stride, const float* g, std::int64_t g_stride, float* out,
+                             Outer o) {
+    const std::int64_t lanes = columns.lanes;
+    o.out_stride = m;
+    for (std::int64_t side = 0; side < 2; ++side) {
+        const std::int64_t block = 2 * pair + side;
+        o.m = columns.valid(block);
+        if (o.m == 0) return;  // padding
+        o.a = g + side * g_stride;
+        o.a_stride = 0;  // one block
+        o.out = out + columns.source(block) * m;
+        for (std::int64_t column = 0; column < m; column += 2 * lanes) {
+            o.valid0 = std::min(lanes, m - column);
+            o.valid1 = std::max<std::int64_t>(0, std::min(lanes, m - column - lanes));
+            o.g0 = a + column / lanes * a_stride;
+            o.g1 = o.valid1 > 0 ? o.g0 + a_stride : o.g0;
+            o.column0 = column;
+            o.column1 = column + lanes;
+            table.outer(o);
+            o.next = nullptr;  // fetched once
+        }
+    }
+}
+}  // namespace
+
+PackedPairs pack_pairs(const LnContext& context, const KernelTable& table, const ColumnBlocks& columns, std::int64_t k,
+                       const float* weights) {
+    PackedPairs packed = empty_pairs(columns.pairs(), k, columns.lanes);
+    rows_of(context, packed.pairs, packed.stride, kSimple, [&](std::int64_t begin, std::int64_t end) {
+        for (std::int64_t block = 2 * begin; block < 2 * end; ++block) {
+            float* const to = packed.data.get() + block / 2 * packed.stride + block % 2 * columns.lanes;
+            if (columns.in_rows) {
+                pack_rows(table, columns, block, k, weights, to);
+            } else {
+                pack_columns(columns, block, k, weights, to);
+            }
+        }
+    });
     return packed;
 }
 
@@ -71,12 +123,14 @@ void weight_gradient(const KernelTable& table, const ColumnBlocks& columns, std:
     Outer o{};
     o.next = next;
     o.rows = rows;
+    o.accumulate = accumulate;
+    if (columns.in_rows && m > 1)  // a single row of `out` is the same in both layouts
+        return weight_gradient_in_rows(table, columns, pair, m, a, a_stride, g, g_stride, out, o);
     o.m = m;
     o.a = a;
     o.a_stride = a_stride;
     o.out = out;
     o.out_stride = out_stride;
-    o.accumulate = accumulate;
     o.valid0 = columns.valid(2 * pair);
     o.valid1 = columns.valid(2 * pair + 1);
     if (o.valid0 == 0) return;  // padding, and so is the second block

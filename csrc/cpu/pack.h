@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cstdint>
 
+#include "backend/backend.h"
 #include "core/memory.h"
 #include "core/size.h"
 #include "cpu/kernels/kernel_table.h"
@@ -18,6 +19,7 @@ namespace lstm_native::cpu {
 struct ColumnBlocks {
     std::int64_t gates, units, lanes;
     std::int64_t candidates = 0;
+    bool in_rows = false;  // LN_ROWS: the canonical matrix is (G * H, K)
 
     std::int64_t group() const { return 2 * (gates + candidates); }
     std::int64_t count() const {
@@ -26,7 +28,7 @@ struct ColumnBlocks {
     }
     std::int64_t pairs() const { return core::ceil_div(count(), 2); }
     std::int64_t columns() const { return (gates + candidates) * units; }
-    // First column of the block in the canonical matrix, and how many of its lanes are real (0 past the end).
+    // First column (or row) of the block in the canonical matrix, and how many of its lanes are real (0 past the end).
     std::int64_t source(std::int64_t block) const { return gate(block) * units + unit_block(block) * lanes; }
     std::int64_t valid(std::int64_t block) const {
         return block < count() ? std::max<std::int64_t>(0, std::min(lanes, units - unit_block(block) * lanes)) : 0;
@@ -36,7 +38,8 @@ struct ColumnBlocks {
 private:
     std::int64_t gate(std::int64_t block) const {
         const std::int64_t place = block % group();
-        return place < 2 * gates ? place % gates : gates + (place - 2 * gates) / 2;
+        if (place >= 2 * gates) return gates + (place - 2 * gates) / 2;
+        return in_rows && candidates != 0 ? 1 - place % gates : place % gates;  // r before z
     }
     std::int64_t unit_block(std::int64_t block) const {
         const std::int64_t place = block % group();
@@ -50,16 +53,18 @@ struct PackedPairs {
     std::int64_t pairs = 0, k = 0, stride = 0;  // stride: floats between pairs
 };
 
-// From the canonical weights (k, columns.columns()), row-major.
-PackedPairs pack_pairs(const ColumnBlocks& columns, std::int64_t k, const float* weights);
+// From the canonical weights (k, columns.columns()), row-major, or the other way round.
+PackedPairs pack_pairs(const LnContext& context, const KernelTable& table, const ColumnBlocks& columns, std::int64_t k,
+                       const float* weights);
 // [pair][2][lanes] from a bias (columns.columns()), or zeros from null.
 core::Block<float> pack_bias(const ColumnBlocks& columns, const float* bias);
 // The transpose of packed weights, for products that go back: pairs over the K side, inner dimension
 // columns.count() * lanes in block order.
 PackedPairs transpose_pairs(const KernelTable& table, const ColumnBlocks& columns, const PackedPairs& packed);
 
-// out (m rows, `out_stride` floats apart), at the columns' canonical places: sums over `rows` of a[r, i] * g[r,
-// column], for one pair of column blocks, which lies at g. a and g are blocked rows. `next`: see Outer.
+// out (m rows, `out_stride` floats apart; (columns, m) where these are in rows), at the columns' canonical places: sums
+// over `rows` of a[r, i] * g[r, column], for one pair of column blocks, which lies at g. a and g are blocked rows.
+// `next`: see Outer.
 void weight_gradient(const KernelTable& table, const ColumnBlocks& columns, std::int64_t pair, std::int64_t rows,
                      std::int64_t m, const float* a, std::int64_t a_stride, const float* g, std::int64_t g_stride,
                      float* out, std::int64_t out_stride, bool accumulate, const float* next = nullptr);

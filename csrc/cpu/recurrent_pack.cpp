@@ -23,14 +23,14 @@ CellKind kind_of(std::int32_t cell) {
     }
 }
 
-ColumnBlocks columns_of(CellKind kind, std::int64_t units, std::int64_t lanes) {
+ColumnBlocks columns_of(CellKind kind, std::int64_t units, std::int64_t lanes, bool in_rows) {
     switch (kind) {
         case CellKind::lstm:
-            return {4, units, lanes};
+            return {4, units, lanes, 0, in_rows};
         case CellKind::simple_rnn:
-            return {1, units, lanes};
+            return {1, units, lanes, 0, in_rows};
         default:
-            return {2, units, lanes, 1};
+            return {2, units, lanes, 1, in_rows};
     }
 }
 
@@ -54,9 +54,9 @@ LnStatus recurrent_prepare(LnContext* context, const LnRecurrentConfig* config, 
         made->table = &kernels();
         made->config = *config;
         made->kind = kind_of(config->cell);
-        made->columns = columns_of(made->kind, config->H, made->table->lanes);
-        made->kernel = pack_pairs(made->columns, config->I, kernel);
-        made->recurrent = pack_pairs(made->columns, config->H, recurrent_kernel);
+        made->columns = columns_of(made->kind, config->H, made->table->lanes, config->layout == LN_ROWS);
+        made->kernel = pack_pairs(*context, *made->table, made->columns, config->I, kernel);
+        made->recurrent = pack_pairs(*context, *made->table, made->columns, config->H, recurrent_kernel);
         made->bias = pack_bias(made->columns, bias);
         if (made->kind == CellKind::gru) pack_recurrent_bias(*made, bias);
         *pack = made.release();

@@ -7,6 +7,7 @@
 
 #include "core/error.h"
 #include "cuda/entries.h"
+#include "cuda/gate_rows.h"
 #include "cuda/general_steps.h"
 #include "cuda/launch.h"
 #include "cuda/lstm_sequence.h"
@@ -343,16 +344,16 @@ void run_backward(const Pack& pack, const LnRecurrentBackward& b, float* d_peeph
 const Pack& pack_of(const void* pack) { return *static_cast<const Pack*>(pack); }
 
 std::unique_ptr<Pack> make_pack(const LnRecurrentConfig& config, std::int64_t P, std::int64_t gates,
-                                const float* kernel, const float* recurrent_kernel, const float* bias) {
+                                const GatesInColumns& weights) {
     const std::int64_t N = gates * config.H;
     auto pack = std::make_unique<Pack>();
     pack->config = config;
     pack->P = P;
     pack->gates = gates;
     pack->type = operand_type();
-    pack->kernel = Weights(config.I * N, kernel, pack->type);
-    pack->recurrent = Weights(P * N, recurrent_kernel, pack->type);
-    pack->bias = copy_of(bias, config.cell == LN_CELL_GRU ? 2 * N : N);
+    pack->kernel = Weights(config.I * N, weights.kernel, pack->type);
+    pack->recurrent = Weights(P * N, weights.recurrent, pack->type);
+    pack->bias = copy_of(weights.bias, biases_of(config) * N);
     return pack;
 }
 
@@ -361,9 +362,11 @@ std::unique_ptr<Pack> make_pack(const LnRecurrentConfig& config, std::int64_t P,
 LnStatus recurrent_prepare(LnContext* context, const LnRecurrentConfig* config, const float* kernel,
                            const float* recurrent_kernel, const float* bias, void** pack) {
     return guarded(context, [=] {
-        auto made = make_pack(*config, config->H, gates_of(config->cell), kernel, recurrent_kernel, bias);
+        const std::int64_t gates = gates_of(config->cell);
+        const GatesInColumns weights(*config, config->H, gates * config->H, kernel, recurrent_kernel, bias);
+        auto made = make_pack(*config, config->H, gates, weights);
         if (made->type != LN_FLOAT32 && made->may_have_plan())
-            made->plain_recurrent = Weights(config->H * made->weight_columns(), recurrent_kernel, LN_FLOAT32);
+            made->plain_recurrent = Weights(config->H * made->weight_columns(), weights.recurrent, LN_FLOAT32);
         *pack = made.release();
     });
 }
@@ -396,15 +399,24 @@ LnStatus recurrent_backward(LnContext* context, const void* pack, const LnRecurr
 LnStatus general_prepare(LnContext* context, const LnGeneralConfig* config, const LnGeneralWeights* weights,
                          void** pack) {
     return guarded(context, [=] {
-        const LnRecurrentConfig common{config->cell, config->activation.kind, config->recurrent_activation.kind,
-                                       config->I, config->H};
+        const LnRecurrentConfig common{config->cell, config->layout, config->activation.kind,
+                                       config->recurrent_activation.kind, config->I, config->H};
         const std::int64_t gates = config->coupled != 0 ? 3 : gates_of(config->cell);
-        auto made = make_pack(common, config->P, gates, weights->kernel, weights->recurrent_kernel, weights->bias);
+        const GatesInColumns matrices(common, config->P, gates * config->H, weights->kernel, weights->recurrent_kernel,
+                                      weights->bias);
+        auto made = make_pack(common, config->P, gates, matrices);
         made->general.plain = false;
         made->general.config = *config;
         made->general.peepholes = copy_of(weights->peepholes, (gates - 1) * config->H);
-        if (weights->projection != nullptr)
-            made->general.projection = Weights(config->H * config->P, weights->projection, made->type);
+        if (weights->projection != nullptr) {
+            Array<float> turned;
+            const float* projection = weights->projection;
+            if (config->layout == LN_ROWS) {
+                turned = columns_of_rows(GateOrder{}, config->H, config->P, projection);
+                projection = turned.get();
+            }
+            made->general.projection = Weights(config->H * config->P, projection, made->type);
+        }
         *pack = made.release();
     });
 }
@@ -413,9 +425,11 @@ LnStatus general_backward(LnContext* context, const void* pack, const LnRecurren
                           float* d_projection) {
     return guarded(context, [=] {
         const Pack& weights = pack_of(pack);
-        if (weights.type == LN_BFLOAT16) return run_backward<Bfloat16>(weights, *args, d_peepholes, d_projection);
         check_trainable(weights.type);
-        run_backward<float>(weights, *args, d_peepholes, d_projection);
+        with_gates_in_columns(weights, *args, d_projection, [&](const LnRecurrentBackward& b, float* d_projected) {
+            if (weights.type == LN_BFLOAT16) return run_backward<Bfloat16>(weights, b, d_peepholes, d_projected);
+            run_backward<float>(weights, b, d_peepholes, d_projected);
+        });
     });
 }
 

@@ -271,11 +271,11 @@ RecurrentGradients recurrent_backward(RecurrentWeights& weights, RecurrentSaved&
     const auto make = B == 0 ? &Tensor::zeros : &Tensor::empty;
     RecurrentGradients gradients;
     if (need_d_inputs) gradients.d_inputs = make(saved.inputs.shape(), DType::float32, device);
-    gradients.d_kernel = make({weights.inputs(), weights.gate_columns()}, DType::float32, device);
-    gradients.d_recurrent_kernel = make({P, weights.gate_columns()}, DType::float32, device);
     const auto like = [&](const std::shared_ptr<Variable>& variable) {
         return variable == nullptr ? Tensor() : make(variable->tensor().shape(), DType::float32, device);
     };
+    gradients.d_kernel = like(weights.kernel());
+    gradients.d_recurrent_kernel = like(weights.recurrent_kernel());
     gradients.d_bias = like(weights.bias());
     gradients.d_peepholes = like(weights.peepholes());
     gradients.d_projection = like(weights.projection());

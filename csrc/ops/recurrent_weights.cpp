@@ -76,21 +76,41 @@ RecurrentWeights::RecurrentWeights(const std::string& cell, std::shared_ptr<Vari
       bias_(std::move(bias)),
       peepholes_(options.peepholes),
       projection_(options.projection),
+      is_in_rows_(options.in_rows),
       cache_({kernel_, recurrent_kernel_, bias_, peepholes_, projection_}) {
     const Cell& found = find_cell(cell);
     config_.cell = found.cell;
+    config_.layout = options.in_rows ? LN_ROWS : LN_COLUMNS;
     config_.coupled = options.coupled ? 1 : 0;
     config_.clip = options.clip;
     check(found.cell == LN_CELL_LSTM || (peepholes_ == nullptr && projection_ == nullptr && !options.coupled), label_,
           ": peepholes, a projection and coupled gates are those of the LSTM");
     check(options.clip > 0.0F, label_, ": clip is ", options.clip, ", expected a number above 0");
     check_shapes(options.coupled ? 3 : found.gates);
-    config_.I = kernel_->tensor().shape()[0];
-    config_.P = recurrent_kernel_->tensor().shape()[0];
-    config_.H = projection_ == nullptr ? config_.P : projection_->tensor().shape()[0];
+    config_.I = in_columns(*kernel_)[0];
+    config_.P = in_columns(*recurrent_kernel_)[0];
+    config_.H = projection_ == nullptr ? config_.P : in_columns(*projection_)[0];
     config_.activation = function_of(label_, "activation", options.activation);
     config_.recurrent_activation = function_of(label_, "recurrent_activation", options.recurrent_activation);
     config_.output_activation = function_of(label_, "output_activation", options.output_activation);
+}
+
+std::shared_ptr<RecurrentWeights> RecurrentWeights::in_rows(const std::string& cell, const core::Tensor& weight_ih,
+                                                            const core::Tensor& weight_hh, const core::Tensor& bias,
+                                                            const core::Tensor& projection) {
+    const auto variable = [](const core::Tensor& tensor) {
+        return tensor.defined() ? Variable::around(tensor) : std::shared_ptr<Variable>();
+    };
+    GeneralOptions options = plain("tanh", "sigmoid");
+    options.in_rows = true;
+    options.projection = variable(projection);
+    return std::shared_ptr<RecurrentWeights>(new RecurrentWeights(cell, variable(weight_ih), variable(weight_hh),
+                                                                  variable(bias), options, projection.defined()));
+}
+
+Shape RecurrentWeights::in_columns(const Variable& matrix) const {
+    const Shape& shape = matrix.tensor().shape();
+    return is_in_rows_ && shape.rank() == 2 ? Shape{shape[1], shape[0]} : shape;
 }
 
 void RecurrentWeights::check_shapes(std::int64_t gates) const {
@@ -100,10 +120,10 @@ void RecurrentWeights::check_shapes(std::int64_t gates) const {
     check_float32(named("bias").c_str(), bias_);
     check_float32(named("peepholes").c_str(), peepholes_);
     check_float32(named("projection").c_str(), projection_);
-    const Shape& recurrent = recurrent_kernel_->tensor().shape();
+    const Shape recurrent = in_columns(*recurrent_kernel_);
     std::int64_t units = recurrent.rank() == 2 ? recurrent[0] : 0;
     if (projection_ != nullptr) {
-        const Shape& projection = projection_->tensor().shape();
+        const Shape projection = in_columns(*projection_);
         check(projection.rank() == 2 && projection[0] > 0 && projection[1] > 0 && projection[1] == units, label_,
               ": projection has shape ", projection, " and recurrent_kernel ", recurrent,
               ", expected (units, projection_units) and (projection_units, ", gates, " * units)");
@@ -111,7 +131,7 @@ void RecurrentWeights::check_shapes(std::int64_t gates) const {
     }
     check(units > 0 && recurrent[1] == gates * units, label_, ": recurrent_kernel has shape ", recurrent,
           ", expected (", projection_ == nullptr ? "units" : "projection_units", ", ", gates, " * units)");
-    const Shape& input = kernel_->tensor().shape();
+    const Shape input = in_columns(*kernel_);
     check(input.rank() == 2 && input[1] == recurrent[1], label_, ": kernel has shape ", input, ", expected (features, ",
           gates, " * units = ", recurrent[1], ")");
     const auto check_rows = [&](const char* argument, const std::shared_ptr<Variable>& variable, const Shape& shape) {
@@ -144,8 +164,9 @@ std::shared_ptr<const void> RecurrentWeights::pack() {
                                                   floats(peepholes_), floats(projection_)};
                 call(backend.general_prepare, static_cast<const LnGeneralConfig*>(&config_), &weights, &made);
             } else {
-                const LnRecurrentConfig config = {config_.cell, config_.activation.kind,
-                                                  config_.recurrent_activation.kind, config_.I, config_.H};
+                const LnRecurrentConfig config = {
+                    config_.cell, config_.layout, config_.activation.kind, config_.recurrent_activation.kind,
+                    config_.I,    config_.H};
                 call(backend.recurrent_prepare, &config, floats(kernel_), floats(recurrent_kernel_), floats(bias_),
                      &made);
             }

@@ -25,6 +25,7 @@ struct GeneralOptions {
     std::shared_ptr<Variable> peepholes;   // LSTM, or null: (3 H) of i, f, o, (2 H) of i, o where coupled
     std::shared_ptr<Variable> projection;  // LSTM, or null: (H, P)
     bool coupled = false;                  // LSTM: no columns of f, G = 3
+    bool in_rows = false;                  // LN_ROWS: the shapes of all matrices the other way round
     float clip = std::numeric_limits<float>::infinity();
 };
 
@@ -40,11 +41,19 @@ public:
     RecurrentWeights(const std::string& cell, std::shared_ptr<Variable> kernel,
                      std::shared_ptr<Variable> recurrent_kernel, std::shared_ptr<Variable> bias,
                      const GeneralOptions& options);
+    // PyTorch's, on its memory as it is now: who writes there makes others. weight_ih (G H, I), weight_hh (G H, P),
+    // bias (G H), of a GRU (2, 3 H), and projection (P, H), of an LSTM; tensors that are not defined stand for None.
+    // Cells "lstm" and "gru" with PyTorch's activations.
+    static std::shared_ptr<RecurrentWeights> in_rows(const std::string& cell, const core::Tensor& weight_ih,
+                                                     const core::Tensor& weight_hh, const core::Tensor& bias,
+                                                     const core::Tensor& projection);
 
     std::int64_t inputs() const { return config_.I; }
     std::int64_t units() const { return config_.H; }
     std::int64_t outputs() const { return config_.P; }  // columns of h
-    std::int64_t gate_columns() const { return kernel_->tensor().shape()[1]; }
+    std::int64_t gate_columns() const { return in_columns(*kernel_)[1]; }
+    const std::shared_ptr<Variable>& kernel() const { return kernel_; }
+    const std::shared_ptr<Variable>& recurrent_kernel() const { return recurrent_kernel_; }
     const std::shared_ptr<Variable>& bias() const { return bias_; }
     const std::shared_ptr<Variable>& peepholes() const { return peepholes_; }
     const std::shared_ptr<Variable>& projection() const { return projection_; }
@@ -67,11 +76,14 @@ private:
                      std::shared_ptr<Variable> recurrent_kernel, std::shared_ptr<Variable> bias,
                      const GeneralOptions& options, bool is_general);
     void check_shapes(std::int64_t gates) const;
+    // The shape of a matrix with gates in columns.
+    core::Shape in_columns(const Variable& matrix) const;
     const LnBackend& backend() const;  // runtime_error where it has no entries for these weights
 
     bool is_general_;
     const char* label_;
     std::shared_ptr<Variable> kernel_, recurrent_kernel_, bias_, peepholes_, projection_;
+    bool is_in_rows_;
     LnGeneralConfig config_{};
     PackCache cache_;
 };

@@ -12,6 +12,12 @@ namespace lstm_native::ops {
 
 Variable::Variable(const core::Tensor& value) : tensor_(value.copy()) {}
 
+std::shared_ptr<Variable> Variable::around(const core::Tensor& value) {
+    std::shared_ptr<Variable> made(new Variable);
+    made->tensor_ = value;
+    return made;
+}
+
 void Variable::assign(const core::Tensor& value) {
     core::check(value.shape() == tensor_.shape(), "Variable.assign: value has shape ", value.shape(), ", expected ",
                 tensor_.shape());

@@ -20,6 +20,8 @@ class Variable {
 public:
     // Storage of its own with a copy of `value`.
     explicit Variable(const core::Tensor& value);
+    // On the memory of `value`, which nobody writes for as long as the variable lives.
+    static std::shared_ptr<Variable> around(const core::Tensor& value);
     Variable(const Variable&) = delete;
     Variable& operator=(const Variable&) = delete;
 
@@ -34,6 +36,8 @@ public:
     static void move(const std::vector<Variable*>& variables, core::Device device);
 
 private:
+    Variable() = default;
+
     core::Tensor tensor_;
     std::atomic<std::uint64_t> version_{0};
 };

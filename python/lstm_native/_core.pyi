@@ -120,6 +120,16 @@ class RecurrentWeights:
         and h of P columns; `coupled` has no columns of f (G = 3, peepholes (2 U,) of i, o).
         """
 
+    @staticmethod
+    def in_rows(
+        cell: str, weight_ih: Tensor, weight_hh: Tensor, bias: Tensor | None, projection: Tensor | None, /
+    ) -> RecurrentWeights:
+        """PyTorch's weights, on the tensors' memory as it is now: who writes there makes others.
+
+        weight_ih (G U, I), weight_hh (G U, U or P), bias (G U,), of a GRU (2, 3 U), projection (P, U).
+        `cell` is "lstm" or "gru", gates i, f, c, o or r, z, h. Gradients have the same layout.
+        """
+
 class RecurrentSaved:
     """What `recurrent_backward` needs of one forward call. Good for one backward call."""
 
@@ -434,6 +444,13 @@ def get_num_threads() -> int: ...
 def set_num_threads(n: int, /) -> None: ...
 def pool_threads() -> int:
     """Worker threads that are running now (0 before the first parallel call)."""
+
+def open_openmp(library: str, /) -> bool:
+    """Finds the OpenMP runtime that the library is linked with; False where there is none."""
+
+def borrow_threads(count: int, /) -> int:
+    """From now on calls of this thread use at most `count` threads, those of the opened runtime if there is
+    one; 0: the module's own again. Returns the count before."""
 
 def set_patient(patient: bool, /) -> None:
     """Makes calls wait until their whole team is there (for tests)."""

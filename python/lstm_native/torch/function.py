@@ -1,7 +1,7 @@
-"""All layers and directions of a recurrent module as one function of PyTorch's autograd.
+"""All layers and directions of a recurrent module as one function of PyTorch's autograd, on the CPU or CUDA.
 
-Between the layers work is NumPy's and ours: threads that PyTorch wakes for small tensors go on spinning for a
-while, on the processors that our kernels need.
+Our calls stand between PyTorch's own, whose OpenMP threads go on spinning for milliseconds after each of
+them. So they take these threads, as many as `torch.set_num_threads` says, rather than wake ours beside them.
 """
 
 from __future__ import annotations
@@ -11,30 +11,52 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import torch
 
 from lstm_native import _core
-from lstm_native.convert.layouts import GATES, TORCH_GATES, Weights, from_rows, to_rows
 
-Array = npt.NDArray[Any]
-
-
-def _native(x: Array | None) -> Any:
-    """The array in place, where it is contiguous."""
-    return None if x is None else _core.as_tensor(x, "float32")
+_core.open_openmp(torch._C.__file__)
 
 
-def _together(states: Sequence[Array]) -> torch.Tensor:
-    """States (batch, units) of all layers and directions as (layers, batch, units)."""
-    return torch.from_numpy(states[0][None] if len(states) == 1 else np.stack(states))
+def to_native(x: torch.Tensor) -> _core.Tensor:
+    """The tensor in place, where it is contiguous; a CUDA one as what the current stream makes of it."""
+    x = x.detach().contiguous()
+    return _core.as_tensor(x.numpy() if x.device.type == "cpu" else x, "float32")
+
+
+def to_torch(x: _core.Tensor) -> torch.Tensor:
+    """The tensor in place; a CUDA one for the current stream."""
+    return torch.from_numpy(x.numpy()) if x.device == "cpu" else torch.from_dlpack(x)
+
+
+def _parts(states: torch.Tensor | None, count: int) -> list[_core.Tensor | None]:
+    """The states (batch, units) of each layer and direction, from (layers, batch, units)."""
+    return [None] * count if states is None else list(map(to_native, states.unbind()))
+
+
+def _together(states: Sequence[_core.Tensor | None]) -> torch.Tensor | None:
+    """The way back."""
+    if states[0] is None:
+        return None
+    if len(states) == 1:
+        return to_torch(states[0].reshape((1, *states[0].shape)))
+    return torch.stack([to_torch(s) for s in states if s is not None])
+
+
+class _BorrowedThreads:
+    def __enter__(self) -> None:
+        self._before = _core.borrow_threads(torch.get_num_threads())
+
+    def __exit__(self, *_: object) -> None:
+        _core.borrow_threads(self._before)
 
 
 class PackedWeights:
-    """Our form of one layer's and direction's parameters, made anew whenever one of them has other values.
+    """Our form of one layer's and direction's parameters.
 
-    Values are compared at each call: writing through `parameter.data` does not raise PyTorch's version.
+    Inference keeps it, with a copy of the parameters, as long as they have the same values; these are
+    compared at each call, since writing through `parameter.data` does not raise PyTorch's version. Training
+    packs at each call: an optimizer has changed them. So do calls on CUDA, where comparing costs more.
 
     Args:
         cell: "lstm" or "gru".
@@ -45,30 +67,30 @@ class PackedWeights:
         self._cell = cell
         self._projects = projects
         self._lock = threading.Lock()
-        self._seen: list[Any] = []
+        self._seen: list[_core.Tensor] = []
         self._weights: _core.RecurrentWeights | None = None
 
-    def native(self, weights: Sequence[Array]) -> _core.RecurrentWeights:
+    def native(self, weights: Sequence[torch.Tensor], training: bool) -> _core.RecurrentWeights:
         """The weights weight_ih, weight_hh, then bias_ih, bias_hh and weight_hr where they are, packed."""
+        matrices = [*weights[:2], *(weights[-1:] if self._projects else ())]
+        now = list(map(to_native, matrices))
+        if len(weights) >= 4:
+            now.append(
+                to_native(weights[2] + weights[3] if self._cell == "lstm" else torch.stack(weights[2:4]))
+            )
+        if training or now[0].device != "cpu":
+            return self._made(now)
         with self._lock:
-            now = list(map(_native, weights))
             if self._weights is None or not all(map(_core.same_bits, now, self._seen)):
-                seen = [w.copy() for w in weights]
-                biases = seen[2:4] if len(seen) >= 4 else None
-                ours = from_rows(self._cell, TORCH_GATES[self._cell], seen[0], seen[1], biases)
-                kernel, recurrent = (_core.Variable(_native(w)) for w in ours[:2])
-                bias = None if ours.bias is None else _core.Variable(_native(ours.bias))
-                if self._projects:
-                    projection = _core.Variable(_native(seen[-1].T))
-                    self._weights = _core.RecurrentWeights.general(
-                        self._cell, kernel, recurrent, bias, "tanh", "sigmoid", "tanh", projection=projection
-                    )
-                else:
-                    self._weights = _core.RecurrentWeights(
-                        self._cell, kernel, recurrent, bias, "tanh", "sigmoid"
-                    )
-                self._seen = list(map(_native, seen))
+                self._seen = [tensor.copy() for tensor in now]
+                self._weights = self._made(self._seen)
             return self._weights
+
+    def _made(self, tensors: Sequence[_core.Tensor]) -> _core.RecurrentWeights:
+        rest = list(tensors[2:])
+        projection = rest.pop(0) if self._projects else None
+        bias = rest[0] if rest else None
+        return _core.RecurrentWeights.in_rows(self._cell, tensors[0], tensors[1], bias, projection)
 
     def backward(
         self, weights: _core.RecurrentWeights, *arguments: Any
@@ -80,17 +102,14 @@ class PackedWeights:
             arguments: of `_core.recurrent_backward` behind them.
         """
         backward = _core.general_backward if self._projects else _core.recurrent_backward
-        d_x, d_kernel, d_recurrent, d_bias, d_h0, d_c0, *rest = backward(weights, *arguments)
-        ours = Weights(d_kernel.numpy(), d_recurrent.numpy(), None if d_bias is None else d_bias.numpy())
-        weight_ih, weight_hh, biases = to_rows(self._cell, TORCH_GATES[self._cell], ours)
-        arrays = [weight_ih, weight_hh]
-        if biases is not None:
-            # One bias of ours stands for the sum of two: each has its gradient.
-            arrays += biases if len(GATES[self._cell]) == 3 else (biases[0], biases[0].copy())
-        for d_projection in rest[1:]:
-            assert d_projection is not None
-            arrays.append(np.ascontiguousarray(d_projection.numpy().T))
-        return d_x, (d_h0, d_c0), list(map(torch.from_numpy, arrays))
+        d_x, d_weight_ih, d_weight_hh, d_bias, d_h0, d_c0, *rest = backward(weights, *arguments)
+        gradients = [to_torch(d_weight_ih), to_torch(d_weight_hh)]
+        if d_bias is not None:
+            # An LSTM's biases are summed: each has the gradient of the sum. Tensors that share no memory.
+            bias = to_torch(d_bias)
+            gradients += [d.clone() for d in ((bias, bias) if self._cell == "lstm" else bias.unbind())]
+        gradients += [to_torch(d) for d in rest[1:] if d is not None]
+        return d_x, (d_h0, d_c0), gradients
 
 
 @dataclass
@@ -98,7 +117,7 @@ class _Kept:
     """What backward needs of one layer: each direction's weights and what it saved; the noise behind it."""
 
     saved: list[Any] = field(default_factory=list)
-    noise: Array | None = None
+    noise: Any = None
 
 
 @dataclass(frozen=True)
@@ -135,10 +154,6 @@ class Network:
             output, *last, _ = self.forward(tensors, training=False)
         return (output, *(state for state in last if state is not None))
 
-    def _weights(self, number: int, tensors: Sequence[Any]) -> list[Array]:
-        size = (len(tensors) - 3) // len(self.packed)
-        return [w.detach().numpy() for w in tensors[3 + number * size : 3 + (number + 1) * size]]
-
     def forward(self, tensors: Sequence[Any], training: bool, noises: Sequence[Any] = ()) -> tuple[Any, ...]:
         """Outputs, last h, last c or None, and what `backward` needs of each layer.
 
@@ -147,55 +162,48 @@ class Network:
             training: whether anything is kept.
             noises: of an earlier call, to be used again; drawn where there are none.
         """
-        x = tensors[0].detach().numpy()
-        h, c = (None if t is None else t.detach().numpy() for t in tensors[1:3])
-        now = self._inside(x)
-        layers: list[_Kept] = []
-        last_h, last_c = [], []
-        for first in range(0, len(self.packed), self.directions):
-            kept = _Kept()
-            outputs = []
-            for number in range(first, first + self.directions):
-                weights = self.packed[number].native(self._weights(number, tensors))
-                output, new_h, new_c, saved = _core.recurrent_forward(
-                    weights,
-                    now,
-                    self.mask,
-                    None,
-                    None if h is None else _native(h[number]),
-                    None if c is None else _native(c[number]),
-                    True,
-                    number != first,
-                    False,
-                    training,
-                )
-                outputs.append(output)
-                kept.saved.append((weights, saved))
-                last_h.append(new_h.numpy())
-                if new_c is not None:
-                    last_c.append(new_c.numpy())
-            now = outputs[0] if len(outputs) == 1 else _core.merge_forward("concat", outputs[0], outputs[1])
-            if self.dropout and first + self.directions < len(self.packed):
-                kept.noise = noises[len(layers)] if noises else self._noise(now.shape)
-                now = _native(now.numpy() * kept.noise)
-            layers.append(kept)
-        states = (_together(s) if s else None for s in (last_h, last_c))
-        return (self._outside(now), *states, layers)
+        x, h, c, *weights = tensors
+        count = len(self.packed)
+        size = len(weights) // count
+        with _BorrowedThreads(), torch.no_grad():
+            now = to_native(x)
+            initial = list(zip(_parts(h, count), _parts(c, count), strict=True))
+            layers: list[_Kept] = []
+            last: list[tuple[Any, Any]] = []
+            for first in range(0, count, self.directions):
+                kept = _Kept()
+                output = None
+                for number in range(first, first + self.directions):
+                    own = self.packed[number].native(weights[number * size : (number + 1) * size], training)
+                    output, *state, saved = _core.recurrent_forward(
+                        own,
+                        now,
+                        self.mask,
+                        None,
+                        *initial[number],
+                        True,
+                        number != first,
+                        False,
+                        training,
+                        time_first=self.time_first,
+                        bidirectional=self.directions == 2,
+                        output=output,
+                    )
+                    kept.saved.append((own, saved))
+                    last.append((state[0], state[1]))
+                assert output is not None
+                now = output
+                if self.dropout and first + self.directions < count:
+                    kept.noise = noises[len(layers)] if noises else self._noise(now.shape, x.device)
+                    now = _core.multiply(now, kept.noise)
+                layers.append(kept)
+            return (to_torch(now), *map(_together, zip(*last, strict=True)), layers)
 
-    def _inside(self, x: Array) -> Any:
-        """x as our kernels take it: batch first."""
-        return _native(np.swapaxes(x, 0, 1) if self.time_first else x)
-
-    def _outside(self, x: Any) -> torch.Tensor:
-        """The way back."""
-        array = x.numpy()
-        return torch.from_numpy(np.ascontiguousarray(np.swapaxes(array, 0, 1)) if self.time_first else array)
-
-    def _noise(self, shape: tuple[int, ...]) -> Array:
-        """(batch, time, units), drawn as PyTorch does: the same numbers drop out after the same seed."""
-        batch, time, units = shape
-        noise = torch.nn.functional.dropout(torch.ones(time, batch, units), self.dropout)
-        return np.ascontiguousarray(np.swapaxes(noise.numpy(), 0, 1))
+    def _noise(self, shape: tuple[int, ...], device: torch.device) -> _core.Tensor:
+        """Of the outputs' shape, drawn as PyTorch does on the CPU: after the same seed, the same numbers."""
+        steps, rows, units = shape if self.time_first else (shape[1], shape[0], shape[2])
+        noise = torch.nn.functional.dropout(torch.ones(steps, rows, units, device=device), self.dropout)
+        return to_native(noise if self.time_first else noise.transpose(0, 1))
 
     def backward(
         self,
@@ -212,46 +220,32 @@ class Network:
             given: whether initial states were.
             wanted: whether the gradients of x, h, c ... are.
         """
-        d_output = None if gradients[0] is None else self._inside(gradients[0].numpy())
-        d_h, d_c = (None if g is None else g.numpy() for g in gradients[1:])
-        d_weights: list[list[torch.Tensor]] = [[] for _ in self.packed]
-        d_states: tuple[list[Any], list[Any]] = ([None] * len(self.packed), [None] * len(self.packed))
-        for layer in reversed(range(len(layers))):
-            kept = layers[layer]
-            first = layer * self.directions
-            if kept.noise is not None and d_output is not None:
-                d_output = _native(d_output.numpy() * kept.noise)
-            parts: Sequence[Any] = (d_output,)
-            if self.directions == 2:
-                parts = (None, None) if d_output is None else self._split(d_output)
-            d_inputs: list[Any] = []
-            for number, part, (weights, saved) in zip(
-                range(first, first + self.directions), parts, kept.saved, strict=True
-            ):
-                d_x, d_initial, d_weights[number] = self.packed[number].backward(
-                    weights,
-                    saved,
-                    part,
-                    None if d_h is None else _native(d_h[number]),
-                    None if d_c is None else _native(d_c[number]),
-                    layer > 0 or wanted[0],
-                    given,
-                )
-                d_inputs.append(d_x)
-                for states, d_state in zip(d_states, d_initial, strict=True):
-                    states[number] = None if d_state is None else d_state.numpy()
-            d_output = d_inputs[0]
-            if len(d_inputs) == 2 and d_output is not None:
-                d_output = _native(d_output.numpy() + d_inputs[1].numpy())
-        d_first = self._outside(d_output) if wanted[0] else None
-        d_given = (None if s[0] is None else _together(s) for s in d_states)
-        return (d_first, *d_given, *(g for layer in d_weights for g in layer))
-
-    def _split(self, d_output: Any) -> tuple[Any, Any]:
-        """The parts of both directions, each in its own order of the steps."""
-        d = d_output.numpy()
-        units = d.shape[2] // 2
-        return _native(d[..., :units]), _native(d[:, ::-1, units:])
+        count = len(self.packed)
+        with _BorrowedThreads():
+            d_output = None if gradients[0] is None else to_native(gradients[0])
+            d_last = list(zip(*(_parts(g, count) for g in gradients[1:]), strict=True))
+            d_weights: list[list[torch.Tensor]] = [[] for _ in self.packed]
+            d_initial: list[tuple[Any, Any]] = [(None, None)] * count
+            for layer in reversed(range(len(layers))):
+                kept = layers[layer]
+                if kept.noise is not None and d_output is not None:
+                    d_output = _core.multiply(d_output, kept.noise)
+                d_input = None
+                for number, (weights, saved) in enumerate(kept.saved, layer * self.directions):
+                    d_x, d_initial[number], d_weights[number] = self.packed[number].backward(
+                        weights, saved, d_output, *d_last[number], layer > 0 or wanted[0], given
+                    )
+                    if d_input is None:
+                        d_input = d_x
+                    elif d_x is not None:
+                        _core.add_(d_input, d_x)
+                d_output = d_input
+            d_given = map(_together, zip(*d_initial, strict=True))
+            return (
+                to_torch(d_output) if wanted[0] and d_output is not None else None,
+                *d_given,
+                *(d for of_layer in d_weights for d in of_layer),
+            )
 
 
 class _Recurrent(torch.autograd.Function):

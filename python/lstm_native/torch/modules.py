@@ -1,13 +1,14 @@
-"""LSTM and GRU with PyTorch's constructors, parameters, calls and results, run by our kernels on the CPU."""
+"""LSTM and GRU with PyTorch's constructors, parameters, calls and results, run by our kernels."""
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import torch
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
-from lstm_native import _core
+from lstm_native import _core, cuda
 from lstm_native.torch.function import Network, PackedWeights
 
 
@@ -35,8 +36,8 @@ class _Native(torch.nn.RNNBase):
     def forward(self, input: Any, hx: Any = None) -> Any:
         """As PyTorch's module of the same name.
 
-        Tensors that our kernels do not take (other devices and dtypes than float32 on the CPU, empty ones),
-        calls inside autocast, and tracing or exporting go to PyTorch's own code.
+        Tensors that our kernels do not take (other dtypes than float32, other devices, empty ones), calls
+        inside autocast, and tracing or exporting go to PyTorch's own code.
         """
         if self._takes(input, hx):
             return self._run(input, hx)
@@ -46,7 +47,7 @@ class _Native(torch.nn.RNNBase):
         """Whether our kernels run this call; wrong ones are left to PyTorch, which says what is wrong."""
         if torch.jit.is_tracing() or torch.jit.is_scripting() or torch.compiler.is_exporting():
             return False
-        if torch.is_autocast_enabled("cpu") or torch._C._are_functorch_transforms_active():
+        if torch._C._are_functorch_transforms_active():
             return False
         packed = isinstance(input, PackedSequence)
         data = input.data if packed else input
@@ -54,7 +55,9 @@ class _Native(torch.nn.RNNBase):
         tensors = (data, *states, *self._flat_weights)
         if not all(type(t) in (torch.Tensor, torch.nn.Parameter) for t in tensors):
             return False
-        if any(t.device.type != "cpu" or t.dtype != torch.float32 or t.numel() == 0 for t in tensors):
+        if any(t.device != data.device or t.dtype != torch.float32 or t.numel() == 0 for t in tensors):
+            return False
+        if torch.is_autocast_enabled(data.device.type) or not _runs_on(data.device):
             return False
         if data.dim() != 2 if packed else data.dim() not in (2, 3):
             return False
@@ -81,17 +84,17 @@ class _Native(torch.nn.RNNBase):
         states = () if hx is None else hx if isinstance(hx, tuple | list) else (hx,)
         if isinstance(input, PackedSequence):
             data, batch_sizes, sorted_indices, unsorted_indices = input
-            x, lengths = pad_packed_sequence(PackedSequence(data, batch_sizes), batch_first=True)
-            mask = torch.arange(x.shape[1]) < lengths[:, None] if int(lengths[-1]) < x.shape[1] else None
+            x, lengths = pad_packed_sequence(PackedSequence(data, batch_sizes))
+            mask = torch.arange(len(x)) < lengths[:, None] if int(lengths[-1]) < len(x) else None
             states = tuple(_rows(s, sorted_indices) for s in states)
-            output, *last = self._network(False, mask)(x, states, self._flat_weights)
-            packed = pack_padded_sequence(output, lengths, batch_first=True)
+            output, *last = self._network(True, mask)(x, states, self._flat_weights)
+            packed = pack_padded_sequence(output, lengths)
             output = PackedSequence(packed.data, batch_sizes, sorted_indices, unsorted_indices)
             last = [_rows(s, unsorted_indices) for s in last]
         elif input.dim() == 2:
             states = tuple(s.unsqueeze(1) for s in states)
-            output, *last = self._network(False)(input.unsqueeze(0), states, self._flat_weights)
-            output, last = output.squeeze(0), [s.squeeze(1) for s in last]
+            output, *last = self._network(True)(input.unsqueeze(1), states, self._flat_weights)
+            output, last = output.squeeze(1), [s.squeeze(1) for s in last]
         else:
             output, *last = self._network(not self.batch_first)(input, states, self._flat_weights)
         return output, (tuple(last) if self.cell == "lstm" else last[0])
@@ -108,6 +111,18 @@ class _Native(torch.nn.RNNBase):
         )
 
 
+@functools.cache
+def _cuda_is_available() -> bool:
+    return cuda.is_available()
+
+
+def _runs_on(device: torch.device) -> bool:
+    """Whether our kernels run there; a CUDA graph does not record them."""
+    if device.type == "cuda" and device.index == 0:
+        return _cuda_is_available() and not torch.cuda.is_current_stream_capturing()
+    return bool(device.type == "cpu")
+
+
 def _rows(state: torch.Tensor, order: torch.Tensor | None) -> torch.Tensor:
     """The rows of a state (layers, batch, units) in another order."""
     return state if order is None else state.index_select(1, order)
@@ -116,8 +131,9 @@ def _rows(state: torch.Tensor, order: torch.Tensor | None) -> torch.Tensor:
 class LSTM(_Native, torch.nn.LSTM):
     """`torch.nn.LSTM`, computed by our kernels: the same arguments, `state_dict`, outputs and gradients.
 
-    float32 tensors on the CPU are used where they lie (batch first and contiguous ones are not copied); what
-    our kernels do not take goes to PyTorch's own code. Gradients of gradients are refused.
+    Contiguous float32 tensors are used where they lie: on the CPU and, if `lstm_native.cuda.is_available()`,
+    on the first GPU (this has not run on a GPU yet). What our kernels do not take goes to PyTorch's own code.
+    Calls use at most as many threads as PyTorch's. Gradients of gradients are refused.
     """
 
     cell = "lstm"
