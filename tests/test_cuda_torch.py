@@ -56,9 +56,8 @@ def check(place: Any, modules: tuple[Any, Any], xs: list[Any], inputs: list[Any]
 def test_same_as_torch(place: Any, kind: str, form: str, layers: int, bidirectional: bool) -> None:
     torch.manual_seed(1)
     width = 3 if (kind, form, layers) == ("LSTM", "packed", 2) else 0
-    both = pair(
-        kind, 5, 7, layers, bidirectional=bidirectional, batch_first=form == "batch first", proj_size=width
-    )
+    more = {"proj_size": width} if width else {}
+    both = pair(kind, 5, 7, layers, bidirectional=bidirectional, batch_first=form == "batch first", **more)
     both = tuple(m.to(place) for m in both)
     count = layers * (2 if bidirectional else 1)
     for given in (False, True):
