@@ -15,6 +15,13 @@ namespace lstm_native::cuda {
 template <class T>
 inline constexpr bool kIsFloat = std::is_same_v<T, float>;
 
+// Writes x where products take their operands from, unless they take the float itself from where it lies.
+template <class T>
+LSTM_NATIVE_HOST_DEVICE void hand_on([[maybe_unused]] T* operand, [[maybe_unused]] std::int64_t at,
+                                     [[maybe_unused]] float x) {
+    if constexpr (!kIsFloat<T>) operand[at] = rounded<T>(x);
+}
+
 // How operands lie in memory under the precision of now, a LnPrecision: LN_TF32 rounds within the products.
 inline std::int32_t operand_type() {
     const std::int32_t now = precision();

@@ -66,10 +66,9 @@ void run_forward(const Pack& pack, const LnRecurrentForward& f) {
                 weight_columns);
     }
     const Array<float> recurrent(B * weight_columns);
-    begin_state(f, P, f.start_h, f.initial_h, states.h, states.masked);
-    if (pack.has_c()) begin_state(f, H, f.start_c, f.initial_c, states.c, nullptr);
-    Array<T> h_memory;  // what the product of a step takes, and with GRU_BEFORE that of the candidate
-    operand(B, P, states.masked == nullptr ? states.h : states.masked, P, h_memory);
+    // What the product of a step takes where that is not float, and with GRU_BEFORE that of the candidate.
+    const Array<T> h_memory = array_if<T>(!kIsFloat<T>, B * P);
+    begin_states(f, P, H, states, h_memory.get());
     const Array<T> reset_memory = array_if<T>(before && !kIsFloat<T>, B * H);
     const GeneralForward<T> general(pack, B);
 

@@ -128,10 +128,7 @@ template <class Cell, class T>
 struct HandOn {
     Cell cell;
     T* operand;
-    LSTM_NATIVE_HOST_DEVICE void operator()(std::int64_t at) const {
-        [[maybe_unused]] const float taken = cell(at);
-        if constexpr (!kIsFloat<T>) operand[at] = rounded<T>(taken);
-    }
+    LSTM_NATIVE_HOST_DEVICE void operator()(std::int64_t at) const { hand_on(operand, at, cell(at)); }
 };
 // A cell backward, and the gradients of its gates.
 template <class Cell, class T>
@@ -215,17 +212,33 @@ inline void row_numbers(const LnRecurrentForward& f, std::int32_t* numbers) {
         });
 }
 
-// One state that the first step starts from, and where `masked` is there what its product takes of it.
-inline void begin_state(const LnRecurrentForward& f, std::int64_t columns, const float* start, const float* initial,
-                        float* state, float* masked) {
+// The state that the first step starts from; `operand`: what its product takes, where that is not float.
+template <class Operand>
+void begin_states(const LnRecurrentForward& f, std::int64_t P, std::int64_t H, const States& states, Operand* operand) {
+    const float* const start_h = f.start_h != nullptr ? f.start_h : f.initial_h;
+    const float* const start_c = f.start_c != nullptr ? f.start_c : f.initial_c;
     const std::uint8_t* const control = at(f.control, f.first);
+    const float* const initial_h = f.initial_h;
+    const float* const initial_c = f.initial_c;
     const float* const mask = f.recurrent_mask;
     const std::int64_t T = f.T;
+    const std::int64_t B = f.B;
+    float* const h = states.h;
+    float* const c = states.c;
+    float* const masked = states.masked;
     for_each(
-        f.B * columns, LSTM_NATIVE_KERNEL(std::int64_t i) {
-            const bool reset = control != nullptr && (control[i / columns * T] & LN_RESET) != 0;
-            state[i] = or_zero(reset || start == nullptr ? initial : start, i);
-            if (masked != nullptr) masked[i] = state[i] * mask[i];
+        B * (P > H ? P : H), LSTM_NATIVE_KERNEL(std::int64_t i) {
+            if (i < B * P) {
+                const bool reset = control != nullptr && (control[i / P * T] & LN_RESET) != 0;
+                h[i] = or_zero(reset ? initial_h : start_h, i);
+                const float taken = mask == nullptr ? h[i] : h[i] * mask[i];
+                if (masked != nullptr) masked[i] = taken;
+                hand_on(operand, i, taken);
+            }
+            if (c != nullptr && i < B * H) {
+                const bool reset = control != nullptr && (control[i / H * T] & LN_RESET) != 0;
+                c[i] = or_zero(reset ? initial_c : start_c, i);
+            }
         });
 }
 
