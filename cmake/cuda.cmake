@@ -21,6 +21,7 @@ add_library(lstm_native_cuda SHARED
   csrc/cuda/blas.cpp
   csrc/cuda/layers.cu
   csrc/cuda/loss.cu
+  csrc/cuda/one_launch.cu
   csrc/cuda/optimizers.cu
   csrc/cuda/planner.cpp
   csrc/cuda/recurrent.cu

@@ -248,6 +248,11 @@ typedef enum LnCopy { LN_TO_DEVICE = 0, LN_TO_HOST = 1, LN_ON_DEVICE = 2 } LnCop
  * hold weights so rounded, and calls with a pack do as it does. */
 typedef enum LnPrecision { LN_FLOAT32 = 0, LN_TF32 = 1, LN_BFLOAT16 = 2, LN_FLOAT16 = 3 } LnPrecision;
 
+/* How recurrent calls run their steps: as the backend finds best, step by step, or in one launch in one of two ways
+ * where the shape allows it; from 8 on in the second way with blocks of so many units. Results agree but for rounding.
+ */
+typedef enum LnPlan { LN_PLAN_AUTO = 0, LN_PLAN_STEPS = 1, LN_PLAN_BLOCKS = 2, LN_PLAN_GRID = 3 } LnPlan;
+
 typedef struct LnDeviceInfo {
     char name[128];       /* "NVIDIA H100 80GB HBM3" */
     int32_t major, minor; /* compute capability */
@@ -264,6 +269,7 @@ typedef struct LnDevice {
     LnStatus (*open_blas)(LnContext*, const char* blas);
     LnStatus (*info)(LnContext*, LnDeviceInfo*);
     void (*set_precision)(int32_t precision);                      /* of the calls from now on */
+    void (*set_plan)(int32_t plan);                                /* likewise */
     LnStatus (*allocate)(LnContext*, size_t bytes, void** memory); /* aligned to 256; 0 bytes are fine */
     void (*release)(void* memory);
     LnStatus (*copy)(LnContext*, int32_t direction, size_t bytes, const void* from, void* to);
@@ -274,6 +280,8 @@ typedef struct LnDevice {
     void* (*queue)(void);
     LnStatus (*hand_over)(LnContext*, void* stream);
     LnStatus (*settle)(LnContext*);
+    /* What calls of `steps` steps on B rows would do, in one sentence each for forward and backward; cut to `size`. */
+    LnStatus (*explain)(LnContext*, const LnRecurrentConfig*, int64_t B, int64_t steps, char* text, size_t size);
 } LnDevice;
 
 typedef struct LnBackend {

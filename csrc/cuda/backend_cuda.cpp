@@ -13,6 +13,7 @@ constexpr LnDevice kDevice = {
     [](LnContext* context, const char* path) { return guarded(context, [=] { open_blas(path); }); },
     [](LnContext* context, LnDeviceInfo* found) { return guarded(context, [=] { *found = device_info(); }); },
     set_precision,
+    set_plan,
     [](LnContext* context, size_t bytes, void** memory) {
         return guarded(context, [=] { *memory = allocate(bytes); });
     },
@@ -25,6 +26,7 @@ constexpr LnDevice kDevice = {
     queue_handle,
     [](LnContext* context, void* stream) { return guarded(context, [=] { hand_over(stream); }); },
     [](LnContext* context) { return guarded(context, [] { settle(); }); },
+    recurrent_explain,
 };
 
 uint64_t pack_epoch() { return static_cast<uint64_t>(operand_type()); }

@@ -59,10 +59,11 @@ struct Element {
     std::int64_t b, j, state, gate;  // gate: of block 0
     template <class Step>
     LSTM_NATIVE_HOST_DEVICE Element(const Step& s, std::int64_t i)
-        : b(static_cast<std::uint32_t>(i) / static_cast<std::uint32_t>(s.H)),
-          j(i - b * s.H),
-          state(i),
-          gate(b * s.columns + j) {}
+        : Element(s, static_cast<std::uint32_t>(i) / static_cast<std::uint32_t>(s.H),
+                  static_cast<std::uint32_t>(i) % static_cast<std::uint32_t>(s.H)) {}
+    template <class Step>
+    LSTM_NATIVE_HOST_DEVICE Element(const Step& s, std::int64_t row, std::int64_t unit)
+        : b(row), j(unit), state(row * s.H + unit), gate(row * s.columns + unit) {}
 };
 
 LSTM_NATIVE_HOST_DEVICE inline unsigned control_of(const std::uint8_t* control, std::int64_t at) {

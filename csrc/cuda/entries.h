@@ -17,6 +17,7 @@ LnStatus recurrent_backward(LnContext*, const void* pack, const LnRecurrentBackw
 LnStatus general_prepare(LnContext*, const LnGeneralConfig*, const LnGeneralWeights*, void** pack);
 LnStatus general_backward(LnContext*, const void* pack, const LnRecurrentBackward*, float* d_peepholes,
                           float* d_projection);
+LnStatus recurrent_explain(LnContext*, const LnRecurrentConfig*, int64_t B, int64_t steps, char* text, size_t size);
 
 // layers.cu
 LnStatus dense_prepare(LnContext*, int64_t K, int64_t N, const float* kernel, const float* bias, void** pack);

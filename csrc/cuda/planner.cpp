@@ -1,6 +1,8 @@
 #include "cuda/planner.h"
 
 #include <algorithm>
+#include <iomanip>
+#include <sstream>
 
 #include "core/error.h"
 #include "core/size.h"
@@ -40,6 +42,171 @@ LstmPlan plan_lstm(std::int64_t B, std::int64_t H, bool backward, const Offer& o
             return {rows, static_cast<int>(core::round_up(4 * H, kWarp)), floats};
     }
     return {};
+}
+
+ArithmeticCosts costs_of(std::int32_t precision) {
+    switch (precision) {
+        case LN_FLOAT32:
+            return {4, 16, 85.0, 85.0};
+        case LN_TF32:
+            return {4, 16, 340.0, 680.0};
+        default:
+            return {2, 8, 680.0, 1360.0};
+    }
+}
+
+namespace {
+
+// Estimates for an H100, of which nothing was measured; benchmarks/gpu.py prints what is.
+constexpr double kClock = 1.7e3;          // in a microsecond
+constexpr double kLaunch = 2.5;           // us from one small kernel to the next
+constexpr double kStart = 25.0;           // us to start a grid and to load its weights
+constexpr double kMeet = 1.2;             // us from the last store of a step to the first load of the next
+constexpr double kCell = 0.4;             // us of the cells of one pass
+constexpr double kL2PerProcessor = 48.0;  // bytes in a clock
+constexpr double kL2 = 4.5e6;             // bytes in a us, all processors
+constexpr double kMemory = 2.5e6;
+constexpr double kSharedPerClock = 100.0;  // bytes
+
+// Elements from row to row, a whole number of tiles, so that the eight rows that tensor cores read together lie in
+// different banks of shared memory: 64 bytes more than a multiple of 128 for four bytes each, 32 for two.
+int stride_of(std::int64_t depth, int bytes) {
+    const std::int64_t period = 128 / bytes;
+    std::int64_t stride = core::round_up(depth, 16);
+    while (stride % period != 16) stride += 16;
+    return static_cast<int>(stride);
+}
+
+// Rows that tiles.h may read where there are so many.
+int whole_rows(int rows) { return rows <= 8 ? 8 : static_cast<int>(core::round_up(rows, 16)); }
+
+struct Layout {
+    std::size_t bytes = 0;
+    std::size_t take(std::int64_t wanted) {
+        const std::size_t begin = bytes;
+        bytes += static_cast<std::size_t>(core::round_up(wanted, std::int64_t{128}));
+        return begin;
+    }
+};
+
+// Fills in what follows from units, groups and pass. False where it does not fit.
+bool lay_out(GridPlan& plan, const RecurrentShape& shape, const ArithmeticCosts& costs, const Offer& offer) {
+    const std::int64_t rows = plan.rows;
+    const std::int64_t units = plan.units;
+    const std::int64_t columns = 4 * units;
+    const int held = kHeldWords / costs.words;
+    std::int64_t tiles = 0;
+    Layout layout;
+    if (shape.backward) {
+        plan.stride = stride_of(columns, costs.operand_bytes);
+        plan.depth = static_cast<int>(columns / 16);
+        plan.outputs = static_cast<int>(core::ceil_div(shape.H, 32));
+        tiles = core::ceil_div(plan.outputs, 8) * plan.depth;
+        layout.take(std::int64_t{whole_rows(plan.rows)} * plan.stride * costs.operand_bytes);
+        plan.sums_at = layout.bytes;
+        plan.given_at = layout.take(2 * rows * 6 * units * 4);
+        plan.state_at = layout.take(3 * rows * units * 4);
+    } else {
+        plan.stride = stride_of(shape.H, costs.operand_bytes);
+        plan.depth = static_cast<int>(core::ceil_div(core::ceil_div(shape.H, 16), plan.slices()));
+        tiles = plan.depth;
+        plan.passes = static_cast<int>(core::ceil_div(plan.rows, plan.pass));
+        layout.take(std::int64_t{plan.passes > 1 ? 2 : 1} * plan.pass * plan.stride * costs.operand_bytes);
+        plan.sums_at = layout.take(std::int64_t{plan.slices()} * plan.pass * (columns + 4) * 4);
+        plan.given_at = layout.take(2 * rows * columns * 4);
+        plan.state_at = layout.take(2 * rows * units * 4);
+    }
+    plan.rest_at = layout.take(std::max<std::int64_t>(tiles - held, 0) * costs.words * 256 * 4);
+    plan.shared_bytes = layout.bytes;
+    if (plan.shared_bytes > offer.shared_bytes) return false;
+
+    const std::int64_t computed = shape.precision == LN_FLOAT32 ? rows : core::round_up(rows, std::int64_t{8});
+    const double products = static_cast<double>(tiles * 8 * 512 * computed) / costs.per_clock;
+    const double weights = static_cast<double>(std::max<std::int64_t>(tiles - held, 0) * costs.words * 1024) *
+                           static_cast<double>(core::ceil_div(rows, costs.operand_bytes == 4 ? 4 : 16));
+    // What a block reads of the others; backward it writes as much.
+    const double handed =
+        static_cast<double>(rows * shape.H) * (shape.backward ? 8.0 : static_cast<double>(costs.operand_bytes));
+    const double exchange = std::max(handed / kL2PerProcessor / kClock, handed * plan.members * plan.groups / kL2);
+    const double cells = kCell * static_cast<double>(core::ceil_div(rows * units, 256) + plan.passes);
+    plan.microseconds =
+        (plan.members > 1 ? kMeet + exchange : 0.2) + cells + (products + weights / kSharedPerClock) / kClock;
+    return true;
+}
+
+}  // namespace
+
+double step_by_step_microseconds(const RecurrentShape& shape, const Offer& offer) {
+    const double elements = static_cast<double>(shape.B * shape.H);
+    const double weights = elements / static_cast<double>(shape.B) * static_cast<double>(shape.gates * shape.H);
+    const ArithmeticCosts costs = costs_of(shape.precision);
+    const double compute = weights * static_cast<double>(core::round_up(shape.B, std::int64_t{16})) /
+                           (costs.blas_per_clock * std::max(offer.processors, 1) * kClock);
+    // Weights that the second level of cache holds between steps come from there.
+    const double bytes = weights * costs.operand_bytes;
+    const double load = bytes / (bytes < 40e6 ? kL2 : kMemory);
+    const double cells = elements * 40.0 / kMemory;
+    return std::max(kLaunch, std::max(compute, load)) + std::max(kLaunch, cells);
+}
+
+GridPlan plan_grid(const RecurrentShape& shape, const Offer& offer, int only_units) {
+    const ArithmeticCosts costs = costs_of(shape.precision);
+    GridPlan best;
+    for (const int units : {8, 16, 32, 64}) {
+        const std::int64_t members = core::ceil_div(shape.H, units);
+        if (only_units > 0 && units != only_units) continue;
+        if (members > offer.together || shape.B <= 0) continue;
+        const std::int64_t groups = std::min(offer.together / members, shape.B);
+        const std::int64_t rows = core::ceil_div(shape.B, groups);
+        if (rows > 512) continue;
+        for (const int pass : {64, 32, 16, 8}) {
+            GridPlan plan;
+            plan.units = units;
+            plan.members = static_cast<int>(members);
+            plan.rows = static_cast<int>(rows);
+            plan.groups = static_cast<int>(core::ceil_div(shape.B, rows));
+            plan.pass = shape.backward ? whole_rows(plan.rows) : pass;
+            if (pass > std::max(8, whole_rows(plan.rows)) || !lay_out(plan, shape, costs, offer)) continue;
+            if (best.units == 0 || plan.microseconds < best.microseconds) best = plan;
+        }
+    }
+    return best;
+}
+
+RecurrentPlan plan_recurrent(std::int32_t cell, bool common, const RecurrentShape& shape, const Offer& offer,
+                             std::int32_t wanted) {
+    RecurrentPlan plan;
+    plan.shape = shape;
+    const bool lstm = cell == LN_CELL_LSTM;
+    if (!common || (!lstm && cell != LN_CELL_GRU) || wanted == LN_PLAN_STEPS) return plan;
+    if (lstm && wanted <= LN_PLAN_BLOCKS) plan.blocks = plan_lstm(shape.B, shape.H, shape.backward, offer);
+    if (plan.blocks.rows > 0 || wanted == LN_PLAN_BLOCKS) return plan;
+    const GridPlan grid = plan_grid(shape, offer, wanted > LN_PLAN_GRID ? wanted : 0);
+    const auto steps = static_cast<double>(shape.steps);
+    const bool quicker = kStart + steps * grid.microseconds < steps * step_by_step_microseconds(shape, offer);
+    if (wanted >= LN_PLAN_GRID || quicker) plan.grid = grid;
+    return plan;
+}
+
+std::string describe(const RecurrentPlan& plan, const Offer& offer) {
+    const RecurrentShape& shape = plan.shape;
+    const char* const direction = shape.backward ? "backward" : "forward";
+    std::ostringstream text;
+    text << std::fixed << std::setprecision(1) << direction << ": ";
+    if (plan.blocks.rows > 0) {
+        text << "all steps in one launch of " << core::ceil_div(shape.B, plan.blocks.rows)
+             << " blocks, each with the whole recurrent kernel and " << plan.blocks.rows << " of the batch's rows";
+    } else if (plan.grid.units > 0) {
+        text << "all steps in one launch of " << plan.grid.groups << " x " << plan.grid.members << " blocks, each with "
+             << plan.grid.units << " units and " << plan.grid.rows << " of the batch's rows, which wait for each other "
+             << "after every step (" << plan.grid.shared_bytes / 1024 << " KB of shared memory; about "
+             << plan.grid.microseconds << " us a step by estimate, " << step_by_step_microseconds(shape, offer)
+             << " step by step)";
+    } else {
+        text << "step by step, a product and a kernel each (about " << step_by_step_microseconds(shape, offer)
+             << " us a step by estimate)";
+    }
+    return text.str();
 }
 
 std::string unusable(const Machine& machine) {

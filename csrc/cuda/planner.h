@@ -6,6 +6,9 @@
 #include <cstdint>
 #include <string>
 
+#include "backend/backend.h"
+#include "core/host_device.h"
+
 namespace lstm_native::cuda {
 
 inline constexpr int kWarp = 32;
@@ -27,6 +30,7 @@ std::int64_t parts_of_rows(std::int64_t rows, std::int64_t columns);
 struct Offer {
     int processors = 0;
     std::size_t shared_bytes = 0;  // of a block, at most
+    int together = 0;              // blocks, one a processor, that can run together and wait for each other; or 0
 };
 
 // How the steps of an LSTM run, forward or backward. In a block of its own, a slice of the batch runs all its steps in
@@ -41,6 +45,70 @@ struct LstmPlan {
 constexpr int held_of(int rows) { return rows < 4 ? 64 : 48; }  // sums of more rows need registers, too
 inline constexpr int kMostUnits = 128;                          // of the plan with blocks: 4 H threads
 LstmPlan plan_lstm(std::int64_t B, std::int64_t H, bool backward, const Offer& offer);
+
+// A recurrent call: what decides how its steps run.
+struct RecurrentShape {
+    std::int64_t B, H, steps;
+    int gates;  // of the weights: 4 of an LSTM, 3 of a GRU
+    bool backward;
+    std::int32_t precision;  // a LnPrecision
+};
+
+// How products of a precision are computed in tiles.h.
+struct ArithmeticCosts {
+    int operand_bytes;
+    int words;  // of a tile, a lane
+    // Multiply-adds of a processor in a clock, in tiles.h and in cuBLASLt: two thirds of what an H100's manual promises
+    // for FMA, for mma.sync and for wgmma.
+    double per_clock, blas_per_clock;
+};
+ArithmeticCosts costs_of(std::int32_t precision);
+
+inline constexpr int kHeldWords = 128;  // of weights, in a thread's registers: half of them
+
+// All steps in one launch of blocks that wait for each other after every step (grid_sequence.h). `members` blocks share
+// a slice of `rows` of the batch, each of them owns `units` units and holds their part of the recurrent kernel, in
+// registers and, what these do not hold, in shared memory. That is the limit of H.
+//
+// Forward a block reads h of all units of its rows, and owns all gates of its units: their columns of the kernel.
+// Backward it owns the gradients of these gates, and adds what they give to h of all units: every block sums what the
+// others made for its own. So both hold the same part of the kernel, and hand on one number for each row and unit.
+struct GridPlan {
+    int units = 0;  // 8, 16, 32 or 64; 0: not in this way
+    int members = 0, groups = 0, rows = 0;
+    int pass = 0;     // forward: rows whose h is in shared memory at once
+    int passes = 0;   // of a step
+    int stride = 0;   // forward: from row to row of what blocks hand on; backward: of the gradients in shared memory
+    int depth = 0;    // of the tiles of a warp's output
+    int outputs = 0;  // backward: of 32 units, all of them together
+    // Where in shared memory: right matrices of products (forward one or two passes); forward sums of the warps and
+    // what the inputs give, backward what the forward pass kept; the states or their gradients; weights.
+    std::size_t sums_at = 0, given_at = 0, state_at = 0, rest_at = 0;
+    std::size_t shared_bytes = 0;
+    double microseconds = 0;  // of a step, estimated
+
+    LSTM_NATIVE_HOST_DEVICE int slices() const { return 64 / units; }  // of k, forward: warps that share an output
+};
+// The quickest by estimate; with `only_units` that number of units. `units` is 0 where nothing fits.
+GridPlan plan_grid(const RecurrentShape& shape, const Offer& offer, int only_units = 0);
+
+// A product and a kernel for each step: microseconds of a step, estimated.
+double step_by_step_microseconds(const RecurrentShape& shape, const Offer& offer);
+
+// How a call runs: in blocks, in a grid, or if it has neither step by step.
+struct RecurrentPlan {
+    RecurrentShape shape{};
+    LstmPlan blocks;
+    GridPlan grid;
+
+    bool one_launch() const { return blocks.rows > 0 || grid.units > 0; }
+};
+// `common`: tanh and sigmoid, for others need the registers that hold weights. `wanted`: a LnPlan; with one that does
+// not fit it is step by step.
+RecurrentPlan plan_recurrent(std::int32_t cell, bool common, const RecurrentShape& shape, const Offer& offer,
+                             std::int32_t wanted);
+// A plan in one sentence.
+std::string describe(const RecurrentPlan& plan, const Offer& offer);
 
 // What was found of driver and device; `reason` of unusable() says in a sentence what is missing, and is empty where
 // nothing is. Versions as CUDA writes them: 13000 is 13.0; 0 where there is no driver.

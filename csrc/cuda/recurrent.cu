@@ -2,15 +2,17 @@
 // each step is a product with the recurrent kernel and a kernel that finishes the cell. Backward walks the steps back
 // and makes the gradients of the weights with one product each.
 #include <algorithm>
+#include <cstdio>
 #include <memory>
 #include <stdexcept>
+#include <string>
 
 #include "core/error.h"
 #include "cuda/entries.h"
 #include "cuda/gate_rows.h"
 #include "cuda/general_steps.h"
 #include "cuda/launch.h"
-#include "cuda/lstm_sequence.h"
+#include "cuda/one_launch.h"
 #include "cuda/recurrent_parts.h"
 #include "cuda/reduce.h"
 #include "cuda/status.h"
@@ -18,9 +20,15 @@
 namespace lstm_native::cuda {
 namespace {
 
-LstmPlan plan_of(const Pack& pack, std::int64_t B, bool backward) {
-    if (pack.plain_recurrent_kernel() == nullptr) return {};
-    return plan_lstm(B, pack.config.H, backward, device_offer());
+// `type`: of the operands of products. `steps`: of the whole sequence, so that parts of it run alike.
+RecurrentPlan plan_of(const LnRecurrentConfig& config, std::int32_t type, bool common, std::int64_t B,
+                      std::int64_t steps, bool backward) {
+    const std::int32_t products = type == LN_FLOAT32 && precision() == LN_TF32 ? std::int32_t{LN_TF32} : type;
+    const RecurrentShape shape{B, config.H, steps, static_cast<int>(gates_of(config.cell)), backward, products};
+    return plan_recurrent(config.cell, common && has_common_activations(config), shape, device_offer(), wanted_plan());
+}
+RecurrentPlan plan_of(const Pack& pack, std::int64_t B, std::int64_t steps, bool backward) {
+    return plan_of(pack.config, pack.type, pack.general.plain, B, steps, backward);
 }
 
 // r h of a step of GRU_BEFORE.
@@ -83,11 +91,11 @@ void run_forward(const Pack& pack, const LnRecurrentForward& f) {
     s.initial_c = f.initial_c;
     s.training = training ? 1 : 0;
     s.output_stride = f.outputs != nullptr ? f.output.row : P;
-    const LstmPlan plan = plan_of(pack, B, false);
+    const RecurrentPlan plan = plan_of(pack, B, f.T, false);
     std::int64_t count = 1;  // steps of a launch
     for (std::int64_t step = 0; step < f.steps; step += count) {
         const std::int64_t time = f.first + step;
-        if (plan.rows > 0) count = indexed ? f.steps : std::min(chunk, f.steps - step);
+        if (plan.one_launch()) count = indexed ? f.steps : std::min(chunk, f.steps - step);
         const bool last = step + count == f.steps;
         if (!indexed && step % chunk == 0) {
             const std::int64_t steps = std::min(chunk, f.steps - step);
@@ -114,8 +122,8 @@ void run_forward(const Pack& pack, const LnRecurrentForward& f) {
         s.last_c = last ? f.last_c : nullptr;
 
         s.products = before ? 2 * H : weight_columns;
-        if (plan.rows > 0) {
-            LstmSteps all{};
+        if (plan.one_launch()) {
+            StepsForward all{};
             all.first = s;
             all.first.output = at(f.outputs, time * f.output.step);
             all.B = B;
@@ -130,7 +138,7 @@ void run_forward(const Pack& pack, const LnRecurrentForward& f) {
             all.last_h = s.last_h;
             all.last_c = s.last_c;
             all.last_output = last_output;
-            run_lstm_steps<LstmSequence>(plan, all);
+            if (!run_in_one_launch(plan, all, R)) return run_forward<T>(pack, f);  // all of it, in another way
             continue;
         }
         const MatrixOf<T> h{either(s.masked, h_memory.get()), P};
@@ -275,12 +283,13 @@ void run_backward(const Pack& pack, const LnRecurrentBackward& b, float* d_peeph
     s.d_output_stride = b.d_outputs != nullptr ? f.output.row : P;
     s.d_initial_h = b.d_initial_h;
     s.d_initial_c = b.d_initial_c;
-    const LstmPlan plan = plan_of(pack, B, true);
-    if (plan.rows > 0) {
-        LstmStepsBackward all{};
+    const RecurrentPlan plan = plan_of(pack, B, f.T, true);
+    if (plan.one_launch()) {
+        StepsBackward all{};
         all.first = s;
         all.first.control = at(f.control, f.first);
         all.first.gates = states.gates;
+        all.first.h_in = states.h;
         all.first.c_in = states.c;
         all.first.d_output = at(b.d_outputs, f.first * f.output.step);
         all.B = B;
@@ -290,10 +299,11 @@ void run_backward(const Pack& pack, const LnRecurrentBackward& b, float* d_peeph
         all.output_step = f.output.step;
         all.d_last_output = b.d_outputs == nullptr && f.first + f.steps == f.T ? b.d_last_output : nullptr;
         all.recurrent_kernel = pack.plain_recurrent_kernel();
-        run_lstm_steps<LstmSequenceBackward>(plan, all);
+        if (!run_in_one_launch(plan, all, pack.recurrent.get<T>()))
+            return run_backward<T>(pack, b, d_peepholes, d_projection);
         operand(f.steps * B, columns, states.gates, columns, gates_memory);
     }
-    for (std::int64_t step = plan.rows > 0 ? -1 : f.steps - 1; step >= 0; --step) {
+    for (std::int64_t step = plan.one_launch() ? -1 : f.steps - 1; step >= 0; --step) {
         const std::int64_t time = f.first + step;
         s.last = step + 1 == f.steps ? 1 : 0;
         s.control = at(f.control, time);
@@ -429,6 +439,17 @@ LnStatus general_backward(LnContext* context, const void* pack, const LnRecurren
             if (weights.type == LN_BFLOAT16) return run_backward<Bfloat16>(weights, b, d_peepholes, d_projected);
             run_backward<float>(weights, b, d_peepholes, d_projected);
         });
+    });
+}
+
+LnStatus recurrent_explain(LnContext* context, const LnRecurrentConfig* config, int64_t B, int64_t steps, char* text,
+                           size_t size) {
+    return guarded(context, [=] {
+        const Offer offer = device_offer();
+        std::string all;
+        for (const bool backward : {false, true})
+            all += (backward ? "; " : "") + describe(plan_of(*config, operand_type(), true, B, steps, backward), offer);
+        std::snprintf(text, size, "%s", all.c_str());
     });
 }
 

@@ -18,9 +18,11 @@ namespace lstm_native::cuda {
 void open_device();
 void open_blas(const char* path);
 LnDeviceInfo device_info();
-const Offer& device_offer();
+Offer device_offer();
 void set_precision(std::int32_t precision);
 std::int32_t precision();  // a LnPrecision
+void set_plan(std::int32_t plan);
+std::int32_t wanted_plan();  // a LnPlan
 
 void* allocate(std::size_t bytes);
 void release(void* memory) noexcept;

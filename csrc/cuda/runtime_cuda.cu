@@ -12,6 +12,7 @@
 
 #include "core/error.h"
 #include "cuda/blas.h"
+#include "cuda/grid.h"
 #include "cuda/launch.h"
 #include "cuda/planner.h"
 #include "cuda/runtime.h"
@@ -29,6 +30,9 @@ Blas* blas = nullptr;
 LnDeviceInfo info{};
 Offer offer;
 std::atomic<std::int32_t> wanted_precision{LN_FLOAT32};
+std::atomic<bool> can_wait{true};  // blocks for each other: until it has failed
+std::atomic<std::int32_t> plan{LN_PLAN_AUTO};
+std::uint32_t* given_up = nullptr;  // of grid.h, in memory of the host that the device writes to
 
 void check(cudaError_t error, const char* what) {
     if (error == cudaSuccess) return;
@@ -72,6 +76,25 @@ void allow_shared(const void* kernel, std::size_t bytes) {
           "shared memory of a kernel");
 }
 
+bool launch_together(const void* kernel, int blocks, int threads, std::size_t shared_bytes, void** arguments) {
+    int each = 0;
+    cudaError_t error = cudaOccupancyMaxActiveBlocksPerMultiprocessor(&each, kernel, threads, shared_bytes);
+    if (error == cudaSuccess && each * offer.processors >= blocks)
+        error = cudaLaunchCooperativeKernel(kernel, dim3(static_cast<unsigned>(blocks)),
+                                            dim3(static_cast<unsigned>(threads)), arguments, shared_bytes, stream);
+    else if (error == cudaSuccess)
+        error = cudaErrorCooperativeLaunchTooLarge;
+    if (error == cudaSuccess) return true;
+    static_cast<void>(cudaGetLastError());
+    if (error != cudaErrorCooperativeLaunchTooLarge && error != cudaErrorLaunchOutOfResources)
+        check(error, "start of a kernel whose blocks wait for each other");
+    can_wait = false;
+    return false;
+}
+
+// The host's address is the device's, too: memory has one space of addresses.
+std::uint32_t* give_up_flag() { return given_up; }
+
 void open_device() {
     if (stream != nullptr) return;
     cudaDeviceProp properties{};
@@ -86,7 +109,14 @@ void open_device() {
     std::uint64_t keep_all = UINT64_MAX;  // fresh memory from the driver costs more than small models compute
     check(cudaMemPoolSetAttribute(pool, cudaMemPoolAttrReleaseThreshold, &keep_all), "pool of memory");
     std::snprintf(info.name, sizeof info.name, "%.127s", properties.name);
-    offer = {properties.multiProcessorCount, properties.sharedMemPerBlockOptin};
+    int cooperative = 0;
+    check(cudaDeviceGetAttribute(&cooperative, cudaDevAttrCooperativeLaunch, kDevice), "properties of the device");
+    offer = {properties.multiProcessorCount, properties.sharedMemPerBlockOptin,
+             cooperative != 0 ? properties.multiProcessorCount : 0};
+    void* flag = nullptr;
+    check(cudaHostAlloc(&flag, sizeof *given_up, cudaHostAllocMapped), "memory of the host");
+    given_up = static_cast<std::uint32_t*>(flag);
+    *given_up = 0;
     info.major = properties.major;
     info.minor = properties.minor;
     cudaStream_t made = nullptr;
@@ -115,10 +145,16 @@ LnDeviceInfo device_info() {
     return now;
 }
 
-const Offer& device_offer() { return offer; }
+Offer device_offer() {
+    Offer now = offer;
+    if (!can_wait) now.together = 0;
+    return now;
+}
 
 void set_precision(std::int32_t wanted) { wanted_precision = wanted; }
 std::int32_t precision() { return wanted_precision.load(); }
+void set_plan(std::int32_t wanted) { plan = wanted; }
+std::int32_t wanted_plan() { return plan.load(); }
 
 void* allocate(std::size_t bytes) {
     void* memory = nullptr;
@@ -149,7 +185,16 @@ void copy(std::int32_t direction, std::size_t bytes, const void* from, void* to)
 
 void zero(std::size_t bytes, void* memory) { check(cudaMemsetAsync(memory, 0, bytes, stream), "zeros"); }
 
-void synchronize() { check(cudaStreamSynchronize(stream), "work of the device"); }
+void synchronize() {
+    check(cudaStreamSynchronize(stream), "work of the device");
+    volatile std::uint32_t* const flag = given_up;
+    if (*flag == 0) return;
+    *flag = 0;
+    can_wait = false;
+    throw std::runtime_error(
+        "CUDA: the blocks of a kernel waited for each other in vain, its results are wrong; from now on recurrent "
+        "layers run step by step");
+}
 
 void* queue_handle() { return stream; }
 

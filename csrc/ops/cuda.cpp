@@ -4,11 +4,13 @@
 #include <mutex>
 #include <new>
 
+#include "core/activation.h"
 #include "core/device.h"
 #include "core/error.h"
 #include "core/fork.h"
 #include "core/library.h"
 #include "ops/context.h"
+#include "ops/recurrent_weights.h"
 
 namespace lstm_native::ops {
 namespace {
@@ -112,6 +114,16 @@ void cuda_set_precision(const std::string& name) {
     for (std::int32_t precision = LN_FLOAT32; precision <= LN_FLOAT16; ++precision)
         if (name == kNames[precision]) return cuda_backend().device->set_precision(precision);
     core::fail("set_precision: precision is '", name, "', expected 'float32', 'tf32', 'bfloat16' or 'float16'");
+}
+
+void cuda_set_plan(std::int32_t plan) { cuda_backend().device->set_plan(plan); }
+
+std::string cuda_explain(const std::string& cell, std::int64_t units, std::int64_t batch, std::int64_t steps) {
+    const LnRecurrentConfig config = {cell_of(cell), static_cast<std::int32_t>(core::Activation::tanh),
+                                      static_cast<std::int32_t>(core::Activation::sigmoid), units, units};
+    char text[1024] = {};
+    call(cuda_backend().device->explain, &config, batch, steps, text, sizeof text);
+    return text;
 }
 
 void* cuda_queue() { return cuda_backend().device->queue(); }

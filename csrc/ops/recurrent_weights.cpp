@@ -55,6 +55,8 @@ GeneralOptions plain(const std::string& activation, const std::string& recurrent
 
 }  // namespace
 
+LnCell cell_of(const std::string& name) { return find_cell(name).cell; }
+
 RecurrentWeights::RecurrentWeights(const std::string& cell, std::shared_ptr<Variable> kernel,
                                    std::shared_ptr<Variable> recurrent_kernel, std::shared_ptr<Variable> bias,
                                    const std::string& activation, const std::string& recurrent_activation)

@@ -29,6 +29,9 @@ struct GeneralOptions {
     float clip = std::numeric_limits<float>::infinity();
 };
 
+// The cell of such a name, as below; invalid_argument where there is none.
+LnCell cell_of(const std::string& name);
+
 // The variables of one layer with their packed form, kept until one of them changes.
 class RecurrentWeights {
 public:

@@ -82,6 +82,32 @@ def set_precision(precision: str) -> None:
     _core.cuda_set_precision(precision)
 
 
+def explain(batch: int, steps: int, units: int, cell: str = "lstm") -> str:
+    """How a recurrent layer with tanh and sigmoid runs on this GPU: in one launch or step by step, and why.
+
+    Args:
+        batch: Rows.
+        steps: Time steps of a sequence.
+        units: Units of the layer.
+        cell: "lstm", "gru", or "gru_before" (`reset_after=False`).
+
+    Returns:
+        A sentence for the forward and one for the backward pass, with the times that the choice was made by:
+        estimates.
+
+    Raises:
+        ValueError: a size below 1, or another cell.
+        RuntimeError: CUDA cannot be used.
+    """
+    for name, value in (("batch", batch), ("steps", steps), ("units", units)):
+        if not 1 <= value < 2**31:
+            raise ValueError(f"explain: {name} is {value}, expected 1 to {2**31 - 1}")
+    if cell not in ("lstm", "gru", "gru_before"):
+        raise ValueError(f"explain: cell is {cell!r}, expected 'lstm', 'gru' or 'gru_before'")
+    open_device()
+    return _core.cuda_explain(cell, units, batch, steps)
+
+
 def synchronize() -> None:
     """Waits until the GPU has done all work that was given to it, as measurements of time need it.
 

@@ -18,6 +18,7 @@ namespace {
 
 std::atomic<std::int32_t> wanted_precision{LN_FLOAT32};
 std::atomic<std::int64_t> copies[3], copied_bytes[3];  // by direction
+std::atomic<std::int32_t> plan{LN_PLAN_AUTO};
 
 }  // namespace
 
@@ -33,13 +34,12 @@ LnDeviceInfo device_info() {
 }
 
 // Few processors, so that small batches are cut in every way.
-const Offer& device_offer() {
-    static const Offer offer{2, 227 * 1024};
-    return offer;
-}
+Offer device_offer() { return {2, 227 * 1024, 24}; }
 
 void set_precision(std::int32_t wanted) { wanted_precision = wanted; }
 std::int32_t precision() { return wanted_precision.load(); }
+void set_plan(std::int32_t wanted) { plan = wanted; }
+std::int32_t wanted_plan() { return plan.load(); }
 
 void* allocate(std::size_t bytes) {
     const std::size_t whole = (bytes / 256 + 1) * 256;

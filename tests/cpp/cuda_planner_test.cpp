@@ -15,6 +15,8 @@ void expect(bool holds, const char* what) {
     ++failures;
 }
 
+using lstm_native::cuda::Offer;
+
 bool has(const std::string& text, const char* part) { return text.find(part) != std::string::npos; }
 
 void test_blocks() {
@@ -47,8 +49,8 @@ void test_parts() {
 void test_lstm() {
     using lstm_native::cuda::LstmPlan;
     using lstm_native::cuda::plan_lstm;
-    const lstm_native::cuda::Offer h100{132, 227 * 1024};
-    const lstm_native::cuda::Offer rtx4090{128, 99 * 1024};
+    const Offer h100{132, 227 * 1024, 132};
+    const Offer rtx4090{128, 99 * 1024, 128};
     for (const bool back : {false, true}) {
         expect(plan_lstm(1, 128, back, h100).rows == 1 && plan_lstm(132, 128, back, h100).rows == 1,
                "a row for each processor");
@@ -67,6 +69,69 @@ void test_lstm() {
             }
         }
     }
+}
+
+void test_grid() {
+    using lstm_native::cuda::GridPlan;
+    using lstm_native::cuda::plan_grid;
+    using lstm_native::cuda::RecurrentShape;
+    const Offer devices[] = {{132, 227 * 1024, 132}, {108, 163 * 1024, 108}, {128, 99 * 1024, 128}};
+    for (const Offer& offer : devices) {
+        for (const std::int32_t precision : {LN_FLOAT32, LN_TF32, LN_BFLOAT16}) {
+            for (const std::int64_t H : {1, 8, 100, 129, 256, 500, 512, 1000, 1024, 1025, 2048, 100000}) {
+                for (const std::int64_t B : {1, 3, 17, 64, 256, 4096}) {
+                    for (const bool back : {false, true}) {
+                        const GridPlan plan = plan_grid({B, H, 512, 4, back, precision}, offer);
+                        if (plan.units == 0) continue;
+                        expect(plan.shared_bytes <= offer.shared_bytes, "a grid fits shared memory");
+                        expect(plan.members * plan.groups <= offer.together, "its blocks run together");
+                        expect(std::int64_t{plan.members} * plan.units >= H &&
+                                   std::int64_t{plan.members - 1} * plan.units < H,
+                               "they own all units");
+                        expect(
+                            std::int64_t{plan.groups} * plan.rows >= B && std::int64_t{plan.groups - 1} * plan.rows < B,
+                            "and all rows, none is idle");
+                        expect(plan.stride % 16 == 0 && (back || (plan.stride >= H && plan.passes >= 1)), "rows");
+                        expect(plan.microseconds > 0, "an estimate");
+                    }
+                }
+            }
+        }
+    }
+    const Offer& h100 = devices[0];
+    expect(plan_grid({1, 1024, 512, 4, false, LN_FLOAT32}, h100).members == 128, "the weights of 1024 units fit");
+    expect(plan_grid({1, 2048, 512, 4, false, LN_FLOAT32}, h100).units == 0, "those of 2048 do not in four bytes");
+    expect(plan_grid({1, 2048, 512, 4, false, LN_BFLOAT16}, h100).units == 16, "but in two");
+    expect(plan_grid({16, 256, 512, 4, false, LN_FLOAT32}, h100, 64).units == 64, "units that are asked for");
+    expect(plan_grid({16, 256, 512, 4, false, LN_FLOAT32}, {132, 227 * 1024, 0}).units == 0, "none may wait");
+}
+
+void test_recurrent() {
+    using lstm_native::cuda::describe;
+    using lstm_native::cuda::plan_recurrent;
+    using lstm_native::cuda::RecurrentPlan;
+    const Offer h100{132, 227 * 1024, 132};
+    const auto plan = [&](std::int32_t cell, std::int64_t B, std::int64_t H, std::int64_t steps, std::int32_t wanted,
+                          bool common = true) {
+        return plan_recurrent(cell, common, {B, H, steps, cell == LN_CELL_LSTM ? 4 : 3, false, LN_FLOAT32}, h100,
+                              wanted);
+    };
+    expect(plan(LN_CELL_LSTM, 16, 128, 512, LN_PLAN_AUTO).blocks.rows > 0, "small layers in blocks of their own");
+    expect(plan(LN_CELL_LSTM, 16, 128, 512, LN_PLAN_GRID).grid.units > 0, "or as one asks");
+    expect(plan(LN_CELL_LSTM, 1, 512, 512, LN_PLAN_AUTO).grid.units > 0, "middle ones in a grid");
+    expect(plan(LN_CELL_GRU, 1, 64, 512, LN_PLAN_AUTO).grid.units > 0, "a GRU in a grid");
+    expect(!plan(LN_CELL_LSTM, 1, 512, 1, LN_PLAN_AUTO).one_launch(), "a few steps do not pay for its start");
+    expect(!plan(LN_CELL_LSTM, 256, 1024, 512, LN_PLAN_AUTO).one_launch(), "large batches step by step");
+    expect(!plan(LN_CELL_LSTM, 1, 512, 512, LN_PLAN_STEPS).one_launch(), "as one asks");
+    expect(!plan(LN_CELL_LSTM, 1, 512, 512, LN_PLAN_AUTO, false).one_launch(), "no other activations");
+    expect(!plan(LN_CELL_SIMPLE_RNN, 1, 512, 512, LN_PLAN_GRID).one_launch(), "no other cells");
+    expect(has(describe(plan(LN_CELL_LSTM, 16, 128, 512, LN_PLAN_AUTO), h100),
+               "forward: all steps in one launch of 16 blocks, each with the whole recurrent kernel and 1 of"),
+           "blocks");
+    expect(has(describe(plan(LN_CELL_LSTM, 1, 1024, 512, LN_PLAN_AUTO), h100),
+               "forward: all steps in one launch of 1 x 128 blocks, each with 8 units and 1 of"),
+           "grid");
+    expect(has(describe(plan(LN_CELL_LSTM, 256, 2048, 512, LN_PLAN_AUTO), h100), "forward: step by step"), "steps");
 }
 
 void test_unusable() {
@@ -95,6 +160,8 @@ int main() {
     test_projection();
     test_parts();
     test_lstm();
+    test_grid();
+    test_recurrent();
     test_unusable();
     return failures == 0 ? 0 : 1;
 }

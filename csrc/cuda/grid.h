@@ -1,0 +1,294 @@
+// Kernels whose blocks run together and wait for each other between steps (floor 1, CUDA): for_each_step_in_grid runs
+// start, then step for every step, then finish, in every block of a grid of `groups` groups of `members` blocks. What
+// blocks of a group wrote to global memory before a step, all of them may read in it. A compiler without CUDA makes
+// loops of it.
+//
+//     struct F {
+//         struct Held { ... };                                   // what every thread keeps in registers
+//         void start(const GridBlock&, PerThread<Held>&) const;
+//         void step(const GridBlock&, PerThread<Held>&, std::int64_t step) const;
+//         void finish(const GridBlock&) const;
+//     };
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <deque>
+#include <vector>
+
+#include "cuda/launch.h"
+#include "cuda/runtime.h"
+
+#if defined(__CUDACC__)
+#include <cuda_pipeline_primitives.h>
+#endif
+
+// Before functions that only kernels call.
+#if defined(__CUDACC__)
+#define LSTM_NATIVE_DEVICE __device__
+#else
+#define LSTM_NATIVE_DEVICE
+#endif
+
+namespace lstm_native::cuda {
+
+inline constexpr int kGridThreads = 256;
+inline constexpr int kGridWarps = kGridThreads / kWarp;
+
+struct GridShape {
+    int members = 0, groups = 0;
+    std::size_t shared_bytes = 0;
+};
+
+// Four values that are read and written at once, aligned to their size.
+struct alignas(16) Quad {
+    float of[4];
+};
+
+#if defined(__CUDACC__)
+
+// The lanes of a warp that run the same code: each_lane is where they do it, PerLane what each has for itself.
+template <class T>
+struct PerLane {
+    T held;
+    __device__ T& operator()(int) { return held; }
+};
+struct Warp {
+    int number;
+    template <class F>
+    __device__ void each_lane(F function) const {
+        function(static_cast<int>(threadIdx.x % kWarp));
+    }
+    // Element i of every lane becomes the sum over the lanes that differ from it in bits from `from` on, a power of
+    // two. In one order.
+    __device__ void sum_over(PerLane<Quad>& values, int from) const {
+        for (int step = from; step < kWarp; step *= 2) {
+            LSTM_NATIVE_UNROLL()
+            for (int i = 0; i < 4; ++i) values.held.of[i] += __shfl_xor_sync(0xFFFFFFFFU, values.held.of[i], step);
+        }
+    }
+    // Of values(lane)[0..3], value i goes to the lanes whose number ends in i: the sum over the four lanes that differ
+    // in the last two bits. Two exchanges, each of half of what is left.
+    template <class F>
+    __device__ void scatter_sum(F values, PerLane<float>& sum) const {
+        const float* const v = values(0);
+        const bool odd = (threadIdx.x & 1U) != 0;
+        const bool upper = (threadIdx.x & 2U) != 0;
+        const float low = (odd ? v[1] : v[0]) + __shfl_xor_sync(0xFFFFFFFFU, odd ? v[0] : v[1], 1);
+        const float high = (odd ? v[3] : v[2]) + __shfl_xor_sync(0xFFFFFFFFU, odd ? v[2] : v[3], 1);
+        sum.held = (upper ? high : low) + __shfl_xor_sync(0xFFFFFFFFU, upper ? low : high, 2);
+    }
+};
+
+__device__ inline Quad load_quad(const float* from) {
+    const float4 x = *reinterpret_cast<const float4*>(from);
+    return {x.x, x.y, x.z, x.w};
+}
+__device__ inline void store_quad(float* to, const Quad& x) {
+    *reinterpret_cast<float4*>(to) = make_float4(x.of[0], x.of[1], x.of[2], x.of[3]);
+}
+// What another block wrote: past this processor's own cache, which may hold what was there before.
+__device__ inline Quad load_fresh(const float* from) {
+    const float4 x = __ldcg(reinterpret_cast<const float4*>(from));
+    return {x.x, x.y, x.z, x.w};
+}
+
+struct GridBlock {
+    char* shared;
+    int members;
+    __device__ int group() const { return static_cast<int>(blockIdx.x) / members; }
+    __device__ int member() const { return static_cast<int>(blockIdx.x) % members; }
+    __device__ void meet() const { __syncthreads(); }
+    template <class F>
+    __device__ void each(int count, F function) const {
+        for (int i = static_cast<int>(threadIdx.x); i < count; i += kGridThreads) function(i);
+    }
+    template <class F>
+    __device__ void each_warp(F function) const {
+        function(Warp{static_cast<int>(threadIdx.x / kWarp)});
+    }
+
+    // Copies to shared memory that run beside what follows: fetch* begin one, close() ends a batch of them, and after
+    // arrive_all_but_last() and meet() all batches but the last are there. Of 16 bytes they pass the processor's own
+    // cache by, so they may read what other blocks wrote before this step.
+    __device__ void fetch_quads(void* to, const void* from, int count) const {
+        for (int i = static_cast<int>(threadIdx.x); i < count; i += kGridThreads)
+            __pipeline_memcpy_async(static_cast<float4*>(to) + i, static_cast<const float4*>(from) + i, 16);
+    }
+    __device__ static void fetch(float* to, const float* from) { __pipeline_memcpy_async(to, from, 4); }
+    __device__ static void close() { __pipeline_commit(); }
+    __device__ static void arrive_all_but_last() { __pipeline_wait_prior(1); }
+};
+
+// Where the blocks of a launch meet: each has a counter of the rounds that it has finished.
+struct Meeting {
+    std::uint32_t* finished;  // [blocks]
+    std::uint32_t* given_up;  // a block has waited too long: all leave
+    std::uint32_t* to_host;   // the same, where the host sees it
+};
+
+// Between two steps blocks are microseconds apart; so long only a fault keeps one away.
+inline constexpr std::uint64_t kLongestWait = 10'000'000'000;  // ns
+
+__device__ inline std::uint64_t nanoseconds() {
+    std::uint64_t now = 0;
+    asm volatile("mov.u64 %0, %%globaltimer;" : "=l"(now));
+    return now;
+}
+
+// Waits until a counter has reached `round`; false when it gave up.
+__device__ inline bool wait_for(const Meeting& meeting, const std::uint32_t* counter, std::uint32_t round) {
+    std::uint64_t begin = 0;
+    for (std::uint32_t tries = 1;; ++tries) {
+        std::uint32_t reached = 0;
+        asm volatile("ld.acquire.gpu.global.u32 %0, [%1];" : "=r"(reached) : "l"(counter) : "memory");
+        if (reached >= round) return true;
+        if (tries % 256 != 0) continue;
+        if (*static_cast<volatile std::uint32_t*>(meeting.given_up) != 0) return false;
+        const std::uint64_t now = nanoseconds();
+        if (begin == 0) begin = now;
+        if (now - begin > kLongestWait) {
+            *static_cast<volatile std::uint32_t*>(meeting.given_up) = 1;
+            *static_cast<volatile std::uint32_t*>(meeting.to_host) = 1;
+            __threadfence_system();
+            return false;
+        }
+    }
+}
+
+// The blocks of a group meet. Order of memory: what this block's threads wrote comes before __syncthreads, that before
+// the release of its counter by thread 0; a thread of another block that acquires the new count comes after it, and all
+// threads of that block after the last __syncthreads.
+__device__ inline bool meet_group(const Meeting& meeting, int members, std::uint32_t round) {
+    __syncthreads();
+    if (members == 1) return true;
+    if (threadIdx.x == 0)
+        asm volatile("st.release.gpu.global.u32 [%0], %1;" ::"l"(meeting.finished + blockIdx.x), "r"(round) : "memory");
+    const int first = static_cast<int>(blockIdx.x) / members * members;
+    bool all = true;
+    for (int i = static_cast<int>(threadIdx.x); i < members; i += kGridThreads)
+        all = all && wait_for(meeting, meeting.finished + first + i, round);
+    return __syncthreads_and(all ? 1 : 0) != 0;
+}
+
+template <class F>
+__global__ void __launch_bounds__(kGridThreads, 1)
+    each_grid_step(const F function, int members, std::int64_t steps, const Meeting meeting) {
+    extern __shared__ float4 shared_memory[];
+    const GridBlock block{reinterpret_cast<char*>(shared_memory), members};
+    PerThread<typename F::Held> held(kGridThreads);
+    function.start(block, held);
+    for (std::int64_t step = 0; step < steps; ++step) {
+        if (!meet_group(meeting, members, static_cast<std::uint32_t>(step + 1))) return;
+        function.step(block, held, step);
+    }
+    if (!meet_group(meeting, members, static_cast<std::uint32_t>(steps + 1))) return;
+    function.finish(block);
+}
+
+// Launches a kernel of so many blocks if they can run together; else nothing is done. In runtime_cuda.cu.
+bool launch_together(const void* kernel, int blocks, int threads, std::size_t shared_bytes, void** arguments);
+std::uint32_t* give_up_flag();  // Meeting::to_host; synchronize() throws once it is set
+
+// False, and nothing done, where the device cannot run the blocks together.
+template <class F>
+bool for_each_step_in_grid(const GridShape& shape, std::int64_t steps, F function) {
+    const int blocks = shape.members * shape.groups;
+    const void* const kernel = reinterpret_cast<const void*>(&each_grid_step<F>);
+    allow_shared(kernel, shape.shared_bytes);
+    const Array<std::uint32_t> counters(blocks + 1);
+    zero(static_cast<std::size_t>(blocks + 1) * sizeof(std::uint32_t), counters.get());
+    Meeting meeting{counters.get(), counters.get() + blocks, give_up_flag()};
+    int members = shape.members;
+    void* arguments[] = {&function, &members, &steps, &meeting};
+    return launch_together(kernel, blocks, kGridThreads, shape.shared_bytes, arguments);
+}
+
+#else
+
+template <class T>
+struct PerLane {
+    T held[kWarp];
+    T& operator()(int lane) { return held[lane]; }
+};
+struct Warp {
+    int number;
+    template <class F>
+    void each_lane(F function) const {
+        for (int lane = 0; lane < kWarp; ++lane) function(lane);
+    }
+    void sum_over(PerLane<Quad>& values, int from) const {
+        for (int step = from; step < kWarp; step *= 2) {
+            const PerLane<Quad> before = values;
+            for (int lane = 0; lane < kWarp; ++lane)
+                for (int i = 0; i < 4; ++i) values.held[lane].of[i] += before.held[lane ^ step].of[i];
+        }
+    }
+    template <class F>
+    void scatter_sum(F values, PerLane<float>& sum) const {
+        for (int lane = 0; lane < kWarp; ++lane) {
+            const int i = lane % 4;
+            sum(lane) = (values(lane)[i] + values(lane ^ 1)[i]) + (values(lane ^ 2)[i] + values(lane ^ 3)[i]);
+        }
+    }
+};
+
+inline Quad load_quad(const float* from) {
+    Quad x;
+    std::memcpy(&x, from, sizeof x);
+    return x;
+}
+inline void store_quad(float* to, const Quad& x) { std::memcpy(to, &x, sizeof x); }
+inline Quad load_fresh(const float* from) { return load_quad(from); }
+
+struct GridBlock {
+    char* shared;
+    int members;
+    int id;
+    int group() const { return id / members; }
+    int member() const { return id % members; }
+    void meet() const {}
+    template <class F>
+    void each(int count, F function) const {
+        for (int i = 0; i < count; ++i) function(i);
+    }
+    template <class F>
+    void each_warp(F function) const {
+        for (int number = 0; number < kGridWarps; ++number) function(Warp{number});
+    }
+    void fetch_quads(void* to, const void* from, int count) const {
+        std::memcpy(to, from, static_cast<std::size_t>(count) * 16);
+    }
+    static void fetch(float* to, const float* from) { *to = *from; }
+    static void close() {}
+    static void arrive_all_but_last() {}
+};
+
+// Blocks come in another order in every other step: what does not depend on it needs no other barriers.
+template <class F>
+bool for_each_step_in_grid(const GridShape& shape, std::int64_t steps, const F& function) {
+    struct State {
+        std::vector<Quad> shared;
+        PerThread<typename F::Held> held{kGridThreads};
+    };
+    std::deque<State> states(static_cast<std::size_t>(shape.members * shape.groups));
+    const auto each_block = [&](bool back, const auto& run) {
+        for (std::size_t i = 0; i < states.size(); ++i) {
+            const std::size_t id = back ? states.size() - 1 - i : i;
+            State& state = states[id];
+            run(GridBlock{reinterpret_cast<char*>(state.shared.data()), shape.members, static_cast<int>(id)}, state);
+        }
+    };
+    for (State& state : states) state.shared.assign(shape.shared_bytes / sizeof(Quad), Quad{{NAN, NAN, NAN, NAN}});
+    each_block(false, [&](const GridBlock& block, State& state) { function.start(block, state.held); });
+    for (std::int64_t step = 0; step < steps; ++step)
+        each_block(step % 2 == 0,
+                   [&](const GridBlock& block, State& state) { function.step(block, state.held, step); });
+    each_block(false, [&](const GridBlock& block, State&) { function.finish(block); });
+    return true;
+}
+
+#endif
+
+}  // namespace lstm_native::cuda

@@ -1,0 +1,415 @@
+// All steps of an LSTM or a GRU with tanh and sigmoid in one launch, by blocks that wait for each other (floor 1, CUDA;
+// GridPlan in planner.h says who owns what, grid.h how they wait, tiles.h how a warp multiplies).
+#pragma once
+
+#include "cuda/cells.h"
+#include "cuda/grid.h"
+#include "cuda/planner.h"
+#include "cuda/steps.h"
+#include "cuda/tiles.h"
+
+namespace lstm_native::cuda {
+
+// What a kind of cell says of itself. Blocks of the recurrent kernel: which of them makes sum c of a unit, and which
+// takes gradient c; -1 where none does.
+struct GridLstm {
+    static constexpr int kInputs = 4;
+    LSTM_NATIVE_DEVICE static int block_of_sum(int c) { return c; }
+    LSTM_NATIVE_DEVICE static int block_of_gradient(int c) { return c; }
+
+    LSTM_NATIVE_DEVICE static State step(const StepForward& s, const Element& e, unsigned control, float* input,
+                                         const float* product, const State& before) {
+        const LstmForward<CommonActivations> cell{s, {}};
+        if ((control & LN_UPDATE) == 0) return cell.carry(e, control, before);
+        for (int g = 0; g < 4; ++g) input[g] += product[g];
+        return cell.update(e, control, input, before);
+    }
+    LSTM_NATIVE_DEVICE static const float* before(const StepBackward& s) { return s.c_in; }
+    LSTM_NATIVE_DEVICE static Gates back(const StepBackward& s, const float* keep, float before, float d_h, float d_c) {
+        return LstmBackward<CommonActivations>{s, {}}.update(keep, before, d_h, d_c);
+    }
+};
+
+struct GridGru {
+    static constexpr int kInputs = 3;
+    LSTM_NATIVE_DEVICE static int block_of_sum(int c) { return c < 3 ? c : -1; }
+    LSTM_NATIVE_DEVICE static int block_of_gradient(int c) { return c < 2 ? c : c == 3 ? 2 : -1; }
+
+    LSTM_NATIVE_DEVICE static State step(const StepForward& s, const Element& e, unsigned control, float* input,
+                                         const float* product, const State& before) {
+        if ((control & LN_UPDATE) == 0) return finish(s, e, control, before.h);
+        return GruForward<CommonActivations>{s, {}}.update(e, control, input, product, before.h);
+    }
+    LSTM_NATIVE_DEVICE static const float* before(const StepBackward& s) { return s.h_in; }
+    LSTM_NATIVE_DEVICE static Gates back(const StepBackward& s, const float* keep, float before, float d_h, float) {
+        return GruBackward<CommonActivations>{s, {}}.update(keep, before, d_h);
+    }
+};
+
+// The part of a call that a block owns.
+struct GridPart {
+    int U, shift;
+    int begin, rows;  // of the batch
+    int first;        // unit
+    int units;        // below U where H ends
+
+    LSTM_NATIVE_DEVICE GridPart(const GridPlan& plan, const GridBlock& block, std::int64_t B, std::int64_t H)
+        : U(plan.units),
+          shift(plan.units == 8    ? 3
+                : plan.units == 16 ? 4
+                : plan.units == 32 ? 5
+                                   : 6) {
+        begin = block.group() * plan.rows;
+        rows = static_cast<int>(B) - begin < plan.rows ? static_cast<int>(B) - begin : plan.rows;
+        first = block.member() * U;
+        units = static_cast<int>(H) - first < U ? static_cast<int>(H) - first : U;
+    }
+    // function(row, unit) of the part for `count` rows from `row` on, each by one thread, always the same.
+    template <class F>
+    LSTM_NATIVE_DEVICE void each(const GridBlock& block, int row, int count, F function) const {
+        block.each(count << shift, [&](int i) {
+            const int j = i & (U - 1);
+            if (j < units) function(row + (i >> shift), j);
+        });
+    }
+};
+
+template <class T>
+LSTM_NATIVE_DEVICE T* shared_at(const GridBlock& block, std::size_t bytes) {
+    return reinterpret_cast<T*>(block.shared + bytes);
+}
+
+template <class Cell, class Arithmetic>
+struct GridForward {
+    using Operand = typename Arithmetic::Operand;
+    using Word = typename Arithmetic::Word;
+    using Held = HeldTiles<Arithmetic>;
+
+    StepsForward all;
+    GridPlan plan;
+    std::int64_t weight_columns;
+    const typename Arithmetic::Weight* weights;  // (H, weight_columns)
+    Operand* handed;  // (2, B, stride): what the products of a step take of h, by the parity of the step
+
+    LSTM_NATIVE_DEVICE GridPart part_of(const GridBlock& block) const {
+        return GridPart(plan, block, all.B, all.first.H);
+    }
+    // Warp w has columns 32 (w / slices) to + 32 of the block, and slice w % slices of k.
+    LSTM_NATIVE_DEVICE int depth_of_slice(int slice) const {
+        const int tiles = (static_cast<int>(all.first.H) + kTileDepth - 1) / kTileDepth - slice * plan.depth;
+        return tiles < 0 ? 0 : tiles < plan.depth ? tiles : plan.depth;
+    }
+    LSTM_NATIVE_DEVICE Operand* handed_at(std::int64_t step, int row) const {
+        return handed + ((step & 1) * all.B + row) * plan.stride;
+    }
+
+    // Asks for what the inputs give at a step: [row][gate][unit].
+    LSTM_NATIVE_DEVICE void fetch_inputs(const GridBlock& block, const GridPart& part, std::int64_t step) const {
+        const StepForward s = all.at(step);
+        float* const to = shared_at<float>(block, plan.given_at) + (step & 1) * plan.rows * 4 * part.U;
+        const int H = static_cast<int>(s.H);
+        block.each(part.rows * Cell::kInputs << part.shift, [&](int i) {
+            const int j = i & (part.U - 1);
+            const int row = (i >> part.shift) / Cell::kInputs;
+            const int gate = (i >> part.shift) - row * Cell::kInputs;
+            const int b = part.begin + row;
+            const std::int64_t from = s.index == nullptr ? b : std::int64_t{s.index[b * s.T]};
+            if (j < part.units)
+                block.fetch(to + (row * 4 + gate) * part.U + j, s.x + from * s.x_stride + gate * H + part.first + j);
+        });
+    }
+
+    LSTM_NATIVE_DEVICE void start(const GridBlock& block, PerThread<Held>& held) const {
+        const GridPart part = part_of(block);
+        const StepForward& s = all.first;
+        const int H = static_cast<int>(s.H);
+        block.each_warp([&](const Warp& warp) {
+            const int slice = warp.number % plan.slices();
+            const int tile = warp.number / plan.slices();
+            load_tiles<Arithmetic>(warp, held, rest_of(block, warp), {1, depth_of_slice(slice)},
+                                   [&](int, int depth, int column, int k) {
+                                       const int from = Cell::block_of_sum(column % 4);
+                                       const int j = tile * 8 + column / 4;
+                                       const int h = (slice * plan.depth + depth) * kTileDepth + k;
+                                       return from < 0 || j >= part.units || h >= H
+                                                  ? typename Arithmetic::Weight{}
+                                                  : weights[h * weight_columns + from * H + part.first + j];
+                                   });
+        });
+        float* const h = shared_at<float>(block, plan.state_at);
+        float* const c = h + plan.rows * part.U;
+        part.each(block, 0, part.rows, [&](int row, int j) {
+            const std::int64_t at = std::int64_t{part.begin + row} * H + part.first + j;
+            h[(row << part.shift) + j] = s.h_in[at];
+            c[(row << part.shift) + j] = or_zero(s.c_in, at);
+        });
+        // The last of the members clears what lies behind H, for good.
+        const int width = block.member() + 1 == plan.members ? plan.stride - part.first : part.U;
+        block.each(part.rows * width, [&](int i) {
+            const int row = i / width;
+            const int unit = part.first + i - row * width;
+            const Operand x =
+                Arithmetic::operand(unit < H ? s.masked[std::int64_t{part.begin + row} * H + unit] : 0.0F);
+            handed_at(0, part.begin + row)[unit] = x;
+            handed_at(1, part.begin + row)[unit] = x;
+        });
+        fetch_inputs(block, part, 0);
+        block.close();
+    }
+
+    LSTM_NATIVE_DEVICE void step(const GridBlock& block, PerThread<Held>& held, std::int64_t step) const {
+        const GridPart part = part_of(block);
+        fetch_rows(block, part, step, 0);
+        block.close();
+        for (int pass = 0; pass < plan.passes; ++pass) {
+            const int first = pass * plan.pass;
+            const int rows = part.rows - first < plan.pass ? part.rows - first : plan.pass;
+            if (pass + 1 < plan.passes) {
+                fetch_rows(block, part, step, pass + 1);
+            } else if (step + 1 < all.steps) {
+                fetch_inputs(block, part, step + 1);
+            }
+            block.close();
+            block.arrive_all_but_last();
+            block.meet();
+            const Operand* const right = shared_at<Operand>(block, 0) + (pass & 1) * plan.pass * plan.stride;
+            float* const sums = shared_at<float>(block, plan.sums_at);
+            const int columns = 4 * part.U + 4;  // four more: in other banks than the row before
+            block.each_warp([&](const Warp& warp) {
+                const int slice = warp.number % plan.slices();
+                float* const to = sums + slice * plan.pass * columns + warp.number / plan.slices() * kTileColumns;
+                multiply<Arithmetic>(warp, held, rest_of(block, warp), {1, depth_of_slice(slice)},
+                                     right + slice * plan.depth * kTileDepth, plan.stride, rows,
+                                     [&](int, int row, int group) { return to + row * columns + 4 * group; });
+            });
+            block.meet();
+            finish_rows(block, part, step, first, rows, sums, columns);
+        }
+    }
+
+    LSTM_NATIVE_DEVICE void finish(const GridBlock&) const {}
+
+private:
+    LSTM_NATIVE_DEVICE Word* rest_of(const GridBlock& block, const Warp& warp) const {
+        const int held = HeldTiles<Arithmetic>::kTiles;
+        const int tiles = plan.depth > held ? plan.depth - held : 0;
+        return shared_at<Word>(block, plan.rest_at) + warp.number * tiles * Arithmetic::kWords * kWarp;
+    }
+
+    LSTM_NATIVE_DEVICE void fetch_rows(const GridBlock& block, const GridPart& part, std::int64_t step,
+                                       int pass) const {
+        const int first = pass * plan.pass;
+        const int rows = part.rows - first < plan.pass ? part.rows - first : plan.pass;
+        block.fetch_quads(shared_at<Operand>(block, 0) + (pass & 1) * plan.pass * plan.stride,
+                          handed_at(step, part.begin + first),
+                          rows * plan.stride * static_cast<int>(sizeof(Operand)) / 16);
+    }
+
+    // The cells of some rows.
+    LSTM_NATIVE_DEVICE void finish_rows(const GridBlock& block, const GridPart& part, std::int64_t step, int first,
+                                        int rows, const float* sums, int columns) const {
+        const StepForward s = all.at(step);
+        const int H = static_cast<int>(s.H);
+        const int slices = ((H + kTileDepth - 1) / kTileDepth + plan.depth - 1) / plan.depth;  // that are not empty
+        float* const h = shared_at<float>(block, plan.state_at);
+        float* const c = h + plan.rows * part.U;
+        const float* const given = shared_at<float>(block, plan.given_at) + (step & 1) * plan.rows * 4 * part.U;
+        part.each(block, first, rows, [&](int row, int j) {
+            const Element e(s, part.begin + row, part.first + j);
+            const unsigned control = control_of(s.control, e.b * s.T);
+            Quad product = load_quad(sums + (row - first) * columns + 4 * j);
+            for (int slice = 1; slice < slices; ++slice) {
+                const Quad more = load_quad(sums + (slice * plan.pass + row - first) * columns + 4 * j);
+                LSTM_NATIVE_UNROLL()
+                for (int g = 0; g < 4; ++g) product.of[g] += more.of[g];
+            }
+            float input[4];
+            LSTM_NATIVE_UNROLL()
+            for (int g = 0; g < Cell::kInputs; ++g)
+                input[g] = given[(row * 4 + g) * part.U + j] + or_zero(s.bias, g * H + e.j);
+            float& my_h = h[(row << part.shift) + j];
+            float& my_c = c[(row << part.shift) + j];
+            const State next = Cell::step(s, e, control, input, product.of, {my_h, 0.0F, my_c});
+            my_h = next.h;
+            my_c = next.c;
+            handed_at(step + 1, part.begin + row)[e.j] = Arithmetic::operand(next.masked);
+        });
+    }
+};
+
+template <class Cell, class Arithmetic>
+struct GridBackward {
+    using Operand = typename Arithmetic::Operand;
+    using Word = typename Arithmetic::Word;
+    using Held = HeldTiles<Arithmetic>;
+    static constexpr int kGiven = 6;  // the four that were kept, the state before, the output's gradient
+
+    StepsBackward all;
+    GridPlan plan;
+    std::int64_t weight_columns;
+    const typename Arithmetic::Weight* weights;  // (H, weight_columns)
+    // (2, groups, members, rows, members, units): what a block (the second) gives to the units of another (the first),
+    // by the parity of the step.
+    float* handed;
+
+    LSTM_NATIVE_DEVICE GridPart part_of(const GridBlock& block) const {
+        return GridPart(plan, block, all.B, all.first.H);
+    }
+    // Warp w has the outputs w, w + kGridWarps, ... of 32 units.
+    LSTM_NATIVE_DEVICE TileWalk walk_of(const Warp& warp) const {
+        return {(plan.outputs - warp.number + kGridWarps - 1) / kGridWarps, plan.depth};
+    }
+    LSTM_NATIVE_DEVICE float* handed_to(std::int64_t parity, int group, int member) const {
+        const std::int64_t part = ((parity & 1) * plan.groups + group) * plan.members + member;
+        return handed + part * plan.rows * plan.members * plan.units;
+    }
+
+    // Asks for what the forward pass kept of a step, and for the gradient of its output: [row][which][unit].
+    LSTM_NATIVE_DEVICE void fetch_given(const GridBlock& block, const GridPart& part, std::int64_t step,
+                                        std::int64_t parity) const {
+        const StepBackward s = all.at(step);
+        float* const to = shared_at<float>(block, plan.given_at) + (parity & 1) * plan.rows * kGiven * part.U;
+        block.each(part.rows * kGiven << part.shift, [&](int i) {
+            const int j = i & (part.U - 1);
+            const int row = (i >> part.shift) / kGiven;
+            const int which = (i >> part.shift) - row * kGiven;
+            const Element e(s, part.begin + row, part.first + j);
+            if (j >= part.units || (which == 5 && s.d_output == nullptr)) return;
+            const float* const from = which < 4    ? s.gates + e.gate + which * s.H
+                                      : which == 4 ? Cell::before(s) + e.state
+                                                   : s.d_output + e.b * s.d_output_stride + e.j;
+            block.fetch(to + (row * kGiven + which) * part.U + j, from);
+        });
+    }
+
+    LSTM_NATIVE_DEVICE void start(const GridBlock& block, PerThread<Held>& held) const {
+        const GridPart part = part_of(block);
+        const int H = static_cast<int>(all.first.H);
+        block.each_warp([&](const Warp& warp) {
+            load_tiles<Arithmetic>(warp, held, rest_of(block, warp), walk_of(warp),
+                                   [&](int output, int depth, int column, int k) {
+                                       const int h = (warp.number + output * kGridWarps) * kTileColumns + column;
+                                       const int local = depth * kTileDepth + k;  // gate, unit
+                                       const int from = Cell::block_of_gradient(local >> part.shift);
+                                       const int j = local & (part.U - 1);
+                                       return from < 0 || h >= H || j >= part.units
+                                                  ? typename Arithmetic::Weight{}
+                                                  : weights[h * weight_columns + from * H + part.first + j];
+                                   });
+        });
+        Operand* const right = shared_at<Operand>(block, 0);
+        block.each(plan.pass * plan.stride, [&](int i) { right[i] = Arithmetic::operand(0.0F); });
+        fetch_given(block, part, all.steps - 1, 0);
+        block.close();
+    }
+
+    LSTM_NATIVE_DEVICE void step(const GridBlock& block, PerThread<Held>& held, std::int64_t done) const {
+        const GridPart part = part_of(block);
+        const std::int64_t step = all.steps - 1 - done;
+        if (step > 0) fetch_given(block, part, step - 1, done + 1);
+        block.close();
+        if (done > 0) gather(block, part, done);
+        block.arrive_all_but_last();
+        block.meet();
+        step_cells(block, part, step, done);
+        block.meet();
+        const Operand* const right = shared_at<Operand>(block, 0);
+        block.each_warp([&](const Warp& warp) {
+            multiply<Arithmetic>(
+                warp, held, rest_of(block, warp), walk_of(warp), right, plan.stride, part.rows,
+                [&](int output, int row, int group) -> float* {
+                    const int unit = (warp.number + output * kGridWarps) * kTileColumns + 4 * group;
+                    const int member = unit >> part.shift;
+                    if (member >= plan.members) return nullptr;
+                    return handed_to(done + 1, block.group(), member) +
+                           (((row * plan.members + block.member()) << part.shift) + (unit & (part.U - 1)));
+                });
+        });
+    }
+
+    LSTM_NATIVE_DEVICE void finish(const GridBlock& block) const {
+        const GridPart part = part_of(block);
+        gather(block, part, all.steps);
+        block.meet();
+        const float* const through = shared_at<float>(block, plan.state_at);
+        const StepBackward& s = all.first;
+        part.each(block, 0, part.rows, [&](int row, int j) {
+            const Element e(s, part.begin + row, part.first + j);
+            const int at = (row << part.shift) + j;
+            s.through[e.state] = through[at];
+            s.direct[e.state] = through[plan.rows * part.U + at];
+            if (s.dc != nullptr) s.dc[e.state] = through[2 * plan.rows * part.U + at];
+        });
+    }
+
+private:
+    LSTM_NATIVE_DEVICE Word* rest_of(const GridBlock& block, const Warp& warp) const {
+        const int held = HeldTiles<Arithmetic>::kTiles;
+        const int all_tiles = (plan.outputs + kGridWarps - 1) / kGridWarps * plan.depth;
+        const int tiles = all_tiles > held ? all_tiles - held : 0;
+        return shared_at<Word>(block, plan.rest_at) + warp.number * tiles * Arithmetic::kWords * kWarp;
+    }
+
+    // Sums what all blocks gave to the units of this one. A warp reads four units of several blocks in a lane each.
+    LSTM_NATIVE_DEVICE void gather(const GridBlock& block, const GridPart& part, std::int64_t parity) const {
+        const float* const from = handed_to(parity, block.group(), block.member());
+        float* const through = shared_at<float>(block, plan.state_at);
+        const int quads = part.U / 4;
+        const int at_once = kWarp / quads;
+        block.each_warp([&](const Warp& warp) {
+            for (int row = warp.number; row < part.rows; row += kGridWarps) {
+                PerLane<Quad> sums;
+                warp.each_lane([&](int lane) {
+                    Quad& sum = sums(lane);
+                    sum = {{0.0F, 0.0F, 0.0F, 0.0F}};
+                    LSTM_NATIVE_UNROLL(8)
+                    for (int member = lane / quads; member < plan.members; member += at_once) {
+                        const Quad x =
+                            load_fresh(from + (((row * plan.members + member) << part.shift) + lane % quads * 4));
+                        LSTM_NATIVE_UNROLL()
+                        for (int i = 0; i < 4; ++i) sum.of[i] += x.of[i];
+                    }
+                });
+                warp.sum_over(sums, quads);
+                warp.each_lane([&](int lane) {
+                    if (lane < quads) store_quad(through + (row << part.shift) + lane * 4, sums(lane));
+                });
+            }
+        });
+    }
+
+    // The cells of a step; their gradients go to the gates' places and to the product: [row][gate][unit].
+    LSTM_NATIVE_DEVICE void step_cells(const GridBlock& block, const GridPart& part, std::int64_t step,
+                                       std::int64_t parity) const {
+        const StepBackward s = all.at(step);
+        float* const through = shared_at<float>(block, plan.state_at);
+        float* const direct = through + plan.rows * part.U;
+        float* const dc = direct + plan.rows * part.U;
+        const float* const given = shared_at<float>(block, plan.given_at) + (parity & 1) * plan.rows * kGiven * part.U;
+        Operand* const right = shared_at<Operand>(block, 0);
+        part.each(block, 0, part.rows, [&](int row, int j) {
+            const Element e(s, part.begin + row, part.first + j);
+            const unsigned control = control_of(s.control, e.b * s.T);
+            const int at = (row << part.shift) + j;
+            const float* const mine = given + row * kGiven * part.U + j;
+            const float d_output = s.d_output == nullptr ? 0.0F : mine[5 * part.U];
+            const bool last = s.last != 0;
+            const float d_h = h_gradient(s, e, control, last ? 0.0F : direct[at], last ? 0.0F : through[at], d_output);
+            const float d_c = c_gradient(s, e, last ? 0.0F : dc[at]);
+            Gates d = {{0.0F, 0.0F, 0.0F, 0.0F}, d_h, d_c};
+            if ((control & LN_UPDATE) != 0) {
+                const float keep[4] = {mine[0], mine[part.U], mine[2 * part.U], mine[3 * part.U]};
+                d = Cell::back(s, keep, mine[4 * part.U], d_h, d_c);
+            }
+            direct[at] = d.direct;
+            dc[at] = d.dc;
+            LSTM_NATIVE_UNROLL()
+            for (int g = 0; g < 4; ++g) {
+                s.gates[e.gate + g * s.H] = d.gate[g];
+                right[row * plan.stride + (g << part.shift) + j] = Arithmetic::operand(d.gate[g]);
+            }
+        });
+    }
+};
+
+}  // namespace lstm_native::cuda

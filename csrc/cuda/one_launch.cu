@@ -1,0 +1,70 @@
+// Which kernel runs which plan (floor 1, CUDA).
+#include "cuda/one_launch.h"
+
+#include "cuda/grid_sequence.h"
+#include "cuda/lstm_sequence.h"
+
+namespace lstm_native::cuda {
+namespace {
+
+// function(Cell{}, Arithmetic{}) of a plan with a grid.
+template <bool kBackward, class F>
+bool with_grid(const RecurrentPlan& plan, F function) {
+    const auto with_arithmetic = [&](auto cell) {
+        switch (plan.shape.precision) {
+            case LN_FLOAT32:
+                return function(cell, Float32{});
+            case LN_TF32:
+                return function(cell, Tf32{});
+            case LN_FLOAT16:
+                if constexpr (kBackward) {
+                    return false;  // not reached: it is for inference
+                } else {
+                    return function(cell, Rounded16<Float16>{});
+                }
+            default:
+                return function(cell, Rounded16<Bfloat16>{});
+        }
+    };
+    return plan.shape.gates == 4 ? with_arithmetic(GridLstm{}) : with_arithmetic(GridGru{});
+}
+
+}  // namespace
+
+bool run_in_one_launch(const RecurrentPlan& plan, const StepsForward& all, const void* recurrent_kernel) {
+    if (plan.blocks.rows > 0) {
+        run_lstm_steps<LstmSequence>(plan.blocks, all);
+        return true;
+    }
+    const GridPlan& grid = plan.grid;
+    return with_grid<false>(plan, [&](auto cell, auto arithmetic) {
+        using Arithmetic = decltype(arithmetic);
+        using Operand = typename Arithmetic::Operand;
+        const Array<Operand> handed(2 * all.B * grid.stride);
+        return for_each_step_in_grid(
+            {grid.members, grid.groups, grid.shared_bytes}, all.steps,
+            GridForward<decltype(cell), Arithmetic>{all, grid, plan.shape.gates * plan.shape.H,
+                                                    static_cast<const typename Arithmetic::Weight*>(recurrent_kernel),
+                                                    handed.get()});
+    });
+}
+
+bool run_in_one_launch(const RecurrentPlan& plan, const StepsBackward& all, const void* recurrent_kernel) {
+    if (plan.blocks.rows > 0) {
+        run_lstm_steps<LstmSequenceBackward>(plan.blocks, all);
+        return true;
+    }
+    const GridPlan& grid = plan.grid;
+    return with_grid<true>(plan, [&](auto cell, auto arithmetic) {
+        using Arithmetic = decltype(arithmetic);
+        const std::int64_t blocks = std::int64_t{grid.groups} * grid.members;
+        const Array<float> handed(2 * blocks * grid.rows * grid.members * grid.units);
+        return for_each_step_in_grid(
+            {grid.members, grid.groups, grid.shared_bytes}, all.steps,
+            GridBackward<decltype(cell), Arithmetic>{all, grid, plan.shape.gates * plan.shape.H,
+                                                     static_cast<const typename Arithmetic::Weight*>(recurrent_kernel),
+                                                     handed.get()});
+    });
+}
+
+}  // namespace lstm_native::cuda

@@ -1,0 +1,150 @@
+"""Recurrent calls of the CUDA backend in every way that they can run (csrc/cuda/planner.h): step by step, in
+blocks of their own, in grids of blocks that wait for each other. Without a GPU the same kernels run on the
+host."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from cuda_support import open_for_tests
+from lstm_native import _core, cuda
+from native_support import MASKS, RecurrentCase, indexed, recurrent_case, recurrent_masked
+from test_cuda_backend import OnDevice
+from test_recurrent_native import assert_forward, assert_gradients
+
+AUTO, STEPS, BLOCKS, GRID = range(4)  # LnPlan; from 8 on a grid with so many units a block
+UNITS = (8, 16, 32, 64)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def device(tmp_path_factory: pytest.TempPathFactory) -> None:
+    open_for_tests(tmp_path_factory.mktemp("cuda"))
+
+
+@pytest.fixture(autouse=True)
+def restored() -> Iterator[None]:
+    yield
+    _core.cuda_set_plan(AUTO)
+    cuda.set_precision("float32")
+
+
+def on_device(case: RecurrentCase) -> OnDevice:
+    return OnDevice(**vars(case))
+
+
+def assert_case(case: OnDevice) -> None:
+    trace = case.reference()
+    weights = case.weights()
+    saved = assert_forward(case, trace, weights)
+    assert_gradients(case, case.backward(weights, saved), case.reference_gradients(trace))
+
+
+@pytest.mark.parametrize("cell", ["lstm", "gru"])
+@pytest.mark.parametrize("plan", UNITS)
+@pytest.mark.parametrize(("batch", "units"), [(1, 64), (3, 129), (17, 40), (9, 7), (2, 150)])
+def test_grids(cell: str, plan: int, batch: int, units: int) -> None:
+    """Slices of the batch of several sizes, the last unfilled; units that fill no block; weights that
+    registers do not hold (few warps share a sum where a block has many units)."""
+    _core.cuda_set_plan(plan)
+    assert_case(on_device(recurrent_case(units, batch, 4, 5, units, cell=cell)))
+
+
+@pytest.mark.parametrize("cell", ["lstm", "gru"])
+@pytest.mark.parametrize("seed", range(16))
+def test_grids_with_all_that_a_call_may_have(cell: str, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    batch, time, inputs, units = (int(rng.integers(1, n)) for n in (12, 9, 9, 80))
+    case = recurrent_case(
+        seed,
+        batch,
+        time,
+        inputs,
+        units,
+        cell=cell,
+        mask=MASKS[seed % 5],
+        reset=seed % 3 == 0,
+        initial=seed % 2 == 1,
+        use_bias=seed % 7 != 0,
+        return_sequences=seed % 4 != 0,
+        go_backwards=seed % 5 == 1,
+        zero_output_for_mask=seed % 6 == 1,
+    )
+    if seed % 4 == 2:
+        case = recurrent_masked(case)
+    if seed % 5 == 3:
+        case = indexed(case, 7)
+    if seed % 5 == 4:
+        case = replace(case, checkpoint_steps=3)
+    _core.cuda_set_plan(UNITS[seed % 4])
+    assert_case(on_device(case))
+
+
+def test_large_batches_pass_by_in_parts() -> None:
+    """More rows than fit shared memory at once; one row more than a whole number of tiles."""
+    _core.cuda_set_plan(64)
+    assert_case(on_device(recurrent_case(0, 193, 2, 3, 300, mask="holes")))
+
+
+# Relative norms that rounding of elements to 11 and to 8 bits leaves of some steps, times a few.
+ROUNDING = {"tf32": 3e-3, "bfloat16": 2e-2, "float16": 3e-3}
+
+
+@pytest.mark.parametrize("precision", list(ROUNDING))
+@pytest.mark.parametrize("cell", ["lstm", "gru"])
+@pytest.mark.parametrize(("batch", "units", "plan"), [(1, 20, 8), (9, 50, 16), (17, 129, 32), (33, 150, 64)])
+def test_tensor_cores(cell: str, batch: int, units: int, plan: int, precision: str) -> None:
+    """Elements are rounded, sums stay float32: as step by step but for the order of the sums."""
+    case = on_device(recurrent_case(batch, batch, 4, 5, units, cell=cell, mask="holes"))
+    trace = case.reference()
+    expected = case.reference_gradients(trace)
+    cuda.set_precision(precision)
+    results = []
+    for way in (plan, STEPS):
+        _core.cuda_set_plan(way)
+        output, *_ = case.forward(case.weights())
+        gradients = {} if precision == "float16" else case.gradients()  # for inference only
+        results.append({"output": output} | gradients)
+    for name, got in results[0].items():
+        if got is not None:
+            exact = trace.output if name == "output" else expected[name]
+            assert 1e-6 < relative(got, exact) < ROUNDING[precision], name
+            if cuda.device_name() == "host":  # cuBLASLt may round the other way
+                assert relative(got, results[1][name]) < 0.5 * relative(got, exact), name
+
+
+def relative(got: Any, expected: Any) -> float:
+    return float(np.linalg.norm(got - expected) / np.linalg.norm(expected))
+
+
+def test_a_plan_that_cannot_be_is_step_by_step() -> None:
+    """Activations that no such kernel has, cells that have none, more units than blocks can own."""
+    _core.cuda_set_plan(8)
+    assert_case(on_device(recurrent_case(0, 2, 3, 4, 9, activation="relu")))
+    assert_case(on_device(recurrent_case(0, 2, 3, 4, 9, cell="simple_rnn")))
+    assert_case(on_device(recurrent_case(0, 2, 2, 3, 8 * 24 + 1)))
+
+
+def test_repeats_bit_for_bit() -> None:
+    case = on_device(recurrent_case(0, 5, 6, 4, 70))
+    for plan in UNITS:
+        _core.cuda_set_plan(plan)
+        first, second = case.gradients(), case.gradients()
+        for name, gradient in first.items():
+            assert np.array_equal(gradient, second[name]), name  # type: ignore[arg-type]
+
+
+def test_explain() -> None:
+    _core.cuda_set_plan(GRID)
+    text = cuda.explain(3, 10, 70)
+    assert text.startswith("forward: all steps in one launch of ")
+    assert "; backward: all steps in one launch of " in text
+    assert cuda.explain(3, 10, 70, "gru_before").startswith("forward: step by step")
+    with pytest.raises(ValueError, match="units is 0, expected 1 to"):
+        cuda.explain(1, 1, 0)
+    with pytest.raises(ValueError, match="cell is 'rnn', expected 'lstm', 'gru' or"):
+        cuda.explain(1, 1, 1, "rnn")
