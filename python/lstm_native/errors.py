@@ -8,6 +8,8 @@ import warnings
 from collections.abc import Callable, Iterable
 from typing import Any
 
+_LONGEST_NAME = 100  # that may be a slip of another; difflib takes the square of it
+
 
 def unknown_name(kind: str, name: object, known: Iterable[str]) -> ValueError:
     """The error for a name that does not exist, with the nearest known name as a suggestion.
@@ -23,11 +25,16 @@ def unknown_name(kind: str, name: object, known: Iterable[str]) -> ValueError:
     names = sorted(set(known))
     near = nearest(name, names)
     hint = f"did you mean {near!r}? " if near else ""
-    return ValueError(f"unknown {kind} {name!r}: {hint}known names are {', '.join(names)}")
+    seen = repr(name)
+    if len(seen) > _LONGEST_NAME:
+        seen = f"{seen[:_LONGEST_NAME]}..."
+    return ValueError(f"unknown {kind} {seen}: {hint}known names are {', '.join(names)}")
 
 
 def nearest(name: object, known: Iterable[str]) -> str:
     """The name among `known` that `name` may be a slip of; "" when none is near."""
+    if len(str(name)) > _LONGEST_NAME:
+        return ""
     # A rare path, so difflib is not part of the cost of importing the package.
     import difflib
 

@@ -19,6 +19,13 @@ _MAX_CALLS = 10_000
 _MAX_OTHERS = 100_000
 
 
+# Layers that have a weight of their own, whatever their arguments; and how many of them need no second look.
+_WITH_WEIGHTS = frozenset(
+    ("Dense", "Embedding", "LSTM", "GRU", "SimpleRNN", "LSTMCell", "GRUCell", "SimpleRNNCell")
+)
+_MANY = 100
+
+
 class _Room(threading.local):
     """What may still be made in this thread.
 
@@ -76,6 +83,33 @@ def check_room(argument: str, count: int) -> None:
 def max_calls() -> int | None:
     """How many calls of layers a model that is made in this thread may have; None for any number."""
     return None if _room.left is None else _MAX_CALLS
+
+
+def check_layers(config: Any, arrays: int) -> None:
+    """Looks whether a configuration may be made, before anything is.
+
+    Args:
+        config: of a model, as JSON.
+        arrays: how many arrays the file holds.
+
+    Raises:
+        ValueError: it has more layers than calls are allowed, or many more than have weights in the file.
+    """
+    layers = weights = 0
+    todo = [config]
+    while todo:
+        data = todo.pop()
+        if isinstance(data, dict):
+            inner = data.get("layers")
+            layers += len(inner) if isinstance(inner, list) else 0
+            name = data.get("class_name")
+            weights += isinstance(name, str) and name in _WITH_WEIGHTS
+            data = data.values()
+        todo += [item for item in data if isinstance(item, dict | list)]
+    if layers > _MAX_CALLS:
+        raise ValueError(f"the model has {layers} layers, a file may have {_MAX_CALLS}")
+    if weights > max(arrays, _MANY):
+        raise ValueError(f"it has {weights} layers with weights, the file has {arrays} arrays")
 
 
 def initial_values(initializer: Callable[..., Any], shape: tuple[int, ...]) -> Any:

@@ -382,7 +382,7 @@ def old_files() -> Iterator[Hostile]:
     yield file("Lambda", "holds code, which is never run", old(json.dumps(evil)))
     yield file("layer_names is text", "no group for the layer", old(config, names="dense"))
     yield file("a layer too many", "no group for the layer", old(config, names=["dense", "evil"]))
-    yield file("a layer twice", "2 layers with weights", old(config, names=["dense", "dense"]))
+    yield file("a layer twice", "lists the layer .dense. twice", old(config, names=["dense", "dense"]))
     yield file(
         "a path out of the group", "no group for the layer", old(config, names=["../model_weights/dense"])
     )

@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import contextlib
-import io
 import os
 import zipfile
 import zlib
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 from lstm_native.convert.keras_hdf5 import MAGIC, Group, read_hdf5
-from lstm_native.saving.json_text import parse_json, shortened
+from lstm_native.saving.json_text import one_line, parse_json, shortened
 from lstm_native.saving.safetensors import Path, open_regular
 
 ZIP = b"PK\x03\x04"
 CONFIG, METADATA, WEIGHTS = "config.json", "metadata.json", "model.weights.h5"
-# How much larger than the archive a part may be. Keras stores without compression, where it is smaller.
-_MAX_EXPANSION = 16
-_ROOM = 1 << 20
+# By how many bytes a part may be larger than the archive; Keras stores without compression, so it is smaller.
+_ROOM = 4 << 20
 
 
 class KerasFile(NamedTuple):
@@ -56,11 +54,13 @@ def read_keras_file(path: Path) -> KerasFile:
             f"{where}: a folder (SavedModel) is not read, save the model as .keras or .h5"
         )
     with open_regular(path) as stream:
+        start = stream.read(len(MAGIC))
+        stream.seek(0)
+        if start.startswith(ZIP):
+            return _archive(stream, os.fstat(stream.fileno()).st_size, where)
+        if start != MAGIC:
+            raise ValueError(f"{where}: neither a zip archive (.keras) nor an HDF5 file (.h5)")
         data = stream.read()
-    if data.startswith(ZIP):
-        return _archive(data, where)
-    if not data.startswith(MAGIC):
-        raise ValueError(f"{where}: neither a zip archive (.keras) nor an HDF5 file (.h5)")
     root = read_hdf5(data, where)
     config = root.attributes.get("model_config")
     group = root if config is None else root.group("model_weights")
@@ -100,10 +100,9 @@ def _json(text: Any, where: str, what: str, size: int) -> dict[str, Any]:
     return parse_json(text, where, what, size)
 
 
-def _archive(data: bytes, where: str) -> KerasFile:
-    parts = {}
+def _archive(stream: BinaryIO, size: int, where: str) -> KerasFile:
     try:
-        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        with zipfile.ZipFile(stream) as archive:
             names: set[str] = set()
             for name in archive.namelist():
                 if name in names:
@@ -114,18 +113,9 @@ def _archive(data: bytes, where: str) -> KerasFile:
             for name in (METADATA, CONFIG, WEIGHTS):
                 if name not in names:
                     raise ValueError(f"{where}: the archive has no {name}, as a .keras file has")
-                info = archive.getinfo(name)
-                if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-                    raise ValueError(f"{where}: {name} is compressed in a way that Keras does not write")
-                if info.file_size > _ROOM + _MAX_EXPANSION * len(data):
-                    raise ValueError(
-                        f"{where}: {name} is {info.file_size} bytes in an archive of {len(data)}, which is "
-                        "more than belongs into memory"
-                    )
-                with archive.open(info) as member:
-                    parts[name] = member.read(info.file_size)  # without a number it unpacks without end
-                    if member.read(1) or len(parts[name]) != info.file_size:
-                        raise zipfile.BadZipFile(f"{name} is longer or shorter than it says")
+            metadata, config, weights = (
+                _part(archive, name, size, where) for name in (METADATA, CONFIG, WEIGHTS)
+            )
     except (
         zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, EOFError, LookupError,
         ValueError, OverflowError, OSError,
@@ -135,19 +125,43 @@ def _archive(data: bytes, where: str) -> KerasFile:
         raise ValueError(
             f"{where}: this is a zip archive, but a damaged one: {shortened(str(error))}"
         ) from None
-    metadata = parse_json(parts[METADATA], where, METADATA, len(data))
-    config = parse_json(parts[CONFIG], where, CONFIG, len(data))
-    root = read_hdf5(parts[WEIGHTS], f"{where}: {WEIGHTS}")
-    compilation = config.get("compile_config")
+    made = parse_json(config, where, CONFIG, size)
+    version = parse_json(metadata, where, METADATA, size).get("keras_version")
+    root = read_hdf5(weights, f"{where}: {WEIGHTS}")
+    compilation = made.get("compile_config")
     return KerasFile(
         where,
-        len(data),
-        major_version(metadata.get("keras_version"), False),
-        config,
+        size,
+        major_version(version, False),
+        made,
         compilation if isinstance(compilation, dict) else None,
         root,
         False,
     )
+
+
+def _part(archive: zipfile.ZipFile, name: str, size: int, where: str) -> bytes:
+    """The bytes of a member, if they are no more than belongs into memory.
+
+    Args:
+        archive: the archive.
+        name: of the member.
+        size: bytes of the archive.
+        where: its name, for messages.
+    """
+    info = archive.getinfo(name)
+    if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise ValueError(f"{where}: {name} is compressed in a way that Keras does not write")
+    if info.file_size > size + _ROOM:
+        raise ValueError(
+            f"{where}: {name} is {info.file_size} bytes in an archive of {size}, which is more than belongs "
+            "into memory; Keras stores without compression"
+        )
+    with archive.open(info) as member:
+        part = member.read(info.file_size)  # without a number it unpacks without end
+        if member.read(1) or len(part) != info.file_size:
+            raise zipfile.BadZipFile(f"{name} is longer or shorter than it says")
+    return part
 
 
 @contextlib.contextmanager
@@ -163,5 +177,5 @@ def blaming(where: str, what: str) -> Iterator[None]:
     except RecursionError:
         raise ValueError(f"{where}: {what} is nested too deeply") from None
     except Exception as error:
-        text = str(error) or type(error).__name__
+        text = one_line(str(error)) or type(error).__name__
         raise ValueError(text if text.startswith(where) else f"{where}: {what}: {text}") from error

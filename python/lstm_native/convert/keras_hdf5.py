@@ -26,6 +26,9 @@ _MAX_AXES = 32
 _BYTES_PER_OBJECT = 128
 # How often the bytes of a file may be looked at; well-formed ones are once.
 _PASSES = 4
+# Bytes of attributes' texts, and one more for every so many of the file: a configuration is the longest.
+_TEXTS = 8 << 20
+_BYTES_PER_TEXT = 8
 
 _CLASSES = (
     "integer", "float", "time", "string", "bit field", "opaque", "compound", "reference", "enumeration",
@@ -154,6 +157,7 @@ class _Reader:
         self._objects: set[int] = set()
         self._max_objects = 64 + self._size // _BYTES_PER_OBJECT
         self._stored = 0
+        self._texts = _TEXTS + self._size // _BYTES_PER_TEXT
         self._heaps: dict[int, dict[int, tuple[int, int]]] = {}
 
     def root(self) -> Group:
@@ -439,10 +443,16 @@ class _Reader:
         raw = self._bytes(at, count * kind.size)
         if kind.dtype is not None:
             return name, np.frombuffer(raw, kind.dtype).reshape(shape)
-        items = [raw[i : i + kind.size] for i in range(0, len(raw), kind.size)]
-        texts = [item if kind.string else self._text(item) for item in items]
+        items = (raw[i : i + kind.size] for i in range(0, len(raw), kind.size))
+        texts = [self._counted(item if kind.string else self._text(item), label) for item in items]
         values = [text.rstrip(b"\0").decode("utf-8") for text in texts]
         return name, values if shape else values[0]
+
+    def _counted(self, text: bytes, label: str) -> bytes:
+        self._texts -= len(text) + 8
+        if self._texts < 0:
+            raise ValueError(f"{label}: the texts of all attributes are more than belongs into memory")
+        return text
 
     def _text(self, reference: bytes) -> bytes:
         """A string of any length, which lies in a global heap."""

@@ -19,7 +19,7 @@ from lstm_native.convert.keras_original import original_of
 from lstm_native.convert.keras_target import keras_config_of
 from lstm_native.convert.keras_weights import layer_list, load_layers, load_random, load_tree, names_in
 from lstm_native.convert.layouts import Array
-from lstm_native.later import values_come_later
+from lstm_native.later import check_layers, values_come_later
 from lstm_native.models import Model
 from lstm_native.registration import custom_object_scope
 from lstm_native.saving.safetensors import Path
@@ -106,8 +106,10 @@ def _from_file(
         raise ValueError(f"{file.where}: this file holds a whole model, which is made anew; leave model out")
     reader = KerasConfig(file.version, record)
     # Before any memory is taken: weights that the file does not hold cannot be wanted.
-    count = sum(dataset.dtype.itemsize and _count(dataset.shape) for dataset in file.root.datasets())
+    arrays = list(file.root.datasets())
+    count = sum(dataset.dtype.itemsize and _count(dataset.shape) for dataset in arrays)
     with blaming(file.where, "the configuration"), values_come_later(count):
+        check_layers(file.config, len(arrays))
         model = _made(reader.model(file.config))
     with blaming(file.where, "the weights"):
         _load(model, file, reader.cudnn)
@@ -188,7 +190,8 @@ def _compile(
 ) -> None:
     """Compiles where everything is known here. A model without it still predicts, so that this is a note."""
     try:
-        model.compile_from_config(reader.compilation(data))
+        with values_come_later(0):
+            model.compile_from_config(reader.compilation(data))
     except (ValueError, TypeError, LookupError, AttributeError, ArithmeticError) as error:
         record.note(f"what compile() was given is not taken over ({error}); call compile()")
         return
@@ -208,7 +211,8 @@ def _compile(
     ):
         optimizer.set_weights([stored.read() for stored in slots])
     else:
-        model.compile_from_config(reader.compilation(data))
+        with values_come_later(0):
+            model.compile_from_config(reader.compilation(data))
         record.note(
             f"the optimizer's state has another form ({len(slots)} arrays, expected {len(own)}) and is not "
             "taken over: training begins with new moments"

@@ -293,10 +293,14 @@ def layer_list(root: Group) -> list[tuple[str, list[Dataset]]] | None:
     if names is None:
         return None
     found = []
+    seen: set[str] = set()
     for name in names:
         group = root.group(name)
         if group is None:
             raise ValueError(f"from_keras: the file has no group for the layer {name!r}")
+        if name in seen:
+            raise ValueError(f"from_keras: the file lists the layer {name!r} twice")
+        seen.add(name)
         weights = []
         for weight in names_in(group, "weight_names"):
             dataset = group.dataset(weight)
@@ -312,4 +316,7 @@ def names_in(group: Group, attribute: str) -> list[str]:
     value = group.attributes.get(attribute)
     if isinstance(value, np.ndarray) and value.size == 0:  # how h5py writes an empty list
         return []
-    return group.strings(attribute) or []
+    names = group.strings(attribute) or []
+    if len(set(names)) < len(names):
+        raise ValueError(f"from_keras: {attribute} of {group.path or 'the file'!r} has a name twice")
+    return names

@@ -34,7 +34,8 @@ from lstm_native.convert.torch_layers import (
     layer_norm,
     load,
 )
-from lstm_native.layers import Embedding, Input
+from lstm_native.later import values_come_later
+from lstm_native.layers import Embedding, InputLayer
 from lstm_native.models import Sequential
 
 MOST_GROUPS = 12  # modules whose order is searched for
@@ -187,9 +188,15 @@ def _in_order(groups: Groups, order: Sequence[str] | None) -> Groups:
         return groups
     if sorted(order) != sorted(groups):
         raise ValueError(
-            f"from_torch: order is {list(order)}, expected {sorted(groups)} in the order of calls"
+            f"from_torch: order is {_listed(order)}, expected {_listed(sorted(groups))} in the order of calls"
         )
     return {prefix: groups[prefix] for prefix in order}
+
+
+def _listed(names: Sequence[str]) -> str:
+    """Names for a message."""
+    more = f", ... {len(names)} in all" if len(names) > MOST_GROUPS else ""
+    return f"[{', '.join(map(short, names[:MOST_GROUPS]))}{more}]"
 
 
 def _widths(group: dict[str, Array], is_embedding: bool) -> tuple[int, int]:
@@ -235,7 +242,7 @@ def _order_by_widths(groups: Groups) -> list[str]:
     found = orders(frozenset(groups), None) if len(groups) <= MOST_GROUPS else []
     if len(found) != 1:
         raise ValueError(
-            f"from_torch: {'more than one' if found else 'no'} order of {sorted(groups)} fits their "
+            f"from_torch: {'more than one' if found else 'no'} order of {_listed(sorted(groups))} fits their "
             "widths, pass order"
         )
     return found[0]
@@ -257,8 +264,8 @@ def _parts_of_groups(
             shape = shape or (None, group["weight_ih_l0"].shape[1])
         elif weight is None or set(group) - {"weight", "bias"} or weight.ndim not in (1, 2):
             raise ValueError(
-                f"from_torch: {label}{next(iter(group))} is no weight of an Embedding, LSTM, GRU, RNN, "
-                "Linear or LayerNorm"
+                f"from_torch: {short(label + next(iter(group)))} is no weight of an Embedding, LSTM, GRU, "
+                "RNN, Linear or LayerNorm"
             )
         elif weight.ndim == 1:
             parts.append(layer_norm(weight, group.get("bias"), EPSILON))
@@ -282,8 +289,8 @@ def _parts_of_groups(
     for i in range(1, len(names)):
         if widths[i][0] != widths[i - 1][1]:
             raise ValueError(
-                f"from_torch: {names[i]} reads {widths[i][0]} features and cannot follow {names[i - 1]}, "
-                f"which gives {widths[i - 1][1]}; pass order"
+                f"from_torch: {short(names[i])} reads {widths[i][0]} features and cannot follow "
+                f"{short(names[i - 1])}, which gives {widths[i - 1][1]}; pass order"
             )
     record.note("a state dict has no activations and no dropout: the layers follow each other without")
     return parts, shape
@@ -359,9 +366,9 @@ def _torch_module(group: dict[str, Array], floats: bool, nonlinearity: str) -> A
 
 
 def _sequential(parts: list[Part], shape: tuple[int | None, ...]) -> Any:
-    model = Sequential()
-    model.add(Input(shape))
-    for part in parts:
-        model.add(part.layer)
+    with values_come_later(
+        sum(array.size for part in parts for arrays in part.weights for array in arrays.values())
+    ):
+        model = Sequential([InputLayer(shape), *(part.layer for part in parts)])
     load(parts)
     return model

@@ -13,6 +13,8 @@ from lstm_native.arrays import Shape
 from lstm_native.trees import flat, is_shape, nested
 
 if TYPE_CHECKING:
+    from inspect import Signature
+
     from lstm_native.layers.base import Layer
 
 _numbers = itertools.count()
@@ -195,10 +197,18 @@ def output_shapes(layer: Layer, shapes: Any, arguments: dict[str, Any]) -> Any:
         shapes: shape of its input, or a tuple of those of several.
         arguments: the further arguments of the call, by name.
     """
+    named = {}
+    if arguments:
+        taken = _signature(type(layer).compute_output_shape).parameters
+        named = {name: value for name, value in arguments.items() if name in taken}
+    return layer.compute_output_shape(shapes, **named)
+
+
+@functools.lru_cache(256)
+def _signature(function: Callable[..., Any]) -> Signature:
     import inspect  # not at the top: it costs, and few programs come here
 
-    taken = inspect.signature(layer.compute_output_shape).parameters.keys() & arguments.keys()
-    return layer.compute_output_shape(shapes, **{name: arguments[name] for name in taken})
+    return inspect.signature(function)
 
 
 def name_of_mask(number: int, several: bool) -> str:
@@ -227,9 +237,7 @@ def _masks_by_input(layer: Layer, given: Any, count: int, several: bool) -> dict
 def _record(
     layer: Layer, call: Callable[..., Any], given: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> Any:
-    import inspect  # not at the top: it costs, and few programs come here
-
-    signature = inspect.signature(call)
+    signature = _signature(call)
     bound = signature.bind(layer, given, *args, **kwargs).arguments
     arguments = {name: value for name, value in list(bound.items())[2:] if value is not None}
     for parameter in signature.parameters.values():

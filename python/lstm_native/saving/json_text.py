@@ -16,6 +16,9 @@ _BYTES_PER_VALUE = 8
 _MAX_DEPTH = 100
 # Characters that are looked at together: all pieces between quotes would take many times the text's memory.
 _PART = 1 << 16
+# Characters of a message: more are no sentence that somebody reads. Some at the end are kept.
+_MESSAGE = 1200
+_END = 200
 _BRACKETS = re.compile(r"[\[\]{}]")
 
 
@@ -98,3 +101,10 @@ def shortened(value: Any) -> str:
     """`repr(value)`, cut where it is long."""
     text = repr(value)
     return text if len(text) <= 80 else text[:77] + "..."
+
+
+def one_line(text: str) -> str:
+    """A message without line breaks, cut in the middle where it quotes much of a file."""
+    if len(text) > _MESSAGE:
+        text = f"{text[:_MESSAGE]} ... {text[-_END:]}"
+    return " ".join(text.splitlines())

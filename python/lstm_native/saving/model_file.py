@@ -19,9 +19,9 @@ import numpy as np
 import numpy.typing as npt
 
 from lstm_native import _core
-from lstm_native.later import values_come_later
+from lstm_native.later import check_layers, values_come_later
 from lstm_native.model_state import STREAM, all_layers, layers_with_states, model_state, restore_model_state
-from lstm_native.saving.json_text import parse_json, shortened
+from lstm_native.saving.json_text import one_line, parse_json, shortened
 from lstm_native.saving.safetensors import Path, SafetensorsFile, write_safetensors
 from lstm_native.saving.weights import LazyTensors, check_entry, check_weights, weights_in
 from lstm_native.serialization import deserialize, serialize
@@ -168,6 +168,7 @@ def _model(file: SafetensorsFile, custom_objects: Any) -> Any:
     # Before any memory is taken: weights that the file does not hold cannot be wanted.
     count = sum(int(np.prod(entry.shape, dtype=object)) for entry in weights_in(file).values())
     with _blaming(file, "the configuration"), values_come_later(count):
+        check_layers(config, len(file.entries))
         model = deserialize(config, custom_objects)
         if not hasattr(model, "named_variables") or not hasattr(model, "compile_from_config"):
             raise ValueError(f"it describes a {type(model).__name__}, expected a model")
@@ -225,7 +226,8 @@ def _states(file: SafetensorsFile, number: int, layer: Any) -> list[Array] | Non
 
 
 def _streams(file: SafetensorsFile, model: Any) -> list[dict[str, int]]:
-    drawing = [layer for layer in all_layers(model) if all(name in vars(layer) for name in STREAM)]
+    layers = list(all_layers(model))
+    drawing = [layer for layer in layers if all(name in vars(layer) for name in STREAM)]
     rows: Iterator[list[int]] = iter(())
     if drawing and _RANDOM in file.entries:
         dtype, shape = file.entries[_RANDOM][:2]
@@ -239,8 +241,9 @@ def _streams(file: SafetensorsFile, model: Any) -> list[dict[str, int]]:
             raise ValueError(f"{file.where}: {_RANDOM} holds negative numbers")
         rows = iter(numbers.tolist())
     streams = []
-    for layer in all_layers(model):
-        row = next(rows, None) if layer in drawing else None
+    known = set(map(id, drawing))
+    for layer in layers:
+        row = next(rows, None) if id(layer) in known else None
         streams.append({} if row is None else dict(zip(STREAM, row, strict=True)))
     return streams
 
@@ -284,5 +287,5 @@ def _blaming(file: SafetensorsFile, what: str) -> Iterator[None]:
     except RecursionError:
         raise ValueError(f"{file.where}: {what} is nested too deeply") from None
     except Exception as error:
-        text = str(error) or type(error).__name__
+        text = one_line(str(error)) or type(error).__name__
         raise ValueError(text if text.startswith(file.where) else f"{file.where}: {what}: {text}") from error
