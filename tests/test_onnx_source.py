@@ -65,7 +65,7 @@ def test_files_of_exporters(path: Path, tmp_path: Path) -> None:
         np.testing.assert_allclose(found, y, atol=1e-6)
         return
     converted = check(path)
-    assert isinstance(converted, Sequential)
+    assert isinstance(converted, Sequential) != path.stem.startswith(("residual", "attended"))
     np.testing.assert_allclose(converted(x), y, atol=1e-6)
     assert any("gates: ONNX's rows" in note for note in converted.conversion.notes)
     converted.save(tmp_path / "m.safetensors")
@@ -74,7 +74,7 @@ def test_files_of_exporters(path: Path, tmp_path: Path) -> None:
 
 
 def test_files_are_there() -> None:
-    assert len(FILES) >= 10
+    assert len(FILES) >= 14
 
 
 @pytest.mark.parametrize("kind", ["LSTM", "GRU", "RNN"])
@@ -301,8 +301,7 @@ def test_nodes_that_nobody_needs_are_not_looked_at() -> None:
         ([node("Sin", "X")], r"node 'y' \(Sin\): this operator has no counterpart"),
         ([node("Gather", "X five", axis=1)], "it takes step 5 of the time"),
         ([node("ReduceMean", "X", axes=[2])], r"\(ReduceMean\): over the axes \(features\)"),
-        ([node("Concat", "X X", axis=1)], "it joins the axes time, time"),
-        ([node("Concat", "X X", axis=2)], "tensors are joined"),
+        ([node("Concat", "X X", axis=0)], "it joins the axes batch, batch"),
         ([node("Add", "X k")], "which is no bias of a product"),
         ([node("Clip", "X low")], r"it clips to \[-3.0, None\]"),
         ([node("Selu", "X", alpha=2.0)], "its attributes have no counterpart"),

@@ -20,7 +20,7 @@ from lstm_native.layers import (  # noqa: E402
     GRU,
     LSTM,
     Activation,
-    Attention,
+    AdditiveAttention,
     Bidirectional,
     Dense,
     Dropout,
@@ -272,8 +272,8 @@ def test_refused(layer: Any, message: str, tmp_path: Path) -> None:
 
 def test_refused_graphs(tmp_path: Path) -> None:
     a, b = Input((5, 4)), Input((5, 4))
-    with pytest.raises(ValueError, match=r"to_onnx: Attention .*(no counterpart|several inputs)"):
-        to_onnx(Model([a, b], Attention()([a, b])), tmp_path / "m.onnx")
+    with pytest.raises(ValueError, match=r"to_onnx: AdditiveAttention .*no counterpart"):
+        to_onnx(Model([a, b], AdditiveAttention()([a, b])), tmp_path / "m.onnx")
     reset = Input((5,), dtype="bool")
     with pytest.raises(ValueError, match=r"it is called with \['reset'\]"):
         to_onnx(Model([a, reset], LSTM(3)(a, reset=reset)), tmp_path / "m.onnx")

@@ -33,7 +33,7 @@ def check(model: Any, x: Any, y: Any) -> None:
 
 
 def test_there_are_goldens() -> None:
-    assert len(GRAPHS) == 10
+    assert len(GRAPHS) == 14
     assert len(STATE_DICTS) == 5
     assert max(path.stat().st_size for path in FOLDER.iterdir() if path.is_file()) < 20_000
 

@@ -10,9 +10,8 @@ import numpy as np
 
 from lstm_native.activations import Parametric
 from lstm_native.convert import onnx_moves as moves
-from lstm_native.convert.conversion import Conversion
 from lstm_native.convert.layouts import Array
-from lstm_native.convert.onnx_file import Graph, Node
+from lstm_native.convert.onnx_file import Node
 from lstm_native.convert.onnx_flow import (
     Again,
     Call,
@@ -26,19 +25,17 @@ from lstm_native.convert.onnx_flow import (
     Sizes,
     Start,
     T,
-    Tensor,
 )
+from lstm_native.convert.onnx_merging import KINDS, Merging
 from lstm_native.convert.onnx_operators import OPERATORS as FOLDED
 from lstm_native.convert.onnx_operators import at, gemm_parts, normal_axes, reduced_axes, run_operator
 from lstm_native.layers import (
     Activation,
     Dense,
     Embedding,
-    Flatten,
     GlobalAveragePooling1D,
     GlobalMaxPooling1D,
     LayerNormalization,
-    SimpleRNN,
 )
 
 # Operators and the activations that they are as ONNX has them by default.
@@ -59,183 +56,8 @@ ON_IDS = (
 _MOVES = ("Transpose", "Squeeze", "Unsqueeze", "Reshape", "Flatten", "Gather", "Slice", "Split", "Concat")
 
 
-# Bytes that weights and constants may take beside some times the file: nodes may share or multiply them.
-ROOM = 16 << 20
-
-
-class Calls:
-    """Collects the uses of layers that operators of a graph amount to.
-
-    Args:
-        graph: the graph.
-        record: gets the conventions.
-
-    Attributes:
-        calls: uses of layers and recurrent operators, in order.
-        outputs_of: what each use of a layer gives, by its id.
-        batch: size of the batch where the graph fixes it.
-    """
-
-    def __init__(self, graph: Graph, record: Conversion) -> None:
-        self._graph = graph
-        self._record = record
-        self.calls: list[Call | Run] = []
-        self.outputs_of: dict[int, list[Tensor]] = {}
-        self.batch: int | None = None
-        self._counted: dict[int, Holder] = {}
-        self._flat: dict[int, Tensor] = {}  # what Flatten made of a tensor
-        self._uses: dict[int, int] = {}  # of each holder
-        self._shared: set[int] = set()  # tensors that several nodes read, under whatever names
-        self._room = ROOM + 4 * graph.size
-        self._values: dict[str, Any] = dict(graph.constants)
-        self._readers: dict[str, int] = {}
-        for name in (*graph.outputs, *(name for node in graph.nodes for name in node.inputs)):
-            self._readers[name] = self._readers.get(name, 0) + 1
-
-    def role(self, name: str) -> str | None:
-        """What an input is where its shape does not tell."""
-        raise NotImplementedError
-
-    def _assign(self, name: str, value: Any) -> None:
-        """Gives a value of the graph its name."""
-        self._values[name] = value
-        if isinstance(value, Flow) and self._readers.get(name, 0) > 1:
-            self._shared.update(map(id, value.parts))
-
-    def _take(self, size: int, what: str) -> None:
-        """Counts bytes that the model takes."""
-        self._room -= size
-        if self._room < 0:
-            raise self._graph.error(
-                f"{what} would take {size} bytes more; all weights together take more than 4 times the file"
-            )
-
-    # --- layers -----------------------------------------------------------------------------------
-
-    def _call(self, holder: Holder, x: Tensor, size: int | None, time: int | None) -> Tensor:
-        if x.mask is not None and not holder.per_step:
-            raise self._graph.error(
-                f"outputs of a recurrent operator with sequence_lens go into a {holder.kind.__name__}, which "
-                "would leave out the steps beyond the lengths"
-            )
-        if id(holder) not in self._counted:
-            self._counted[id(holder)] = holder
-            self._take(sum(array.nbytes for array in holder.arrays), f"a {holder.kind.__name__}")
-        self._uses[id(holder)] = self._uses.get(id(holder), 0) + 1
-        call = Call(holder, x)
-        self.calls.append(call)
-        made = Tensor(call, size=size, time=time, inputs=x.inputs, mask=x.mask)
-        self.outputs_of.setdefault(id(call), []).append(made)
-        return made
-
-    def _each(self, holder: Holder, x: Flow, size: int | None) -> Flow:
-        """A layer that works on the features, on every part."""
-        return replace(x, parts=tuple(self._call(holder, part, size, part.time) for part in x.parts))
-
-    def _copier(self, size: int, **options: Any) -> Holder:
-        """A layer whose outputs are its inputs, for what recurrent layers can do with time."""
-        self._take(8 * size * size, "a SimpleRNN that picks a step")
-        self._record.note("a SimpleRNN with the identity as its kernel picks a step, or turns the time round")
-        identity = np.eye(size, dtype=np.float32)
-        arguments = {
-            "units": size,
-            "activation": "linear",
-            "use_bias": False,
-            "recurrent_initializer": "zeros",
-        }
-        return Holder(SimpleRNN, arguments | options, [identity, np.zeros_like(identity)], per_step=False)
-
-    def _width(self, node: Node | None, tensor: Tensor) -> int:
-        if tensor.size is None or tensor.size > 10_000:
-            error = self._graph.error if node is None else node.error
-            raise error(f"the number of features is {tensor.size}, expected a fixed one up to 10000")
-        return tensor.size
-
-    def _unflipped(self, x: Flow) -> Flow:
-        if not x.flipped:
-            return x
-        parts = []
-        for part in x.parts:
-            holder = self._copier(self._width(None, part), go_backwards=True, return_sequences=True)
-            parts.append(self._call(holder, part, part.size, part.time))
-        return replace(x, parts=tuple(parts), flipped=False)
-
-    def _select(self, node: Node, x: Flow, last: bool) -> Flow:
-        """The last step in ONNX's order, or the first; without a time axis."""
-        x = self._settled(x)
-        end = last != x.flipped  # at the end of our order
-        return replace(x, parts=tuple(self._at_end(node, part, end) for part in x.parts), flipped=False)
-
-    def _at_end(self, node: Node, x: Tensor, end: bool) -> Tensor:
-        chain: list[Call] = []
-        here = x
-        # Layers that see a step by itself come behind the choice of the step.
-        while (
-            isinstance(here.source, Call)
-            and here.source.holder.per_step
-            and here.source.holder.kind is not Embedding
-        ):
-            chain.append(here.source)
-            here = here.source.input
-        run = here.source
-        last = {("y", 0): True}  # whether the end of our order is the last step of the computation
-        if isinstance(run, Run) and len(run.recurrent.directions) == 2:
-            last[("y", 1)] = False
-        if isinstance(run, Run) and run.mask is None and last.get(here.key) is end:
-            chosen = run.output("h", here.key[1])
-        else:
-            chain, here = [], x
-            holder = self._copier(self._width(node, x), go_backwards=not end)
-            chosen = self._call(holder, x, x.size, 0)
-        for call in reversed(chain):
-            holder = call.holder
-            if id(x) not in self._shared:  # the whole sequence is not wanted: its layer is not the same
-                holder = replace(holder, arguments=dict(holder.arguments), arrays=list(holder.arrays))
-            chosen = self._call(holder, chosen, call.holder.arguments.get("units", chosen.size), 0)
-        return chosen
-
-    def _settled(self, x: Flow) -> Flow:
-        """Axes that join features, as features: of both directions, or of all steps."""
-        joins = [i for i, axis in enumerate(x.axes) if axis[-2:] == ("D", "F")]
-        if joins:
-            axes = list(x.axes)
-            axes[joins[0]] = (*axes[joins[0]][:-2], "F")
-            x = replace(x, parts=(self._joined(x, "concat"),), axes=tuple(axes))
-        if ("T", "F") in x.axes and not x.flipped and len(x.parts) == 1:
-            (part,) = x.parts
-            if part.time and part.size is not None:
-                flat = self._flat.get(id(part))
-                if flat is None:
-                    flat = self._call(Holder(Flatten, {}, per_step=False), part, part.time * part.size, 0)
-                    self._flat[id(part)] = flat
-                x = replace(x, parts=(flat,), axes=tuple(F if a == ("T", "F") else a for a in x.axes))
-        return x
-
-    def _joined(self, x: Flow, how: str) -> Tensor:
-        first = x.parts[0]
-        run = first.source
-        if (
-            isinstance(run, Run)
-            and isinstance(first.key, tuple)
-            and [part.source for part in x.parts] == [run, run]
-        ):
-            what = first.key[0]
-            if what in ("y", "h") and [part.key for part in x.parts] == [(what, 0), (what, 1)]:
-                return run.output(what, how)
-        raise self._graph.error(
-            f"tensors are joined ({how}) that are not both directions of one recurrent operator, which no "
-            "layer does"
-        )
-
-    def _per_feature(self, node: Node, x: Flow) -> Flow:
-        """The flow with its features alone in the last axis."""
-        x = self._settled(x)
-        if x.axes[-1:] != (F,):
-            axes = ", ".join(map(moves.describe, x.axes))
-            raise node.error(f"its input has the axes ({axes}), expected features in the last one")
-        return x
-
-    # --- operators on tensors of the model --------------------------------------------------------
+class Calls(Merging):
+    """Follows the operators that stand between recurrent ones."""
 
     def _on_flow(self, node: Node, inputs: list[Any]) -> Any:
         x, op = inputs[0], node.op
@@ -250,12 +72,12 @@ class Calls:
             return [x, None]
         if op == "Gather" and not isinstance(x, Flow):
             return self._embedding(node, x, inputs[1])
-        if op in ("Add", "Mul"):
+        if op in KINDS:
             return self._combined(node, inputs)
         if op == "Concat":
             if not all(isinstance(value, Flow) for value in inputs):
                 raise node.error("it joins tensors of the model with constants, which has no counterpart")
-            return moves.concat(node, inputs)
+            return self._concatenated(node, inputs)
         if not isinstance(x, Flow):
             raise node.error("it computes with a constant in front, which has no counterpart")
         if op == "ReverseSequence":
@@ -390,6 +212,8 @@ class Calls:
         return self._each(holder, x, units)
 
     def _matmul(self, node: Node, x: Flow, inputs: list[Any]) -> Flow:
+        if isinstance(inputs[1], Flow):
+            return self._product(node, [x, inputs[1]])
         return self._dense(node, x, inputs[1], None)
 
     def _gemm(self, node: Node, x: Flow, inputs: list[Any]) -> Flow:
@@ -423,17 +247,12 @@ class Calls:
         return source.holder if alone and "activation" not in source.holder.arguments else None
 
     def _combined(self, node: Node, inputs: list[Any]) -> Flow:
-        """A bias, both directions of a recurrent operator together, or x * sigmoid(x)."""
+        """Tensors of the model together, or one with a bias, or the mean of both directions."""
         flows = [value for value in inputs if isinstance(value, Flow)]
-        if len(flows) == 2:
-            a, b = map(self._settled, flows)
-            if a.axes == b.axes and a.flipped == b.flipped and len(a.parts) == len(b.parts) == 1:
-                silu = self._silu(node, a, b)
-                if silu is not None:
-                    return silu
-                both = replace(a, parts=(*a.parts, *b.parts))
-                return replace(a, parts=(self._joined(both, "sum" if node.op == "Add" else "mul"),))
-            raise node.error("it combines two tensors of the model, which has no layer")
+        if len(flows) == len(inputs):
+            return self._merged(node, flows)
+        if len(inputs) != 2 or node.op not in ("Add", "Mul"):
+            raise node.error("it computes with a constant, which has no counterpart")
         (x,) = flows
         constant = next(value for value in inputs if not isinstance(value, Flow))
         if not isinstance(constant, np.ndarray):
@@ -449,19 +268,14 @@ class Calls:
             holder.arguments["use_bias"] = True
             holder.arrays.append(self._vector(node, constant, first.size))
             return x
-        half = moves.uniform(constant) == Filled(0.5)
-        if node.op == "Mul" and half and isinstance(first.source, Run) and first.key[1] == "sum":
-            return replace(x, parts=(first.source.output(first.key[0], "ave"),))
+        factor = moves.uniform(constant)
+        if node.op == "Mul" and factor is not None:
+            if factor == Filled(0.5) and isinstance(first.source, Run) and first.key[1] == "sum":
+                return replace(x, parts=(first.source.output(first.key[0], "ave"),))
+            mean = self._averaged(x, factor.value)
+            if mean is not None:
+                return mean
         raise node.error("it combines a tensor of the model with a constant, which is no bias of a product")
-
-    def _silu(self, node: Node, a: Flow, b: Flow) -> Flow | None:
-        for x, gate in ((a, b), (b, a)):
-            source = gate.parts[0].source
-            if not isinstance(source, Call) or source.input is not x.parts[0] or node.op != "Mul":
-                continue
-            if source.holder.kind is Activation and source.holder.arguments == {"activation": "sigmoid"}:
-                return self._activation(x, "silu")
-        return None
 
     def _activated(self, node: Node, x: Flow, name: Any) -> Flow:
         x = self._settled(x)

@@ -71,10 +71,22 @@ class Start:
 
 @dataclass(eq=False)
 class Call:
-    """One use of a layer."""
+    """One use of a layer.
+
+    Attributes:
+        holder: the layer.
+        input: what it reads.
+        others: further inputs, of merging layers.
+    """
 
     holder: Holder
     input: Tensor
+    others: tuple[Tensor, ...] = ()
+
+    @property
+    def inputs(self) -> tuple[Tensor, ...]:
+        """All that it reads."""
+        return self.input, *self.others
 
 
 @dataclass(eq=False)

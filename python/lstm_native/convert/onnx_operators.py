@@ -504,7 +504,7 @@ def _folded(function: Callable[[Any, Any], Any]) -> Operator:
 
 _ELEMENTWISE = {
     "Add", "Sub", "Mul", "Div", "Pow", "Equal", "Less", "Greater", "LessOrEqual", "GreaterOrEqual", "And",
-    "Or", "Max", "Min",
+    "Or", "Max", "Mean", "Min", "Sum",
 }  # fmt: skip
 
 OPERATORS: dict[str, Operator] = {
@@ -545,6 +545,7 @@ OPERATORS: dict[str, Operator] = {
     "LogSoftmax": _softmax,
     "MatMul": _matmul,
     "Max": _folded(np.maximum),
+    "Mean": lambda node, inputs: _like(inputs[0], _folded(np.add)(node, inputs) / len(inputs)),
     "Min": _folded(np.minimum),
     "Mish": _ours("mish"),
     "Mul": _elementwise(np.multiply),
@@ -575,6 +576,7 @@ OPERATORS: dict[str, Operator] = {
     "Sqrt": _elementwise(np.sqrt),
     "Squeeze": _squeeze,
     "Sub": _elementwise(np.subtract),
+    "Sum": _folded(np.add),
     "Tanh": _ours("tanh"),
     "ThresholdedRelu": lambda node, inputs: np.where(
         inputs[0] > node.get("alpha", 1.0), inputs[0], _like(inputs[0], 0)

@@ -153,7 +153,8 @@ class _Builder:
             layer = holder.layer = holder.kind(**holder.arguments)
             if holder.arrays:
                 self._loads.append(lambda: layer.set_weights(holder.arrays))
-        output = holder.layer(self._place(call.input))
+        inputs = [self._place(tensor) for tensor in call.inputs]
+        output = holder.layer(inputs if call.others else inputs[0])
         for tensor in self._mapper.outputs_of[id(call)]:
             self._tensors[id(tensor)] = output
         return [holder.layer]
@@ -229,7 +230,7 @@ class _Builder:
 
 def _sources(call: Call | Run) -> list[Tensor]:
     if isinstance(call, Call):
-        return [call.input]
+        return list(call.inputs)
     return [call.input, *(call.states or ()), *(() if call.mask is None else (call.mask,))]
 
 

@@ -12,13 +12,15 @@ from lstm_native.convert.both_sides import check_of, outputs_of, refuse_large, r
 from lstm_native.convert.conversion import Conversion
 from lstm_native.convert.layouts import Array
 from lstm_native.convert.onnx_file import MAX_FILE, require_onnx
+from lstm_native.convert.onnx_joins import write_joined
 from lstm_native.convert.onnx_run import run_elsewhere
 from lstm_native.convert.onnx_writer import Flow, Writer
 from lstm_native.layers import Embedding, InputLayer
-from lstm_native.layers.symbolic import name_of_mask
+from lstm_native.layers.symbolic import name_of_mask, output_shapes
 from lstm_native.models import Model
 from lstm_native.models.graph import Steps
 from lstm_native.saving.atomic import replace_file
+from lstm_native.trees import flat, is_shape
 
 # The oldest with LayerNormalization; every runtime of today reads it. Recurrent operators are those of 14.
 OPSET = 17
@@ -35,7 +37,8 @@ def to_onnx(model: Any, path: str | os.PathLike[str], *, check: bool | None = No
     Args:
         model: a built `Sequential` or functional model of Embedding, Masking, LSTM, GRU, SimpleRNN,
             Bidirectional, Dense, Activation, TimeDistributed (of Dense and the like), Dropout, Flatten,
-            RepeatVector, LayerNormalization over the features, GlobalMaxPooling1D, GlobalAveragePooling1D.
+            RepeatVector, LayerNormalization over the features, GlobalMaxPooling1D, GlobalAveragePooling1D,
+            Attention, Concatenate, Dot, Add, Subtract, Multiply, Average, Maximum, Minimum.
         path: the file.
         check: run the model beside the ONNX model on random inputs before the file is put in its place: in
             onnxruntime where it is installed, else in onnx.reference where that one has what the model needs.
@@ -95,7 +98,8 @@ def _proto(model: Any, record: Conversion) -> tuple[Any, list[Array], bool]:
     for slot, start in enumerate(starts):
         name = writer.unique(start.name)
         kind = "bool" if slot in masks else "int32" if slot in tables else "float32"
-        sizes = ["batch", "time", *(f"size_{axis}" for axis in range(2, start.ndim))]
+        time = f"time_{slot}" if slot else "time"  # several inputs may have different numbers of steps
+        sizes = ["batch", time, *(f"size_{axis}" for axis in range(2, start.ndim))]
         shape = [size or wanted for size, wanted in zip(start.shape, sizes, strict=False)]
         inputs.append(
             helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(np.dtype(kind)), shape)
@@ -108,16 +112,16 @@ def _proto(model: Any, record: Conversion) -> tuple[Any, list[Array], bool]:
             samples.append(random.integers(0, tables[slot], example, dtype=np.int32))
         else:
             samples.append(random.standard_normal(example).astype(np.float32))
+    shapes: dict[int, Any] = {slot: start.shape for slot, start in enumerate(starts)}
     for step in steps.steps:
-        _add(writer, step, values)
+        _add(writer, step, values, shapes)
     outputs = []
     names = _output_names(model, len(ends))
     for name, slot, end in zip(names, ends, model.outputs, strict=True):
         name = writer.node("Identity", values[slot].name, name=name)
-        sizes = ["batch", "time", *(f"size_{axis}" for axis in range(2, end.ndim))]
+        time = "size_1" if end.ndim == 2 else "time" if len(starts) == 1 else f"time_of_{name}"
+        sizes = ["batch", time, *(f"size_{axis}" for axis in range(2, end.ndim))]
         shape = [size or wanted for size, wanted in zip(end.shape, sizes, strict=False)]
-        if end.ndim == 2 and shape[1] == "time":
-            shape[1] = "size_1"
         outputs.append(
             helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(np.dtype("float32")), shape)
         )
@@ -157,24 +161,31 @@ def _table_sizes(steps: Steps, inputs: int) -> dict[int, int]:
     return sizes
 
 
-def _add(writer: Writer, step: Any, values: dict[int, Flow]) -> None:
+def _add(writer: Writer, step: Any, values: dict[int, Flow], shapes: dict[int, Any]) -> None:
+    """Adds what a step computes: `values` and `shapes` of its outputs."""
     layer = step.layer
     flows = [values[slot] for slot in step.inputs]
-    if step.several and type(layer).__name__ != "ActivityPenalty":
-        raise ValueError(f"to_onnx: {layer.label()}: it takes several inputs, which has no counterpart")
+    given = [shapes[slot] for slot in step.inputs]
     if step.training:
         raise ValueError(f"to_onnx: {layer.label()}: it is called with training=True")
-    unknown = {*step.flags, *step.arguments} - {name_of_mask(0, False)}
-    if unknown or "mask" in step.arguments:
+    masks = {name_of_mask(i, step.several): i for i in range(len(flows))}
+    unknown = {*step.flags, *step.arguments} - masks.keys()
+    if unknown or masks.keys() & step.arguments.keys():
         raise ValueError(
             f"to_onnx: {layer.label()}: it is called with {sorted(unknown)}, which has no counterpart"
         )
-    if "mask" in step.flags:
-        flows = [Flow(flows[0].name, values[step.flags["mask"]].name)]
+    if step.flags:
+        named = {masks[name]: values[slot].name for name, slot in step.flags.items()}
+        flows = [Flow(flow.name, named.get(i)) for i, flow in enumerate(flows)]
     elif step.states:  # as in Keras, a mask comes along by itself only where nothing else is passed
         flows = [Flow(flow.name) for flow in flows]
     if type(layer).__name__ in ("ActivityPenalty", "_Identity"):
-        outputs = flows
+        outputs, made = flows, given
     else:
-        outputs = writer.layer(layer, flows, [values[slot].name for slot in step.states])
+        if step.several:
+            outputs = write_joined(writer, layer, flows, given)
+        else:
+            outputs = writer.layer(layer, flows, [values[slot].name for slot in step.states])
+        made = flat(output_shapes(layer, tuple(given) if step.several else given[0], {}), is_shape)
     values.update(zip(step.outputs, outputs, strict=True))
+    shapes.update(zip(step.outputs, made, strict=True))

@@ -119,8 +119,6 @@ class Writer:
                 f"to_onnx: {layer.label()}: {type(layer).__name__} has no counterpart, expected one of "
                 f"{', '.join(sorted(kind.__name__ for kind in _LAYERS if kind is not ActivityPenalty))}"
             )
-        if len(inputs) != 1:
-            raise ValueError(f"to_onnx: {layer.label()}: it has {len(inputs)} inputs, expected one")
         if states:
             return _recurrent(self, layer, inputs[0], states)
         return write(self, layer, inputs[0])

@@ -14,7 +14,7 @@ from lstm_native.layers.base import Tensor
 from lstm_native.layers.context import Context
 from lstm_native.layers.merging import Array, Flags, MergingLayer, as_tensor
 
-_EPSILON = 1e-7  # of Keras: vectors shorter than this are divided by it
+EPSILON = 1e-7  # of Keras: vectors shorter than this are divided by it
 
 
 def _is_axis(value: Any) -> bool:
@@ -204,17 +204,17 @@ class Dot(MergingLayer):
             (d @ second, d.swapaxes(1, 2) @ first), rows, lengths, moved, self._axes_of(shapes), strict=True
         ):
             if inverse is not None:
-                along = (d_rows * unit).sum(axis=-1, keepdims=True) * (inverse < 1 / _EPSILON)
+                along = (d_rows * unit).sum(axis=-1, keepdims=True) * (inverse < 1 / EPSILON)
                 d_rows = inverse * (d_rows - unit * along)
             gradients.append(as_tensor(np.moveaxis(d_rows.reshape(shape), -1, axis)))
         return tuple(gradients)
 
 
 def _inverse_length(x: Array) -> Array:
-    """One over the length of the vectors in the last axis, at most one over `_EPSILON`; that axis stays."""
+    """One over the length of the vectors in the last axis, at most one over `EPSILON`; that axis stays."""
     with np.errstate(divide="ignore"):
         inverse = 1 / np.sqrt(np.square(x).sum(axis=-1, keepdims=True))
-    shortest: Array = np.minimum(inverse, np.float32(1 / _EPSILON))
+    shortest: Array = np.minimum(inverse, np.float32(1 / EPSILON))
     return shortest
 
 

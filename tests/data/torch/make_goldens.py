@@ -88,6 +88,34 @@ class Sum(nn.Module):
         return self.head(torch.relu(self.norm(self.rnn(x)[0])).mean(1))
 
 
+class Residual(nn.Module):
+    """An LSTM with a way past it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rnn = nn.LSTM(FEATURES, FEATURES, batch_first=True)
+        self.norm = nn.LayerNorm(FEATURES)
+        self.head = nn.Linear(FEATURES, 2)
+
+    def forward(self, x: Any) -> Any:
+        return self.head(self.norm(x + self.rnn(x)[0]))
+
+
+class Attended(nn.Module):
+    """The last state of a GRU, and the steps that it attends to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rnn = nn.GRU(FEATURES, 4, batch_first=True)
+        self.head = nn.Linear(8, 2)
+
+    def forward(self, x: Any) -> Any:
+        steps, h = self.rnn(x)
+        weights = torch.softmax(torch.bmm(steps, h[-1].unsqueeze(2)).squeeze(2), 1)
+        context = torch.bmm(weights.unsqueeze(1), steps).squeeze(1)
+        return self.head(torch.cat((context, h[-1]), 1))
+
+
 class Stacked(nn.Module):
     """A model without activations of its own, as a state dict describes it."""
 
@@ -107,6 +135,8 @@ GRAPHS: dict[str, Callable[[], nn.Module]] = {
     "gated": Gated,
     "plain": Plain,
     "sum": Sum,
+    "residual": Residual,
+    "attended": Attended,
 }
 STATE_DICTS: dict[str, Callable[[], nn.Module]] = {
     "lstm": lambda: Stacked("LSTM", num_layers=2),
