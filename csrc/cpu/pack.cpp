@@ -17,18 +17,29 @@ PackedPairs empty_pairs(std::int64_t pairs, std::int64_t k, std::int64_t lanes) 
 }
 
 std::size_t float_bytes(std::int64_t count) { return static_cast<std::size_t>(count) * sizeof(float); }
-// Column block `block` of the packed weights, from columns of the canonical ones.
-void pack_columns(const ColumnBlocks& columns, std::int64_t block, std::int64_t k, const float* weights, float* to) {
+
+// Rows that are copied at a time: few enough to stay in the caches while all blocks take their part.
+constexpr std::int64_t kRowsAtOnce = 32;
+
+template <int kLanes>
+void copy_rows(std::int64_t rows, const float* from, std::int64_t from_stride, float* to) {
+    for (std::int64_t row = 0; row < rows; ++row, from += from_stride, to += 2 * kLanes)
+        std::memcpy(to, from, kLanes * sizeof(float));
+}
+
+// The rows [row, row + rows) of column block `block` of the packed weights, from columns of the canonical ones.
+void pack_columns(const ColumnBlocks& columns, std::int64_t block, std::int64_t row, std::int64_t rows,
+                  const float* weights, float* to) {
     const std::int64_t lanes = columns.lanes;
     const std::int64_t valid = columns.valid(block);
-    const float* from = valid > 0 ? weights + columns.source(block) : weights;
-    for (std::int64_t row = 0; row < k; ++row, to += 2 * lanes, from += columns.columns()) {
-        if (valid == lanes) {
-            std::memcpy(to, from, float_bytes(lanes));
-        } else {
-            std::memset(to, 0, float_bytes(lanes));
-            std::memcpy(to, from, float_bytes(valid));
-        }
+    const std::int64_t stride = columns.columns();
+    const float* from = weights + row * stride + (valid > 0 ? columns.source(block) : 0);
+    to += row * 2 * lanes;
+    if (valid == lanes && lanes == 16) return copy_rows<16>(rows, from, stride, to);
+    if (valid == lanes && lanes == 8) return copy_rows<8>(rows, from, stride, to);
+    for (; rows > 0; --rows, to += 2 * lanes, from += stride) {
+        std::memset(to, 0, float_bytes(lanes));
+        std::memcpy(to, from, float_bytes(valid));
     }
 }
 
@@ -76,14 +87,16 @@ PackedPairs pack_pairs(const LnContext& context, const KernelTable& table, const
                        const float* weights) {
     PackedPairs packed = empty_pairs(columns.pairs(), k, columns.lanes);
     rows_of(context, packed.pairs, packed.stride, kSimple, [&](std::int64_t begin, std::int64_t end) {
-        for (std::int64_t block = 2 * begin; block < 2 * end; ++block) {
-            float* const to = packed.data.get() + block / 2 * packed.stride + block % 2 * columns.lanes;
-            if (columns.in_rows) {
-                pack_rows(table, columns, block, k, weights, to);
-            } else {
-                pack_columns(columns, block, k, weights, to);
-            }
-        }
+        const auto each_block = [&](auto pack_block) {
+            for (std::int64_t block = 2 * begin; block < 2 * end; ++block)
+                pack_block(block, packed.data.get() + block / 2 * packed.stride + block % 2 * columns.lanes);
+        };
+        if (columns.in_rows)
+            return each_block([&](std::int64_t block, float* to) { pack_rows(table, columns, block, k, weights, to); });
+        for (std::int64_t row = 0; row < k; row += kRowsAtOnce)
+            each_block([&](std::int64_t block, float* to) {
+                pack_columns(columns, block, row, std::min(kRowsAtOnce, k - row), weights, to);
+            });
     });
     return packed;
 }
