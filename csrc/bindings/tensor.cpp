@@ -1,4 +1,6 @@
 // Tensor, as_tensor and Variable in Python (floor 3).
+#include <algorithm>
+#include <atomic>
 #include <cstring>
 #include <memory>
 #include <string_view>
@@ -8,6 +10,8 @@
 #include "bindings/convert.h"
 #include "bindings/dlpack.h"
 #include "core/error.h"
+#include "core/size.h"
+#include "core/thread_pool.h"
 #include "ops/cuda.h"
 #include "ops/variable.h"
 
@@ -60,9 +64,23 @@ py::buffer_info buffer_of(const Tensor& tensor) {
 
 // Shape, dtype and every byte.
 bool same_bits(const Tensor& a, const Tensor& b) {
-    const Tensor x = a.to(core::Device::cpu);
-    const Tensor y = b.to(core::Device::cpu);
-    return x.dtype() == y.dtype() && x.shape() == y.shape() && std::memcmp(x.raw(), y.raw(), x.bytes()) == 0;
+    if (a.dtype() != b.dtype() || a.shape() != b.shape()) return false;
+    constexpr std::int64_t kTask = 1 << 18;  // bytes; a call with a few of them is worth a thread
+    return run(static_cast<double>(a.count()), [&] {
+        const Tensor x = a.to(core::Device::cpu);
+        const Tensor y = b.to(core::Device::cpu);
+        const auto bytes = static_cast<std::int64_t>(x.bytes());
+        std::atomic<bool> same{true};
+        core::parallel_tasks(core::ceil_div(bytes, kTask), bytes < 8 * kTask ? 1 : core::num_threads(),
+                             [&](std::int64_t task) {
+                                 const std::int64_t begin = task * kTask;
+                                 const auto count = static_cast<std::size_t>(std::min(kTask, bytes - begin));
+                                 if (same.load(std::memory_order_relaxed) &&
+                                     std::memcmp(x.data<char>() + begin, y.data<char>() + begin, count) != 0)
+                                     same.store(false, std::memory_order_relaxed);
+                             });
+        return same.load();
+    });
 }
 
 py::object as_numpy(const py::object& self, const py::object& dtype, const py::object& copy) {

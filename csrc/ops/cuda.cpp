@@ -119,8 +119,12 @@ void cuda_set_precision(const std::string& name) {
 void cuda_set_plan(std::int32_t plan) { cuda_backend().device->set_plan(plan); }
 
 std::string cuda_explain(const std::string& cell, std::int64_t units, std::int64_t batch, std::int64_t steps) {
-    const LnRecurrentConfig config = {cell_of(cell), LN_COLUMNS, static_cast<std::int32_t>(core::Activation::tanh),
-                                      static_cast<std::int32_t>(core::Activation::sigmoid), units, units};
+    const LnRecurrentConfig config = {cell_of(cell),
+                                      LN_COLUMNS,
+                                      static_cast<std::int32_t>(core::Activation::tanh),
+                                      static_cast<std::int32_t>(core::Activation::sigmoid),
+                                      units,
+                                      units};
     char text[1024] = {};
     call(cuda_backend().device->explain, &config, batch, steps, text, sizeof text);
     return text;

@@ -23,7 +23,8 @@ enum Option : unsigned {
     kOtherActivations = 4,
     kIndexed = 8,
     kFromZero = 16,
-    kTimeFirst = 32
+    kTimeFirst = 32,
+    kInRows = 64
 };
 
 struct Sequences {
@@ -55,6 +56,7 @@ struct Recurrent {
     Pack prepare(Results& results) const {
         LnRecurrentConfig config{};
         config.cell = LN_CELL_LSTM;
+        config.layout = shape.has(kInRows) ? LN_ROWS : LN_COLUMNS;
         const auto number = [](core::Activation a) { return static_cast<std::int32_t>(a); };
         config.activation = number(shape.has(kOtherActivations) ? core::Activation::softsign : core::Activation::tanh);
         config.recurrent_activation =

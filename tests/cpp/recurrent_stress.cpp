@@ -30,7 +30,7 @@ std::vector<Job> all_jobs() {
     add_recurrent(jobs, "three rows, shared units", {3, 12, 40, 130, kControl});
     add_recurrent(jobs, "many tiles", {70, 6, 20, 48, kFromZero});
     add_recurrent(jobs, "many tiles, masked", {50, 8, 33, 40, kControl | kBackwards});
-    add_recurrent(jobs, "time first", {50, 8, 33, 40, kControl | kTimeFirst});
+    add_recurrent(jobs, "time first, gates in rows", {50, 8, 33, 40, kControl | kTimeFirst | kInRows});
     add_recurrent(jobs, "other activations", {40, 7, 16, 56, kControl | kOtherActivations});
     add_recurrent(jobs, "indexed", {60, 6, 30, 48, kIndexed});
     add_recurrent(jobs, "indexed, shared units", {2, 16, 40, 130, kIndexed | kControl | kBackwards});
