@@ -119,15 +119,16 @@ def test_only_operands_are_rounded(precision: str) -> None:
         weights = _core.DenseWeights(variable(kernel, "cuda"), variable(bias, "cuda"))
         y = _core.dense_forward(weights, there(x)).numpy()
         expected = rounded(x).astype(np.float64) @ rounded(kernel) + bias
-        np.testing.assert_allclose(y, expected, rtol=2e-6, atol=2e-6)
-        assert not np.allclose(y, x.astype(np.float64) @ kernel + bias, rtol=2e-6, atol=2e-6)
+        # Tensor cores cut the sums of 30 terms off where float32 ends.
+        np.testing.assert_allclose(y, expected, rtol=1e-5, atol=1e-5)
+        assert not np.allclose(y, x.astype(np.float64) @ kernel + bias, rtol=1e-5, atol=1e-5)
         if precision == "float16":
             return
         d_x, d_kernel, d_bias = _core.dense_backward(weights, there(x), there(d_y), True)
     wide = rounded(d_y).astype(np.float64)
     for got, want in ((d_x, wide @ rounded(kernel).T), (d_kernel, rounded(x).T @ wide), (d_bias, d_y.sum(0))):
         assert got is not None
-        np.testing.assert_allclose(got.numpy(), want, rtol=2e-6, atol=1e-5)
+        np.testing.assert_allclose(got.numpy(), want, rtol=1e-5, atol=2e-5)
 
 
 @pytest.mark.parametrize("precision", ["bfloat16", "float16"])
@@ -217,7 +218,8 @@ def test_streams_follow_the_precision() -> None:
             stream = model.stream(batch_size=20)
             for step in range(3):
                 y = stream.step(x[:, step])
-            tolerance = 1e-6 if precision == "float32" else 1e-5
+            # Another order of summation may round h to a neighbour, 4e-3 of it away.
+            tolerance = 1e-6 if precision == "float32" else 2e-3
             np.testing.assert_allclose(y, model.predict(x, verbose=0), atol=tolerance)
 
 
