@@ -32,6 +32,7 @@ ROUNDS = 5
 SECONDS = 0.05  # of a round
 # Relative norms of the difference to float64 (shared/design's checks): true float32.
 TOLERANCE = 1e-5
+PRECISIONS = {"tf32": 1.5e-3, "bfloat16": 1e-2, "float16": 1.5e-3}  # those of tests/test_cuda_precision.py
 
 
 # --- build ------------------------------------------------------------------------------------------
@@ -214,6 +215,41 @@ def check_shapes(figures: dict[str, Any], quick: bool) -> bool:
     return worst <= TOLERANCE and repeats
 
 
+def check_precisions(figures: dict[str, Any], quick: bool) -> bool:
+    """Rounded products: forward, and where the precision has it backward, against float64; two runs, bit for
+    bit. Sizes that tensor cores like, and odd ones."""
+    import torch
+
+    from lstm_native import cuda
+
+    rows = []
+    for units, inputs in (
+        ((33, 7), (128, 64), (512, 512)) if quick else ((33, 7), (128, 64), (512, 512), (2048, 64))
+    ):
+        for batch in (1, 17, 256):
+            pair = Pair(batch, 64, inputs, units, torch.float64)
+            expected = pair.cudnn(True)
+            for precision, tolerance in PRECISIONS.items():
+                training = precision != "float16"
+                cuda.set_precision(precision)
+                try:
+                    first, second = pair.ours(training), pair.ours(training)
+                finally:
+                    cuda.set_precision("float32")
+                errors = [error_of(a, b) for a, b in zip(first, expected, strict=False)]
+                repeat = all(np.array_equal(a.numpy(), b.numpy()) for a, b in zip(first, second, strict=True))
+                # A rounded product that is as good as float32 was not rounded: the precision did not arrive.
+                good = tolerance / 1000 < max(errors) <= tolerance and repeat
+                rows.append({"B": batch, "H": units, "precision": precision, "errors": errors, "good": good})
+                if not good:
+                    print("differs:", rows[-1], "bit-equal:", repeat)
+    figures["precisions"] = rows
+    for precision in PRECISIONS:
+        worst = max(max(r["errors"]) for r in rows if r["precision"] == precision)
+        print(f"{precision}: worst relative norm error {worst:.1e}")
+    return all(r["good"] for r in rows)
+
+
 # --- bench --------------------------------------------------------------------------------------------
 
 
@@ -328,6 +364,7 @@ def main() -> None:
     if arguments.check or both:
         good = run_tests(figures)
         good = check_shapes(figures, arguments.quick) and good
+        good = check_precisions(figures, arguments.quick) and good
     if arguments.bench or both:
         bench(figures, arguments.quick)
     if arguments.check or both:
