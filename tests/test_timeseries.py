@@ -62,6 +62,20 @@ def test_shuffling() -> None:
         assert np.array_equal(windows[:, 0], targets)
 
 
+def test_the_first_batches() -> None:
+    dataset = dataset_of(np.arange(50.0), None, 4, batch_size=8, shuffle=True, seed=3)
+    whole = [list(dataset) for _ in range(2)]
+    taken = dataset_of(np.arange(50.0), None, 4, batch_size=8, shuffle=True, seed=3).take(2)
+    assert len(taken) == 2
+    for batches in whole:  # every pass has its own order
+        for a, b in zip(taken, batches[:2], strict=True):
+            np.testing.assert_array_equal(a, b)
+    assert len(dataset.take(100)) == len(dataset.take(-1)) == len(dataset) == 6
+    for count in (0, -2, 1.5):
+        with pytest.raises(ValueError, match="take: count is"):
+            dataset.take(count)
+
+
 def test_files_larger_than_memory(tmp_path: Path) -> None:
     kept: Any = np.memmap(tmp_path / "x", "float32", "w+", shape=(50, 2))
     kept[:] = np.arange(100).reshape(50, 2)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from typing import Any
 
@@ -37,9 +38,24 @@ class TimeseriesDataset:
         self._batch_size = batch_size
         self._seed = seed
         self._passes = 0
+        self._batches = -(-len(starts) // (batch_size or 1))
 
     def __len__(self) -> int:
-        return -(-len(self._starts) // (self._batch_size or 1))
+        return self._batches
+
+    def take(self, count: int) -> TimeseriesDataset:
+        """The first batches of every pass.
+
+        Args:
+            count: How many; all when there are fewer, or when it is -1.
+
+        Raises:
+            ValueError: Another negative number, or no whole one.
+        """
+        taken = copy.copy(self)
+        if count != -1:
+            taken._batches = min(self._batches, positive_int(count, f"{_NAME}: take", "count"))
+        return taken
 
     def set_epoch(self, number: int) -> None:
         """Says which order the next pass has, if the windows are shuffled: `fit` passes the epoch."""
@@ -52,7 +68,7 @@ class TimeseriesDataset:
             order = _core.random_permutation(len(order), seed, 0).numpy()
         self._passes += 1
         size = self._batch_size or 1
-        for first in range(0, len(order), size):
+        for first in range(0, len(order), size)[: self._batches]:
             starts = self._starts[order[first : first + size]]
             x = self._data[starts[:, None] + self._steps]
             y = None if self._targets is None else self._targets[starts]
