@@ -334,6 +334,28 @@ def files_of_operators() -> Iterator[Hostile]:
         "more than",
     )
 
+    weights = {"W": np.ones((1, 8, 2), np.float32), "R": np.ones((1, 8, 2), np.float32)}
+    double = [node("Concat", f"a{i} a{i}", f"a{i + 1}", axis=1) for i in range(60)]
+    run = helper.make_node("LSTM", ["X", "W", "R"], ["a0"], hidden_size=2)
+    directions = model([run, *double, node("Relu", "a60")], {"X": ("t", "b", 2)}, ["y"], weights)
+    yield Hostile("directions doubled 60 times", directions.SerializeToString(), "expected at most 64")
+    yield Hostile(
+        "features doubled 60 times",
+        around([node("Relu", "x", "a0"), *double, node("Relu", "a60")]),
+        "features, expected at most",
+    )
+    nodes, inputs = [], {"X0": ("t", "b", 2)}
+    for i in range(200):
+        inputs[f"h{i}"] = (1, "b", 2)
+        nodes += [
+            node("Identity", f"h{i}", f"s{i}"),
+            helper.make_node("LSTM", [f"X{i}", "W", "R", "", "", f"s{i}", f"s{i}"], [f"Y{i}"], hidden_size=2),
+            node("Squeeze", f"Y{i} one", f"X{i + 1}"),
+        ]
+    weights["one"] = np.array([1])
+    states = model(nodes, inputs, ["X200"], weights)
+    yield Hostile("states behind other nodes", states.SerializeToString(), "shows far from them")
+
 
 def all_files() -> list[Hostile]:
     """All of them."""

@@ -18,11 +18,11 @@ HERE = Path(__file__).resolve().parent
 if __name__ == "__main__":
     sys.path[:0] = [str(HERE), str(HERE.parent)]
 
+import hostile_amounts  # noqa: E402
 import hostile_keras  # noqa: E402
 import hostile_safetensors  # noqa: E402
-from lstm_native.convert import from_keras, from_onnx  # noqa: E402
-from lstm_native.layers import Dense, Input  # noqa: E402
-from lstm_native.models import Sequential, load_model  # noqa: E402
+from lstm_native.convert import from_onnx  # noqa: E402
+from lstm_native.models import load_model  # noqa: E402
 from lstm_native.saving import read_safetensors  # noqa: E402
 
 STATUS = Path("/proc/self/status")
@@ -47,11 +47,6 @@ class Attack(NamedTuple):
     refused: bool = True
 
 
-def read_weights(path: Path) -> Any:
-    """An HDF5 file as weights for a model."""
-    return from_keras(path, model=Sequential([Input((3,)), Dense(2)]))
-
-
 def attacks(folder: Path) -> Iterator[Attack]:
     """All of them; those on ONNX where onnx is installed.
 
@@ -63,11 +58,13 @@ def attacks(folder: Path) -> Iterator[Attack]:
     for model in hostile_safetensors.files_of_models(folder):
         yield Attack(model.name, ".safetensors", model.content, load_model)
     for file in hostile_keras.all_files():
-        yield Attack(file.name, file.suffix, file.content, from_keras, file.cause is not None)
+        yield Attack(file.name, file.suffix, file.content, hostile_amounts.unchecked, file.cause is not None)
     with zipfile.ZipFile(HERE.parent / "data" / "keras" / "hostile.zip") as archive:
         for name in archive.namelist():
             good = name.startswith("good")
-            yield Attack(f"HDF5: {name}", ".h5", archive.read(name), read_weights, not good)
+            yield Attack(f"HDF5: {name}", ".h5", archive.read(name), hostile_amounts.read_weights, not good)
+    for amount in hostile_amounts.all_files():
+        yield Attack(amount.name, amount.suffix, amount.content, amount.read, amount.cause is not None)
     try:
         import hostile_onnx
     except ImportError:
@@ -140,7 +137,7 @@ def table(found: dict[str, tuple[Attack, Cost]]) -> str:
         ("most memory", lambda item: -max(item[1][1][1:3])),
     ):
         lines.append(f"{title:12} {'file':>10} {'time':>9} {'traced':>10} {'resident':>10}")
-        for name, (attack, one) in sorted(found.items(), key=key)[:8]:
+        for name, (attack, one) in sorted(found.items(), key=key)[:10]:
             sizes = f"{len(attack.content) >> 10:>6} KiB {1000 * one.seconds:>6.1f} ms"
             memory = f"{one.traced >> 10:>6} KiB {one.resident >> 10:>6} KiB"
             lines.append(f"{'':12} {sizes} {memory}  {name}")

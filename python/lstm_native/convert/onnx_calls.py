@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -134,31 +135,24 @@ class Calls(Merging):
 
     def _derived(self, node: Node, inputs: list[Any]) -> Derived | None:
         """Integers computed from ids, where that is all that the node does."""
-        flows: list[Flow] = []
-        arrays: list[Any] = []
-        for value in inputs:
-            if isinstance(value, Derived):
-                flows.append(value.flow)
-                arrays.append(value.values)
-            elif isinstance(value, Flow):
-                flows.append(value)
-                arrays.append(np.arange(self._most_ids()))
-            else:
-                arrays.append(value)
+        flows = [v.flow if isinstance(v, Derived) else v for v in inputs if isinstance(v, Derived | Flow)]
         start = flows[0].parts[0].source if flows else None
         if not isinstance(start, Start) or any(flow != flows[0] for flow in flows):
             return None
         if start.dtype != "int32":
-            numbers = len(start.shape) == 1 and self.role(start.name) is None and self._most_ids() > 0
+            numbers = len(start.shape) == 1 and self.role(start.name) is None and self._most_ids > 0
             if numbers and node.op not in ("Cast", "Identity"):
                 raise Again(start.name, "ids")  # no layer does that with an input
             return None
+        ids = np.arange(self._most_ids)
+        arrays = [v.values if isinstance(v, Derived) else ids if isinstance(v, Flow) else v for v in inputs]
         if any(value is not None and not isinstance(value, np.ndarray) for value in arrays):
             return None
         (values,) = run_operator(node, arrays, self._room)
         self._take(values.nbytes, f"what a {node.op} makes of ids")
         return Derived(flows[0], values)
 
+    @functools.cached_property
     def _most_ids(self) -> int:
         """The number of rows of the largest table that ids go into."""
         tables = [self._graph.constants.get(n.inputs[0]) for n in self._graph.nodes if n.op == "Gather"]

@@ -12,6 +12,9 @@ from lstm_native.convert.onnx_file import Node
 from lstm_native.convert.onnx_flow import Axis, D, F, Filled, Flow, Size, Sizes, T, product
 from lstm_native.convert.onnx_operators import axes_of, normal_axes, slices_of, split_sizes
 
+# Tensors that a value may have side by side: directions, of which a recurrent operator has two.
+MAX_PARTS = 64
+
 Select = Callable[[Node, Flow, bool], Flow]
 
 
@@ -219,6 +222,9 @@ def concat(node: Node, flows: Sequence[Flow]) -> Flow:
         raise node.error("its inputs have different axes")
     if len(flows) > 1 and any(flow.flipped != first.flipped for flow in flows):
         raise node.error("time runs in different directions in its inputs")
+    count = sum(len(flow.parts) for flow in flows)
+    if count > MAX_PARTS:
+        raise node.error(f"it joins {count} tensors, expected at most {MAX_PARTS}")
     parts = tuple(part for flow in flows for part in flow.parts)
     kinds = [flow.axes[axis] for flow in flows]
     axes = list(first.axes)

@@ -14,11 +14,14 @@ from lstm_native.convert.layouts import Array
 from lstm_native.convert.onnx_file import Graph, read_graph
 from lstm_native.convert.onnx_flow import Again, Call, Flow, Run, Start, Tensor
 from lstm_native.convert.onnx_mapping import Mapper
+from lstm_native.convert.onnx_recurrent import OPERATORS as RECURRENT
 from lstm_native.convert.onnx_run import run_elsewhere
 from lstm_native.layers import Bidirectional, Input
 from lstm_native.models import Model, Sequential
 
 MAX_NAME = 100
+# Nodes that may be gone through anew, because an input turned out to be something else than it seemed.
+MAX_NODES_AGAIN = 10_000
 
 
 @np.errstate(all="ignore")  # weights may be any numbers
@@ -50,7 +53,8 @@ def from_onnx(source: Any, *, check: bool | None = None) -> Any:
     """
     check = check_of(check, "from_onnx")
     graph = _pruned(read_graph(source, "from_onnx"))
-    roles: dict[str, str] = {}
+    roles = _plain_roles(graph)
+    known = len(roles)
     while True:
         record = Conversion("ONNX", "lstm_native")
         try:
@@ -58,6 +62,8 @@ def from_onnx(source: Any, *, check: bool | None = None) -> Any:
             break
         except Again as again:  # at most once for each input
             roles[again.name] = again.role
+        if (len(roles) - known) * len(graph.nodes) > MAX_NODES_AGAIN:
+            raise graph.error(f"what {len(roles) - known} of its inputs are only shows far from them")
     try:
         model = _Builder(graph, mapper, record).model()
     except (ValueError, TypeError) as error:
@@ -67,6 +73,19 @@ def from_onnx(source: Any, *, check: bool | None = None) -> Any:
     run_both(record, check, lambda: _compare(graph, mapper, model, record, check))
     model.conversion = record
     return model
+
+
+def _plain_roles(graph: Graph) -> dict[str, str]:
+    """What inputs are that a recurrent operator takes for its states or lengths as they are."""
+    ranks = {value.name: len(value.shape or ()) for value in graph.inputs}
+    found: dict[str, str] = {}
+    for node in graph.nodes:
+        if node.op in RECURRENT:
+            state = "state batch first" if node.get("layout", 0) else "state"
+            for name, role, rank in zip(node.inputs[4:7], ("lengths", state, state), (1, 3, 3), strict=False):
+                if ranks.get(name) == rank:
+                    found.setdefault(name, role)
+    return found
 
 
 def _pruned(graph: Graph) -> Graph:
