@@ -294,7 +294,8 @@ def test_arithmetic() -> None:
         _core.scale_(target, 0.7)
         _core.clip_(target, -0.5, 0.6)
         product = _core.multiply(array(a), tensor(b))
-        return target, product, _core.squared_norm(array(a)), *_core.penalty(array(a), 0.1, 0.2, True)
+        norms = _core.squared_norms([array(a), array(b)])
+        return target, product, *norms, *_core.penalty(array(a), 0.1, 0.2, True)
 
     assert_same(call)
 

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pytest
 
 import lstm_native as ln
-from cuda_support import copies, open_for_tests
+from cuda_support import Copies, copies, open_for_tests
 from lstm_native import _core, layers
 from native_support import assert_bits, f32
 from test_cuda_backend import there
@@ -127,3 +127,23 @@ def test_a_step_of_training_copies_little(
     others = batch + 3 * 8 * 20 + 160 if make is words else 0
     assert to_device.bytes <= steps * (batch + others + 3 * rows)
     assert to_device.number <= steps * 10
+
+
+def test_clipping_means_and_accumulation_stay_there() -> None:
+    """Clipping by norms brings their parts to the host, once; means and accumulated gradients nothing."""
+    model, x = features()
+    optimizer = ln.Adam(global_clipnorm=0.1, use_ema=True, gradient_accumulation_steps=2)
+    model.compile(optimizer, "binary_crossentropy")
+    model.to("cuda")
+    y = np.zeros((64, 1), np.float32)
+    model.fit(x, y, batch_size=8, verbose=0)
+    before = copies()
+    model.fit(x, y, batch_size=8, verbose=0)
+    to_device, to_host = (now.since(then) for now, then in zip(copies(), before, strict=True))
+    steps, variables = 8, len(model.variables)
+    finished = Copies(
+        variables, sum(4 * v.size for v in model.variables)
+    )  # when fit ends: the means in their places
+    assert to_host.number - finished.number <= steps + steps // 2
+    assert to_host.bytes - finished.bytes <= steps * 8 * 4 + steps // 2 * variables * 8
+    assert to_device.number - finished.number <= steps * 4

@@ -148,7 +148,7 @@ def test_elementwise_threads(isa: str, threads: SetThreads) -> None:
         _core.adam_step([w], [tensor(d_y)], [m], [v], None, 0.01, 0.9, 0.999, 1e-7, [0.1])
         _core.sgd_step([w], [tensor(d_y)], [m], 0.01, 0.9, True, None)
         arrays = {name: value.numpy() for name, value in results.items() if value is not None}
-        norm = np.array([_core.squared_norm(tensor(x))])
+        norm = np.array(_core.squared_norms([tensor(x)]))
         return {**arrays, "w": w.numpy(), "m": m.numpy(), "v": v.numpy(), "norm": norm}
 
     same_for_all_threads(threads, compute)

@@ -136,7 +136,7 @@ def test_floating_point_mode_is_left_alone(isa: str, threads: Callable[[int], No
         lambda: _core.adam_step([w], [x], [m], [v], None, 0.1, 0.9, 0.999, 1e-7, None),
         lambda: _core.sgd_step([w], [x], [m], 0.1, 0.9, True, None),
         lambda: _core.embedding_forward(w, ids),
-        lambda: _core.squared_norm(x),
+        lambda: _core.squared_norms([x]),
         lambda: _core.random_normal((100,), 0.0, 1.0, 1, 2),
     ):
         work()

@@ -365,11 +365,11 @@ def test_primitives(isa: str, size: int) -> None:
         operation(target)
         assert_bits(target.numpy(), expected)
     expected_norm = float(np.sum(np.square(a.astype(np.float64))))
-    np.testing.assert_allclose(_core.squared_norm(tensor(a)), expected_norm, rtol=1e-12)
+    np.testing.assert_allclose(_core.squared_norms([tensor(a)])[0], expected_norm, rtol=1e-12)
 
 
 def test_squared_norm_beyond_float32(isa: str) -> None:
-    np.testing.assert_allclose(_core.squared_norm(tensor(np.full(10, 1e30))), 1e61, rtol=1e-6)
+    np.testing.assert_allclose(_core.squared_norms([tensor(np.full(10, 1e30))])[0], 1e61, rtol=1e-6)
 
 
 def test_wrong_dtypes() -> None:
@@ -397,7 +397,7 @@ def test_wrong_dtypes() -> None:
         lambda: _core.scale_(wide, 2.0),
         lambda: _core.clip_(wide, 0.0, 0.5),
         lambda: _core.multiply(good, wide),
-        lambda: _core.squared_norm(wide),
+        lambda: _core.squared_norms([wide]),
         lambda: _core.activation_backward("tanh", good, good, wide),
     ):
         with pytest.raises((TypeError, ValueError), match="float32"):

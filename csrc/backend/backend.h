@@ -188,6 +188,11 @@ typedef struct LnSgdArray {
     int64_t count;
 } LnSgdArray;
 
+typedef struct LnNormArray {
+    const float* x;
+    int64_t count;
+} LnNormArray;
+
 /* How the outputs of the two directions of a bidirectional layer become one. */
 typedef enum LnMerge { LN_MERGE_CONCAT = 0, LN_MERGE_SUM = 1, LN_MERGE_AVE = 2, LN_MERGE_MUL = 3 } LnMerge;
 
@@ -343,8 +348,8 @@ typedef struct LnBackend {
     LnStatus (*scale)(LnContext*, int64_t count, float* target, float factor);
     LnStatus (*clip)(LnContext*, int64_t count, float* target, float low, float high);
     LnStatus (*multiply)(LnContext*, int64_t count, const float* a, const float* b, float* result);
-    /* *result = sum of squares, in double precision and a fixed order. */
-    LnStatus (*squared_norm)(LnContext*, int64_t count, const float* x, double* result);
+    /* results[i] = sum of squares of array i, in double precision and a fixed order. */
+    LnStatus (*squared_norms)(LnContext*, int64_t arrays, const LnNormArray*, double* results);
     /* *result = l1 * sum |x| + l2 * sum x^2, in double precision and a fixed order; its gradient, or NULL. */
     LnStatus (*penalty)(LnContext*, int64_t count, const float* x, double l1, double l2, float* gradient,
                         double* result);

@@ -135,6 +135,31 @@ void rmsprop_step(const py::object& variables, const py::object& gradients, cons
 
 double element_work(const Tensor& tensor) { return static_cast<double>(tensor.count()); }
 
+py::list squared_norms(const py::object& arrays) {
+    const std::vector<Tensor> tensors = Items(arrays, "squared_norms: arrays").tensors();
+    double work = 0.0;
+    for (const Tensor& tensor : tensors) work += element_work(tensor);
+    const std::vector<double> norms = run(work, [&] { return ops::squared_norms(tensors); });
+    py::list result;
+    for (const double norm : norms) result.append(norm);
+    return result;
+}
+
+py::list accumulate(const py::object& sums, const py::object& gradients, std::int64_t steps) {
+    const std::vector<Variable*> targets = Items(sums, "accumulate_: sums").variables();
+    const std::vector<Tensor> tensors = Items(gradients, "accumulate_: gradients").tensors();
+    std::vector<Tensor> means = run(step_work(targets), [&] { return ops::accumulate(targets, tensors, steps); });
+    py::list result;
+    for (Tensor& mean : means) result.append(py::cast(std::move(mean)));
+    return result;
+}
+
+void average(const py::object& averages, const py::object& variables, float momentum) {
+    const std::vector<Variable*> targets = Items(averages, "average_: averages").variables();
+    const std::vector<Variable*> sources = Items(variables, "average_: variables").variables();
+    run(step_work(targets), [&] { ops::average(targets, sources, momentum); });
+}
+
 py::tuple penalty(const Tensor& x, double l1, double l2, bool need_gradient) {
     ops::Penalty result = run(kStepCost * element_work(x), [&] { return ops::penalty(x, l1, l2, need_gradient); });
     return py::make_tuple(result.value, or_none(std::move(result.gradient)));
@@ -218,7 +243,9 @@ void bind_training(py::module_& module) {
                          double high) { run(element_work(target), [&] { ops::clip_(target, low, high); }); })
         .def("multiply",
              [](const Tensor& a, const Tensor& b) { return run(element_work(a), [&] { return ops::multiply(a, b); }); })
-        .def("squared_norm", [](const Tensor& x) { return run(element_work(x), [&] { return ops::squared_norm(x); }); })
+        .def("squared_norms", &squared_norms)
+        .def("accumulate_", &accumulate)
+        .def("average_", &average)
         .def("penalty", &penalty)
         .def("penalty", [](const Variable& x, double l1, double l2, bool need_gradient) {
             return penalty(x.tensor(), l1, l2, need_gradient);

@@ -42,7 +42,7 @@ constexpr LnBackend kBackend = {
     scale,
     clip,
     multiply,
-    squared_norm,
+    squared_norms,
     penalty,
     merge_forward,
     merge_backward,

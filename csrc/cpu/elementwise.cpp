@@ -319,8 +319,10 @@ LnStatus multiply(LnContext* context, std::int64_t count, const float* a, const 
     });
 }
 
-LnStatus squared_norm(LnContext* context, std::int64_t count, const float* x, double* result) {
-    return guarded(context, [&] { *result = sum_of_squares(*context, x, count); });
+LnStatus squared_norms(LnContext* context, std::int64_t arrays, const LnNormArray* array, double* results) {
+    return guarded(context, [&] {
+        for (std::int64_t i = 0; i < arrays; ++i) results[i] = sum_of_squares(*context, array[i].x, array[i].count);
+    });
 }
 
 LnStatus penalty(LnContext* context, std::int64_t count, const float* x, double l1, double l2, float* gradient,

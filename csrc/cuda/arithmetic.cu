@@ -28,14 +28,15 @@ LnStatus multiply(LnContext* context, int64_t count, const float* a, const float
 
 namespace {
 
-double sum_of_squares(int64_t count, const float* x) {
-    return total(
+void sum_squares(int64_t count, const float* x, double* partial) {
+    sum_parts(
         count,
-        LSTM_NATIVE_KERNEL(std::int64_t i)->double { return static_cast<double>(x[i]) * static_cast<double>(x[i]); });
+        LSTM_NATIVE_KERNEL(std::int64_t i)->double { return static_cast<double>(x[i]) * static_cast<double>(x[i]); },
+        partial);
 }
 
-double sum_of_sizes(int64_t count, const float* x) {
-    return total(count, LSTM_NATIVE_KERNEL(std::int64_t i)->double { return ::fabs(static_cast<double>(x[i])); });
+void sum_sizes(int64_t count, const float* x, double* partial) {
+    sum_parts(count, LSTM_NATIVE_KERNEL(std::int64_t i)->double { return ::fabs(static_cast<double>(x[i])); }, partial);
 }
 
 void penalty_gradient(int64_t count, const float* x, float l1, float l2, float* gradient) {
@@ -118,18 +119,29 @@ LnStatus dropout_mask(LnContext* context, const LnDropoutArgs* args) {
     return guarded(context, [=] { draw_dropout(*args); });
 }
 
-LnStatus squared_norm(LnContext* context, int64_t count, const float* x, double* result) {
-    return guarded(context, [=] { *result = sum_of_squares(count, x); });
+LnStatus squared_norms(LnContext* context, int64_t arrays, const LnNormArray* array, double* results) {
+    return guarded(context, [=] {
+        std::vector<std::int64_t> counts;
+        for (std::int64_t i = 0; i < arrays; ++i) counts.push_back(array[i].count);
+        totals(
+            counts, [=](std::size_t i, double* partial) { sum_squares(array[i].count, array[i].x, partial); }, results);
+    });
 }
 
 LnStatus penalty(LnContext* context, int64_t count, const float* x, double l1, double l2, float* gradient,
                  double* result) {
     return guarded(context, [=] {
-        double sum = 0.0;
-        if (l1 != 0.0) sum += l1 * sum_of_sizes(count, x);
-        if (l2 != 0.0) sum += l2 * sum_of_squares(count, x);
+        const std::int64_t sizes = l1 != 0.0 ? 1 : 0;
+        const std::int64_t squares = l2 != 0.0 ? 1 : 0;
+        double sums[2] = {};
+        totals(
+            std::vector<std::int64_t>(static_cast<std::size_t>(sizes + squares), count),
+            [=](std::size_t i, double* partial) {
+                (i == 0 && sizes != 0 ? sum_sizes : sum_squares)(count, x, partial);
+            },
+            sums);
         if (gradient != nullptr) penalty_gradient(count, x, static_cast<float>(l1), static_cast<float>(l2), gradient);
-        *result = sum;
+        *result = (sizes != 0 ? l1 * sums[0] : 0.0) + (squares != 0 ? l2 * sums[sizes] : 0.0);
     });
 }
 

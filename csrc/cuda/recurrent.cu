@@ -408,8 +408,9 @@ LnStatus recurrent_backward(LnContext* context, const void* pack, const LnRecurr
 LnStatus general_prepare(LnContext* context, const LnGeneralConfig* config, const LnGeneralWeights* weights,
                          void** pack) {
     return guarded(context, [=] {
-        const LnRecurrentConfig common{config->cell, config->layout, config->activation.kind,
-                                       config->recurrent_activation.kind, config->I, config->H};
+        const LnRecurrentConfig common{
+            config->cell, config->layout, config->activation.kind, config->recurrent_activation.kind,
+            config->I,    config->H};
         const std::int64_t gates = config->coupled != 0 ? 3 : gates_of(config->cell);
         const GatesInColumns matrices(common, config->P, gates * config->H, weights->kernel, weights->recurrent_kernel,
                                       weights->bias);

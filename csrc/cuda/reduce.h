@@ -35,14 +35,15 @@ void column_sums(std::int64_t M, std::int64_t N, Term term, bool accumulate, flo
         });
 }
 
-// The sum of term(i) for i in [0, count), on the host.
-template <class Term>
-double total(std::int64_t count, Term term) {
+// Sums of term(i) for i in [0, count), by parts.
+inline std::int64_t parts_of_total(std::int64_t count) {
     constexpr std::int64_t kEach = 8192;
-    const std::int64_t parts = std::clamp<std::int64_t>(core::ceil_div(count, kEach), 1, 4096);
+    return std::clamp<std::int64_t>(core::ceil_div(count, kEach), 1, 4096);
+}
+template <class Term>
+void sum_parts(std::int64_t count, Term term, double* partial) {
+    const std::int64_t parts = parts_of_total(count);
     const std::int64_t each = core::ceil_div(count, parts);
-    const Array<double> memory(parts);
-    double* const partial = memory.get();
     for_each_row(
         parts, LSTM_NATIVE_KERNEL(std::int64_t part, Lanes lanes) {
             const std::int64_t end = (part + 1) * each < count ? (part + 1) * each : count;
@@ -51,11 +52,28 @@ double total(std::int64_t count, Term term) {
             sum = lanes.sum(sum);
             if (lanes.first() == 0) partial[part] = sum;
         });
-    std::vector<double> parts_here(static_cast<std::size_t>(parts));
-    copy(LN_TO_HOST, parts_here.size() * sizeof(double), partial, parts_here.data());
-    double sum = 0.0;
-    for (const double part : parts_here) sum += part;
-    return sum;
+}
+
+// On the host, with one copy: totals[i] = the sum of the parts that sum_parts_of(i, partial) writes for counts[i].
+template <class F>
+void totals(const std::vector<std::int64_t>& counts, F sum_parts_of, double* totals) {
+    if (counts.empty()) return;
+    std::int64_t all = 0;
+    for (const std::int64_t count : counts) all += parts_of_total(count);
+    const Array<double> memory(all);
+    double* partial = memory.get();
+    for (std::size_t i = 0; i < counts.size(); ++i) {
+        sum_parts_of(i, partial);
+        partial += parts_of_total(counts[i]);
+    }
+    std::vector<double> here(static_cast<std::size_t>(all));
+    copy(LN_TO_HOST, here.size() * sizeof(double), memory.get(), here.data());
+    const double* part = here.data();
+    for (std::size_t i = 0; i < counts.size(); ++i) {
+        double sum = 0.0;
+        for (std::int64_t left = parts_of_total(counts[i]); left > 0; --left) sum += *part++;
+        totals[i] = sum;
+    }
 }
 
 // sums (V, D) = for each id the sum of its rows, in an order that M and the ids fix: rows (M, D) begin `stride`

@@ -173,11 +173,46 @@ Tensor multiply(const Tensor& a, const Tensor& b) {
     return result;
 }
 
-double squared_norm(const Tensor& x) {
-    check_float("squared_norm", "x", x);
-    double result = 0.0;
-    call(backend_of(x.device()).squared_norm, x.count(), x.data<const float>(), &result);
-    return result;
+std::vector<double> squared_norms(const std::vector<Tensor>& arrays) {
+    std::vector<double> results(arrays.size());
+    if (arrays.empty()) return results;
+    std::vector<LnNormArray> given;
+    for (const Tensor& x : arrays) {
+        check_float("squared_norms", "an array", x);
+        core::check(x.device() == arrays[0].device(), "squared_norms: the arrays are on different devices");
+        given.push_back({x.data<const float>(), x.count()});
+    }
+    call(backend_of(arrays[0].device()).squared_norms, static_cast<std::int64_t>(given.size()), given.data(),
+         results.data());
+    return results;
+}
+
+std::vector<Tensor> accumulate(const std::vector<Variable*>& sums, const std::vector<Tensor>& given,
+                               std::int64_t steps) {
+    const std::vector<Tensor> gradients = check_step("accumulate", sums, given, {});
+    std::vector<Tensor> means;
+    for (std::size_t i = 0; i < sums.size(); ++i) {
+        const Tensor& sum = sums[i]->tensor();
+        add_(sum, gradients[i]);
+        if (steps > 0) {
+            means.push_back(sum.copy());
+            scale_(means.back(), 1.0 / static_cast<double>(steps));
+            core::zero_bytes(sum.raw(), sum.device(), sum.bytes());
+        }
+    }
+    mark_written(sums);
+    return means;
+}
+
+void average(const std::vector<Variable*>& averages, const std::vector<Variable*>& variables, float momentum) {
+    check_slots("average", "averages", variables, averages);
+    for (std::size_t i = 0; i < averages.size(); ++i) {
+        const Tensor share = variables[i]->tensor().copy();
+        scale_(share, 1.0F - momentum);
+        scale_(averages[i]->tensor(), momentum);
+        add_(averages[i]->tensor(), share);
+    }
+    mark_written(averages);
 }
 
 Penalty penalty(const Tensor& x, double l1, double l2, bool need_gradient) {

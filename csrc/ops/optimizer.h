@@ -37,8 +37,14 @@ void scale_(const core::Tensor& target, double factor);
 void clip_(const core::Tensor& target, double low, double high);
 // a * b, element by element.
 core::Tensor multiply(const core::Tensor& a, const core::Tensor& b);
-// Sum of squares, in double precision and one fixed order.
-double squared_norm(const core::Tensor& x);
+// The sum of squares of each, in double precision and one fixed order.
+std::vector<double> squared_norms(const std::vector<core::Tensor>& arrays);
+
+// sum += gradient for each. With `steps` > 0 the sums divided by it, and the sums are zero then; else nothing.
+std::vector<core::Tensor> accumulate(const std::vector<Variable*>& sums, const std::vector<core::Tensor>& gradients,
+                                     std::int64_t steps);
+// average = momentum * average + (1 - momentum) * variable for each.
+void average(const std::vector<Variable*>& averages, const std::vector<Variable*>& variables, float momentum);
 
 struct Penalty {
     double value;

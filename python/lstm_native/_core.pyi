@@ -403,7 +403,15 @@ def add_(target: Tensor, other: Tensor, /) -> None: ...
 def scale_(target: Tensor, factor: float, /) -> None: ...
 def clip_(target: Tensor, low: float, high: float, /) -> None: ...
 def multiply(a: Tensor, b: Tensor, /) -> Tensor: ...
-def squared_norm(x: Tensor, /) -> float: ...
+def squared_norms(arrays: Sequence[Tensor], /) -> list[float]:
+    """The sum of squares of each."""
+
+def accumulate_(sums: Sequence[Variable], gradients: Sequence[Tensor], steps: int, /) -> list[Tensor]:
+    """sum += gradient; with steps > 0 the means sum / steps, and the sums are zero then."""
+
+def average_(averages: Sequence[Variable], variables: Sequence[Variable], momentum: float, /) -> None:
+    """average = momentum * average + (1 - momentum) * variable."""
+
 def penalty(
     x: Tensor | Variable, l1: float, l2: float, need_gradient: bool, /
 ) -> tuple[float, Tensor | None]:

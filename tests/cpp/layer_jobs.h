@@ -112,7 +112,8 @@ inline void add_elementwise(std::vector<Job>& jobs, std::int64_t M, std::int64_t
                         args.d_y_pred = r.floats(M * N);
                         r.call(backend().loss, static_cast<const LnLossArgs*>(&args));
                         double norm = 0.0;
-                        r.call(backend().squared_norm, M * N, x->data(), &norm);
+                        const LnNormArray array{x->data(), M * N};
+                        r.call(backend().squared_norms, std::int64_t{1}, &array, &norm);
                         float* const halves = r.floats(2);
                         halves[0] = static_cast<float>(norm);
                         halves[1] = static_cast<float>(norm - static_cast<double>(halves[0]));

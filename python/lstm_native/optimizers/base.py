@@ -269,9 +269,8 @@ class Optimizer(HasLearningRate, Configurable):
 
     def _average(self) -> None:
         iterations = int(self.iterations)
-        momentum = np.float32(self.ema_momentum if iterations else 0.0)
-        for variable, average in zip(self._trainable, self._averages, strict=True):
-            average.assign(momentum * average.numpy() + (np.float32(1) - momentum) * variable.numpy())
+        momentum = self.ema_momentum if iterations else 0.0
+        _core.average_(self._averages, self._trainable, momentum)
         if self.ema_overwrite_frequency and (iterations + 1) % self.ema_overwrite_frequency == 0:
             self.finalize_variable_values()
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-import numpy as np
-
 from lstm_native import _core
 from lstm_native.variable import Variable
 
@@ -19,12 +17,9 @@ def accumulate(gradients: list[_core.Tensor], accumulators: Sequence[Variable], 
         accumulators: Sums since the last mean, in the order of the gradients; zero again after a mean.
         steps: Number of steps that a mean is taken over; None where it is not time for it.
     """
-    for i, accumulator in enumerate(accumulators):
-        total = accumulator.numpy() + gradients[i].numpy()
-        if steps is not None:
-            gradients[i] = _core.as_tensor(total / np.float32(steps), "float32")
-            total = np.zeros_like(total)
-        accumulator.assign(total)
+    means = _core.accumulate_(accumulators, gradients, steps or 0)
+    if steps is not None:
+        gradients[:] = means
 
 
 def clip_values(gradients: Sequence[_core.Tensor], limit: float) -> None:
@@ -35,13 +30,13 @@ def clip_values(gradients: Sequence[_core.Tensor], limit: float) -> None:
 
 def clip_norms(gradients: Sequence[_core.Tensor], limit: float) -> None:
     """Shrinks every gradient, in place, whose norm is above `limit`."""
-    for gradient in gradients:
-        _shrink([gradient], _core.squared_norm(gradient), limit)
+    for gradient, squared_norm in zip(gradients, _core.squared_norms(gradients), strict=True):
+        _shrink([gradient], squared_norm, limit)
 
 
 def clip_global_norm(gradients: Sequence[_core.Tensor], limit: float) -> None:
     """Shrinks all gradients, in place, where the norm of all together is above `limit`."""
-    total = math.fsum(_core.squared_norm(gradient) for gradient in gradients)
+    total = math.fsum(_core.squared_norms(gradients))
     # As in Keras a norm that is not finite makes every gradient NaN, rather than zero.
     _shrink(gradients, total if math.isfinite(total) else math.nan, limit)
 
