@@ -11,17 +11,22 @@ import numpy as np
 
 from lstm_native.convert.conversion import Conversion
 from lstm_native.convert.layouts import Array
+from lstm_native.convert.torch_joins import (
+    CATS,
+    KINDS,
+    PRODUCTS,
+    Flow,
+    form_of_input,
+    joined,
+    name_of,
+    picker,
+    product,
+    side_by_side,
+    takes_last_step,
+)
 from lstm_native.convert.torch_layers import CELLS, Part, Recurrent, kind_of, part_of
 from lstm_native.layers import Activation, Dropout, Flatten, GlobalAveragePooling1D, GlobalMaxPooling1D, Input
 from lstm_native.models import Model
-
-
-@dataclass(frozen=True)
-class Flow:
-    """A tensor of the model; `swapped` where PyTorch has time before the batch."""
-
-    tensor: Any
-    swapped: bool = False
 
 
 @dataclass
@@ -56,11 +61,6 @@ class State:
 # Functions and methods that change places of axes, and those that leave a tensor as it is.
 SWAPS = ("transpose", "permute", "t", "swapaxes")
 UNCHANGED = ("to", "cuda", "cpu", "contiguous", "detach", "clone", "float", "long", "int", "requires_grad_")
-
-
-def _name(node: Any) -> str:
-    """The name of the function or method that a node calls."""
-    return node.target if isinstance(node.target, str) else getattr(node.target, "__name__", str(node.target))
 
 
 class Zeros:
@@ -121,7 +121,7 @@ class TorchGraph:
     # --- nodes ------------------------------------------------------------------------------------
 
     def _error(self, node: Any, why: str) -> ValueError:
-        call = f"{node.name} = {_name(node)}({', '.join(map(str, node.args))})"
+        call = f"{node.name} = {name_of(node)}({', '.join(map(str, node.args))})"
         return ValueError(f"from_torch: {self._name}: {call}: {why}")
 
     def _value(self, argument: Any) -> Any:
@@ -144,6 +144,8 @@ class TorchGraph:
             tensor = Input((module.in_features,), name=node.name)
         elif module is not None and kind is None:
             raise self._error(node, f"it is read by a {type(module).__name__}, which has no layer here")
+        elif (form := form_of_input(self._graph, self._module, node)) is not None:
+            tensor = Input((None,) * (form[0] - 2) + (form[1],), name=node.name)
         else:
             raise self._error(node, "no module that tells the shape of this input reads it")
         recurrent, swaps = self._reader(node, lambda module: kind_of(module) in CELLS)
@@ -161,7 +163,8 @@ class TorchGraph:
                 module = self._module.get_submodule(user.target) if user.op == "call_module" else None
                 if module is not None and user.args[0] is now and wanted(module):
                     return module, swaps
-                todo.append((user, swaps != (_name(user) in SWAPS)))
+                if name_of(user) not in (*CATS, *PRODUCTS):  # behind which features are others
+                    todo.append((user, swaps != (name_of(user) in SWAPS)))
         return None, False
 
     def _get_attr(self, node: Any) -> Any:
@@ -175,10 +178,9 @@ class TorchGraph:
         value = self._value(node.args[0])
         if kind == "Identity":
             return value
-        if isinstance(value, State):
-            value = Flow(self._state(node, value))
-        if not isinstance(value, Flow):
-            raise self._error(node, "it does not read a tensor of the model")
+        value = self._tensor(node, value)
+        if not isinstance(value, Flow) or value.turned:
+            raise self._error(node, "it does not read a tensor of the model with features in the last axis")
         if kind in CELLS:
             return self._recurrent(node, module, CELLS[kind], value)
         if kind == "Flatten" and value.swapped:
@@ -190,7 +192,7 @@ class TorchGraph:
         return Flow(self._layers[node.target](value.tensor), value.swapped)
 
     def _call_function(self, node: Any) -> Any:
-        name = _name(node)
+        name = name_of(node)
         args = [self._value(argument) for argument in node.args]
         value = args[0] if args else None
         if name in ("zeros", "zeros_like", "new_zeros"):
@@ -201,18 +203,35 @@ class TorchGraph:
             return value
         if name == "getitem":
             return self._getitem(node, value, args[1])
-        if name in ("cat", "concat"):
+        if name in CATS:
             return self._cat(node, value)
         if isinstance(value, Piece) and value.what in ("h", "c") and name == "squeeze" and args[1:] == [0]:
             value = State(value.run, value.what, 0)
-        if isinstance(value, State):
-            return Flow(self._state(node, value))
+        squeezed = isinstance(value, State)
+        value = self._tensor(node, value)
+        if squeezed and name == "squeeze":
+            return value
         if not isinstance(value, Flow):
             raise self._error(node, f"{name} has no layer here")
+        if len(args) == 2 and (name in PRODUCTS or (name in KINDS and not isinstance(args[1], int))):
+            return self._join(node, name, value, self._tensor(node, args[1]))
         axes = [*args[1:], *(node.kwargs[key] for key in ("dim", "axis", "dims") if key in node.kwargs)]
         return self._on_tensor(node, name, value, axes)
 
     _call_method = _call_function
+
+    def _tensor(self, node: Any, value: Any) -> Any:
+        """The tensor of a state; other values as they are."""
+        return Flow(self._state(node, value)) if isinstance(value, State) else value
+
+    def _join(self, node: Any, name: str, a: Flow, b: Any) -> Flow:
+        """Two tensors of the model together."""
+        if not isinstance(b, Flow) or node.kwargs:
+            raise self._error(node, f"{name} of a tensor of the model and a constant has no layer here")
+        try:
+            return product(a, b) if name in PRODUCTS else joined(name, a, b)
+        except ValueError as error:
+            raise self._error(node, str(error)) from None
 
     # --- recurrent modules ------------------------------------------------------------------------
 
@@ -266,11 +285,7 @@ class TorchGraph:
         """Whether `index` takes the last time step of the outputs."""
         if run.source.directions == 2 or index is None:
             return False
-        items = index if isinstance(index, tuple) else (index,)
-        every = slice(None)
-        return items in (
-            ((-1,), (-1, every), (-1, every, every)) if run.swapped else ((every, -1), (every, -1, every))
-        )
+        return takes_last_step(index, run.swapped)
 
     def _is_top(self, user: Any, index: Any, run: Run) -> bool:
         """Whether a reader of h takes what the last layer's last output is."""
@@ -356,6 +371,11 @@ class TorchGraph:
         if source is not None and self._is_last_step(index, source):
             # Its last output is h where both are wanted.
             return Flow(source.states[-1][0])
+        whole = isinstance(value, Flow) and len(value.tensor.shape) == 3 and not value.turned
+        if source is None and whole and takes_last_step(index, value.swapped):
+            self._record.note("a SimpleRNN with the identity as its kernel picks the last step")
+            self.parts.append(picker(value.tensor.shape[-1]))
+            return Flow(self.parts[-1].layer(value.tensor))
         why = "this part of a tensor has no layer here"
         if source is not None and source.source.directions == 2:
             why += (
@@ -379,18 +399,27 @@ class TorchGraph:
             count = run.source.layers * run.source.directions
             if [(s.what, s.number) for s in states] == [("h", count - 2), ("h", count - 1)]:
                 return Flow(run.last)
-        raise self._error(
-            node, "joining tensors has a layer here only for the last states of both directions"
-        )
+        flows = [self._tensor(node, item) for item in items]
+        if not flows or not all(isinstance(item, Flow) for item in flows):
+            raise self._error(node, "it joins something else than tensors of the model")
+        dim = node.args[1] if len(node.args) > 1 else node.kwargs.get("dim", node.kwargs.get("axis", 0))
+        try:
+            return side_by_side(flows, dim)
+        except ValueError as error:
+            raise self._error(node, str(error)) from None
 
     def _on_tensor(self, node: Any, name: str, value: Flow, axes: list[Any]) -> Any:
         tensor = value.tensor
         rank = len(tensor.shape)
         if name in SWAPS:
             order = tuple(axes[0]) if len(axes) == 1 and isinstance(axes[0], tuple | list) else tuple(axes)
-            if order in ((0, 1), (1, 0), (1, 0, 2), ()):
+            if order in ((0, 1), (1, 0), (1, 0, 2), ()) and not value.turned:
                 return Flow(tensor, not value.swapped)
+            if rank == 3 and order in ((1, 2), (2, 1), (-1, -2), (-2, -1), (0, 2, 1)) and not value.swapped:
+                return Flow(tensor, turned=not value.turned)
             raise self._error(node, "axes other than batch and time change places")
+        if value.turned:
+            raise self._error(node, "time is the last axis here, which only a product takes")
         if name in (
             "relu",
             "tanh",
@@ -434,7 +463,7 @@ class TorchGraph:
                 )
             if isinstance(value, State):
                 value = Flow(self._state(node, value))
-            if not isinstance(value, Flow):
+            if not isinstance(value, Flow) or value.turned:
                 raise self._error(node, "something else than a tensor of the model is returned")
             self._outputs.append(value)
         if any(value.swapped for value in self._outputs):
