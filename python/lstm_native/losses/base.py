@@ -265,7 +265,7 @@ class Loss(Configurable):
             ) from None
 
     def _float32(self, x: Any, argument: str) -> Array:
-        if type(x) is np.ndarray and x.dtype.kind in "fiub":  # the usual case
+        if type(x) is np.ndarray and x.dtype.kind in "iub":  # the usual case; no float32 is exceeded
             return np.asarray(x, np.float32, order="C")
         return to_float32(x, f"loss {self.name!r}", argument).numpy()
 
