@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sys
+import importlib.util
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from lstm_native.convert import Conversion, from_keras, from_onnx, from_torch, t
 from lstm_native.convert.both_sides import (
     NotRun,
     from_zero_states,
-    is_installed,
+    not_imported,
     outputs_of,
     random_inputs,
     refuse_large,
@@ -205,7 +205,12 @@ def test_models_with_many_weights_are_run() -> None:
     refuse_large(Sequential([Input((None,)), Embedding(100_000, 64), LSTM(512), Dense(100_000)]))
 
 
-def test_a_package_that_is_there() -> None:
-    assert is_installed("numpy")
-    assert not is_installed("a_package_that_nobody_has")
-    assert "a_package_that_nobody_has" not in sys.modules
+def test_why_there_is_no_other_side() -> None:
+    why = not_imported("keras", ModuleNotFoundError("No module named 'keras'", name="keras"))
+    assert (str(why), why.missing) == ("keras is not installed", True)
+    why = not_imported("keras", ModuleNotFoundError("No module named 'h5py'", name="h5py"))
+    assert str(why) == "keras cannot be imported (ModuleNotFoundError: No module named 'h5py')"
+
+
+def is_installed(package: str) -> bool:
+    return importlib.util.find_spec(package) is not None

@@ -180,7 +180,7 @@ STANDARD_AND_NUMPY = {"numpy", "lstm_native"}
 # Extras, imported inside the functions that need them.
 EXTRAS = {
     # To run a model beside its original, where that is installed.
-    "convert/keras_check.py": {"keras"},
+    "convert/keras_original.py": {"keras", "tf_keras"},
     "callbacks/tensorboard.py": {"tensorboardX"},
     "convert/onnx_file.py": {"google", "onnx"},  # google.protobuf, which onnx brings
     "convert/onnx_run.py": {"onnx", "onnxruntime"},

@@ -6,6 +6,7 @@ import copy
 import io
 import random
 import re
+import sys
 import tracemalloc
 import warnings
 import zipfile
@@ -42,7 +43,8 @@ ROOM = 1 << 24
 @pytest.fixture(autouse=True)
 def _without_keras(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where Keras is installed, models would be run beside it: test_keras_live.py does that."""
-    monkeypatch.setattr("lstm_native.convert.keras_original.is_installed", lambda package: False)
+    for package in ("keras", "tf_keras"):
+        monkeypatch.setitem(sys.modules, package, None)
 
 
 def read(path: Path) -> Any:

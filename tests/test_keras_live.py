@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import sys
 import zipfile
 from pathlib import Path
@@ -11,7 +12,6 @@ import numpy as np
 import pytest
 
 from lstm_native.convert import from_keras, to_keras
-from lstm_native.convert.both_sides import is_installed
 from lstm_native.convert.keras_config import KerasConfig
 from lstm_native.convert.keras_weights import load_tree
 from lstm_native.layers import LSTM, Dense, Input
@@ -21,6 +21,7 @@ from test_keras_files import DATA, LABELS, WHOLE, data_for, functional, sequenti
 pytest.importorskip("tensorflow")
 keras: Any = pytest.importorskip("keras")
 L = keras.layers
+TF_KERAS = importlib.util.find_spec("tf_keras") is not None
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # those of TensorFlow and NumPy among themselves
 
@@ -136,7 +137,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("name", [*WHOLE, "keras2_cudnn.h5"])
 def test_files_run_beside_keras(name: str, made: Path) -> None:
     record = from_keras(made / name).conversion
-    old = name.startswith("keras2") and is_installed("tf_keras")
+    old = name.startswith("keras2") and TF_KERAS
     if "cudnn" in name and not old:
         assert "keras does not take it (ValueError: Shape mismatch" in record.not_run
     else:
@@ -144,12 +145,12 @@ def test_files_run_beside_keras(name: str, made: Path) -> None:
         assert record.beside.startswith("tf_keras 2" if old else "keras 3")
 
 
-@pytest.mark.skipif(not is_installed("tf_keras"), reason="Keras 2 is not installed")
+@pytest.mark.skipif(not TF_KERAS, reason="Keras 2 is not installed")
 @pytest.mark.parametrize("name", [name for name in WHOLE if name.startswith("keras2")])
 def test_files_of_keras_2_run_beside_keras_3_too(
     name: str, made: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("lstm_native.convert.keras_original.is_installed", lambda package: package == "keras")
+    monkeypatch.setitem(sys.modules, "tf_keras", None)
     record = from_keras(made / name).conversion
     assert record.max_difference < 2e-6
     assert record.beside.startswith("keras 3")

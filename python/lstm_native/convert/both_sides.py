@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import math
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -82,12 +80,11 @@ def run_both(record: Conversion, check: bool | None, run: Callable[[], None]) ->
             ) from why.__cause__
 
 
-def is_installed(package: str) -> bool:
-    """Whether a package can be imported, as far as that can be said without doing so."""
-    try:
-        return package in sys.modules or importlib.util.find_spec(package) is not None
-    except (ImportError, ValueError):
-        return False
+def not_imported(name: str, error: Exception) -> NotRun:
+    """Why there is no other side: the package is not installed, or its import fails."""
+    if isinstance(error, ModuleNotFoundError) and error.name == name:
+        return NotRun(f"{name} is not installed", missing=True)
+    return NotRun(f"{name} cannot be imported ({cause(error)})", missing=True)
 
 
 def cause(error: Exception) -> str:

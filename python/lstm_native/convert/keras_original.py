@@ -7,7 +7,6 @@ values only, and the weights in a file that is written here.
 
 from __future__ import annotations
 
-import importlib
 import tempfile
 import warnings
 from pathlib import Path
@@ -17,7 +16,7 @@ import numpy as np
 
 from lstm_native import registration
 from lstm_native.configurable import short
-from lstm_native.convert.both_sides import NotRun, cause, is_installed
+from lstm_native.convert.both_sides import NotRun, cause, not_imported
 from lstm_native.convert.conversion import Conversion
 from lstm_native.convert.keras_config import MODELS, RECURRENT, RENAMED, known_classes
 from lstm_native.convert.keras_file import KerasFile, major_version
@@ -48,25 +47,43 @@ def original_of(file: KerasFile, config: dict[str, Any], record: Conversion) -> 
     Raises:
         NotRun: Keras is not installed, or does not take it.
     """
-    names = [name for name in (("tf_keras",) if file.version < 3 else ()) + ("keras",) if is_installed(name)]
-    if not names:
-        raise NotRun("Keras is not installed", missing=True)
     reasons = []
-    for name in names:
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # of Keras and TensorFlow among themselves
-                package = importlib.import_module(name)
-                version = f"{name} {package.__version__}"
+    missing = True
+    for name in ("tf_keras", "keras") if file.version < 3 else ("keras",):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of Keras and TensorFlow among themselves
+            try:
+                package = _imported(name)
+            except NotRun as why:
+                reasons.append(str(why))
+                continue
+            try:
                 made = _made(package, file, config)
-        except NotRun:
-            raise
-        except Exception as error:  # whatever they have against it
-            reasons.append(f"{name} does not take it ({cause(error)})")
+            except NotRun:
+                raise
+            except Exception as error:  # whatever they have against it
+                missing = False
+                reasons.append(f"{name} does not take it ({cause(error)})")
+            else:
+                record.beside = f"{name} {package.__version__}"
+                return made
+    raise NotRun("; ".join(reasons), missing)
+
+
+def _imported(name: str) -> Any:
+    """Keras 3, or tf_keras, which is Keras 2.
+
+    Raises:
+        NotRun: it is not installed.
+    """
+    try:
+        if name == "tf_keras":
+            import tf_keras as package
         else:
-            record.beside = version
-            return made
-    raise NotRun("; ".join(reasons))
+            import keras as package
+    except Exception as error:  # whatever is wrong in what they need
+        raise not_imported(name, error) from error
+    return package
 
 
 def loaded_in_keras(content: bytes, suffix: str, config: dict[str, Any] | None) -> Any:
@@ -81,16 +98,11 @@ def loaded_in_keras(content: bytes, suffix: str, config: dict[str, Any] | None) 
         NotRun: Keras 3 is not installed.
         ValueError: it does not load the file.
     """
-    if not is_installed("keras"):
-        raise NotRun("Keras is not installed", missing=True)
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of Keras and TensorFlow among themselves
-        try:
-            import keras
-        except Exception as error:
-            raise NotRun(f"Keras cannot be imported ({cause(error)})", missing=True) from error
+        keras = _imported("keras")
         if major_version(keras.__version__, False) < 3:
-            raise NotRun(f"Keras {keras.__version__} is installed, the file is for Keras 3", missing=True)
+            raise NotRun(f"keras {keras.__version__} is installed, the file is for Keras 3", missing=True)
         path = Path(folder) / f"model{suffix}"
         path.write_bytes(content)
         try:

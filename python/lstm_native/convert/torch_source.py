@@ -13,10 +13,8 @@ import numpy as np
 from lstm_native.arrays import to_numpy
 from lstm_native.configurable import short
 from lstm_native.convert.both_sides import (
-    NotRun,
-    cause,
     check_of,
-    is_installed,
+    not_imported,
     outputs_of,
     random_inputs,
     refuse_large,
@@ -306,14 +304,12 @@ def _compare_arrays(
     nonlinearity: str,
 ) -> None:
     """Runs the model beside modules of PyTorch that take the arrays under their own names."""
-    if not is_installed("torch"):
-        raise NotRun("PyTorch is not installed", missing=True)
     if not check:
         refuse_large(model)
     try:
         import torch
-    except Exception as error:
-        raise NotRun(f"PyTorch cannot be imported ({cause(error)})", missing=True) from error
+    except Exception as error:  # whatever is wrong in what it needs
+        raise not_imported("torch", error) from error
 
     inputs = random_inputs(model)
     recurrent = [prefix for prefix, group in groups.items() if "weight_hh_l0" in group]
