@@ -21,6 +21,7 @@ from torch.nn.utils import rnn  # noqa: E402
 import lstm_native as ln  # noqa: E402
 import lstm_native.torch as native  # noqa: E402
 from lstm_native import _core  # noqa: E402
+from lstm_native.torch import function  # noqa: E402
 
 # Two float32 results of the same sums in different orders.
 TOLERANCE = 2e-5
@@ -166,9 +167,22 @@ def test_every_way_to_write_a_parameter_is_seen() -> None:
             for parameter in module.parameters():
                 write(parameter)
         torch.testing.assert_close(ours(x)[0], theirs(x)[0])
+        with torch.no_grad():
+            torch.testing.assert_close(ours(x)[0], theirs(x)[0])
     ours.weight_ih_l0 = torch.nn.Parameter(torch.ones(16, 3))
     theirs.weight_ih_l0 = torch.nn.Parameter(torch.ones(16, 3))
     torch.testing.assert_close(ours(x)[0], theirs(x)[0])
+
+
+def test_tensors_are_used_where_they_lie() -> None:
+    x = torch.randn(5, 2, 3, requires_grad=True)
+    native_x = function.to_native(x)
+    assert np.shares_memory(native_x.numpy(), x.detach().numpy())
+    assert function.to_torch(native_x).data_ptr() == x.data_ptr()
+    for batch_first in (False, True):
+        output, (h, _) = native.LSTM(3, 4, 2, batch_first=batch_first, bidirectional=True)(x)
+        assert output.is_contiguous()
+        assert h.is_contiguous()
 
 
 def test_a_graph_used_twice() -> None:
