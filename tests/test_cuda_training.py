@@ -94,7 +94,9 @@ def words() -> tuple[ln.Model, Array]:
 
 
 def features() -> tuple[ln.Model, Array]:
-    model = ln.Sequential([ln.Input((20, 6)), ln.LSTM(32), ln.Dense(1, activation="sigmoid")])
+    lstm = ln.LSTM(32, kernel_regularizer="l2", recurrent_regularizer="l1")
+    dense = ln.Dense(1, activation="sigmoid", kernel_regularizer=ln.regularizers.L1L2(0.01, 0.01))
+    model = ln.Sequential([ln.Input((20, 6)), lstm, dense])
     return model, f32(np.random.default_rng(0).normal(size=(64, 20, 6)))
 
 
@@ -103,8 +105,9 @@ def features() -> tuple[ln.Model, Array]:
 def test_a_step_of_training_copies_little(
     make: Callable[[], tuple[ln.Model, Array]], metrics: list[str]
 ) -> None:
-    """To the device the batch and small numbers of its rows and steps; from it the losses of the rows, and
-    predictions where metrics want them. Weights, states, masks of dropout, slots of the optimizer: none."""
+    """To the device the batch and small numbers of its rows and steps; from it the losses of the rows, parts
+    of the penalties, and predictions where metrics want them. Weights, states, masks of dropout, slots of the
+    optimizer: none."""
     model, x = make()
     y = np.zeros((64, 1), np.float32)
     model.compile("adam", "binary_crossentropy", metrics=metrics)
@@ -120,7 +123,10 @@ def test_a_step_of_training_copies_little(
     to_device, to_host = (b.since(a) for a, b in zip(one, three, strict=True))
     steps = 2 * 8
     rows = 8 * 4  # bytes of a float32 a row
-    assert to_host == (steps * (1 + len(metrics)), steps * (1 + len(metrics)) * rows)
+    losses = Copies(steps * (1 + len(metrics)), steps * (1 + len(metrics)) * rows)
+    sums = 4  # of the penalties: two of the LSTM, two of Dense
+    penalties = Copies(steps, steps * sums * 8) if make is features else Copies(0, 0)
+    assert to_host.since(penalties) == losses
     batch = 8 * 20 * (6 * 4 if make is features else 4)
     # Twice for ids: which rows, and the place of each. Then a control byte a step for three layers, and
     # labels and weights of the rows.
@@ -144,6 +150,6 @@ def test_clipping_means_and_accumulation_stay_there() -> None:
     finished = Copies(
         variables, sum(4 * v.size for v in model.variables)
     )  # when fit ends: the means in their places
-    assert to_host.number - finished.number <= steps + steps // 2
-    assert to_host.bytes - finished.bytes <= steps * 8 * 4 + steps // 2 * variables * 8
+    assert to_host.number - finished.number <= 2 * steps + steps // 2  # losses, penalties, norms
+    assert to_host.bytes - finished.bytes <= steps * (8 * 4 + 4 * 8) + steps // 2 * variables * 8
     assert to_device.number - finished.number <= steps * 4

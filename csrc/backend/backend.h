@@ -193,6 +193,13 @@ typedef struct LnNormArray {
     int64_t count;
 } LnNormArray;
 
+typedef struct LnPenaltyArray {
+    const float* x;
+    double l1, l2;
+    float* gradient; /* out, or NULL */
+    int64_t count;
+} LnPenaltyArray;
+
 /* How the outputs of the two directions of a bidirectional layer become one. */
 typedef enum LnMerge { LN_MERGE_CONCAT = 0, LN_MERGE_SUM = 1, LN_MERGE_AVE = 2, LN_MERGE_MUL = 3 } LnMerge;
 
@@ -350,9 +357,8 @@ typedef struct LnBackend {
     LnStatus (*multiply)(LnContext*, int64_t count, const float* a, const float* b, float* result);
     /* results[i] = sum of squares of array i, in double precision and a fixed order. */
     LnStatus (*squared_norms)(LnContext*, int64_t arrays, const LnNormArray*, double* results);
-    /* *result = l1 * sum |x| + l2 * sum x^2, in double precision and a fixed order; its gradient, or NULL. */
-    LnStatus (*penalty)(LnContext*, int64_t count, const float* x, double l1, double l2, float* gradient,
-                        double* result);
+    /* results[i] = l1 * sum |x| + l2 * sum x^2 of array i, in double precision and a fixed order. */
+    LnStatus (*penalties)(LnContext*, int64_t arrays, const LnPenaltyArray*, double* results);
 
     LnStatus (*merge_forward)(LnContext*, const LnMergeArgs*, float* outputs);
     /* d_forward (B, T, U), d_backward (B, T, V) with its steps in the opposite order */

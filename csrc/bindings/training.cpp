@@ -160,9 +160,28 @@ void average(const py::object& averages, const py::object& variables, float mome
     run(step_work(targets), [&] { ops::average(targets, sources, momentum); });
 }
 
-py::tuple penalty(const Tensor& x, double l1, double l2, bool need_gradient) {
-    ops::Penalty result = run(kStepCost * element_work(x), [&] { return ops::penalty(x, l1, l2, need_gradient); });
-    return py::make_tuple(result.value, or_none(std::move(result.gradient)));
+py::list penalties(const std::vector<Tensor>& arrays, const std::vector<double>& l1, const std::vector<double>& l2,
+                   bool need_gradients) {
+    double work = 0.0;
+    for (const Tensor& tensor : arrays) work += kStepCost * element_work(tensor);
+    std::vector<ops::Penalty> found = run(work, [&] { return ops::penalties(arrays, l1, l2, need_gradients); });
+    py::list result;
+    for (ops::Penalty& penalty : found)
+        result.append(py::make_tuple(penalty.value, or_none(std::move(penalty.gradient))));
+    return result;
+}
+
+py::object penalty(const Tensor& x, double l1, double l2, bool need_gradient) {
+    return penalties({x}, {l1}, {l2}, need_gradient)[0];
+}
+
+py::list penalties_of_variables(const py::object& variables, const py::object& l1, const py::object& l2,
+                                bool need_gradients) {
+    std::vector<Tensor> tensors;
+    for (const Variable* variable : Items(variables, "penalties: variables").variables())
+        tensors.push_back(variable->tensor());
+    return penalties(tensors, Items(l1, "penalties: l1").numbers(), Items(l2, "penalties: l2").numbers(),
+                     need_gradients);
 }
 
 // --- random numbers ---
@@ -247,9 +266,7 @@ void bind_training(py::module_& module) {
         .def("accumulate_", &accumulate)
         .def("average_", &average)
         .def("penalty", &penalty)
-        .def("penalty", [](const Variable& x, double l1, double l2, bool need_gradient) {
-            return penalty(x.tensor(), l1, l2, need_gradient);
-        });
+        .def("penalties", &penalties_of_variables);
 
     module.def("random_uniform", &random_uniform)
         .def("random_normal", &random_normal)

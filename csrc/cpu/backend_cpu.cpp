@@ -43,7 +43,7 @@ constexpr LnBackend kBackend = {
     clip,
     multiply,
     squared_norms,
-    penalty,
+    penalties,
     merge_forward,
     merge_backward,
     layer_norm_forward,

@@ -325,19 +325,21 @@ LnStatus squared_norms(LnContext* context, std::int64_t arrays, const LnNormArra
     });
 }
 
-LnStatus penalty(LnContext* context, std::int64_t count, const float* x, double l1, double l2, float* gradient,
-                 double* result) {
+LnStatus penalties(LnContext* context, std::int64_t arrays, const LnPenaltyArray* array, double* results) {
     return guarded(context, [&] {
-        double total = 0.0;
-        if (l1 != 0.0) total += l1 * chunked_sum(*context, x, count, [](double v) { return std::abs(v); });
-        if (l2 != 0.0) total += l2 * sum_of_squares(*context, x, count);
-        if (gradient != nullptr) {
+        for (std::int64_t n = 0; n < arrays; ++n) {
+            const LnPenaltyArray& a = array[n];
+            double total = 0.0;
+            if (a.l1 != 0.0) total += a.l1 * chunked_sum(*context, a.x, a.count, [](double v) { return std::abs(v); });
+            if (a.l2 != 0.0) total += a.l2 * sum_of_squares(*context, a.x, a.count);
+            results[n] = total;
+            if (a.gradient == nullptr) continue;
             const auto kernel = kernels().elementwise.penalty_gradient;
-            elements(*context, count, kSimple, [=](std::int64_t begin, std::int64_t end) {
-                kernel(end - begin, x + begin, static_cast<float>(l1), static_cast<float>(l2), gradient + begin);
+            elements(*context, a.count, kSimple, [=](std::int64_t begin, std::int64_t end) {
+                kernel(end - begin, a.x + begin, static_cast<float>(a.l1), static_cast<float>(a.l2),
+                       a.gradient + begin);
             });
         }
-        *result = total;
     });
 }
 

@@ -28,8 +28,7 @@ LnStatus scale(LnContext* context, std::int64_t count, float* target, float fact
 LnStatus clip(LnContext* context, std::int64_t count, float* target, float low, float high);
 LnStatus multiply(LnContext* context, std::int64_t count, const float* a, const float* b, float* result);
 LnStatus squared_norms(LnContext* context, std::int64_t arrays, const LnNormArray* array, double* results);
-LnStatus penalty(LnContext* context, std::int64_t count, const float* x, double l1, double l2, float* gradient,
-                 double* result);
+LnStatus penalties(LnContext* context, std::int64_t arrays, const LnPenaltyArray* array, double* results);
 LnStatus dropout_mask(LnContext* context, const LnDropoutArgs* args);
 
 }  // namespace lstm_native::cpu

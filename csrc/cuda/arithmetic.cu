@@ -1,4 +1,7 @@
 // Elementwise arithmetic, masks of dropout, norms and penalties, merging of directions (floor 1, CUDA).
+#include <algorithm>
+#include <vector>
+
 #include "core/philox.h"
 #include "cuda/entries.h"
 #include "cuda/launch.h"
@@ -128,20 +131,33 @@ LnStatus squared_norms(LnContext* context, int64_t arrays, const LnNormArray* ar
     });
 }
 
-LnStatus penalty(LnContext* context, int64_t count, const float* x, double l1, double l2, float* gradient,
-                 double* result) {
+LnStatus penalties(LnContext* context, int64_t arrays, const LnPenaltyArray* array, double* results) {
     return guarded(context, [=] {
-        const std::int64_t sizes = l1 != 0.0 ? 1 : 0;
-        const std::int64_t squares = l2 != 0.0 ? 1 : 0;
-        double sums[2] = {};
+        std::vector<std::int64_t> counts, owners;  // of each sum
+        std::vector<bool> of_squares;
+        for (std::int64_t n = 0; n < arrays; ++n) {
+            const LnPenaltyArray& a = array[n];
+            for (const bool squares : {false, true}) {
+                if ((squares ? a.l2 : a.l1) == 0.0) continue;
+                counts.push_back(a.count);
+                owners.push_back(n);
+                of_squares.push_back(squares);
+            }
+            if (a.gradient != nullptr)
+                penalty_gradient(a.count, a.x, static_cast<float>(a.l1), static_cast<float>(a.l2), a.gradient);
+        }
+        std::vector<double> sums(counts.size());
         totals(
-            std::vector<std::int64_t>(static_cast<std::size_t>(sizes + squares), count),
-            [=](std::size_t i, double* partial) {
-                (i == 0 && sizes != 0 ? sum_sizes : sum_squares)(count, x, partial);
+            counts,
+            [&](std::size_t i, double* partial) {
+                (of_squares[i] ? sum_squares : sum_sizes)(counts[i], array[owners[i]].x, partial);
             },
-            sums);
-        if (gradient != nullptr) penalty_gradient(count, x, static_cast<float>(l1), static_cast<float>(l2), gradient);
-        *result = (sizes != 0 ? l1 * sums[0] : 0.0) + (squares != 0 ? l2 * sums[sizes] : 0.0);
+            sums.data());
+        std::fill_n(results, arrays, 0.0);
+        for (std::size_t i = 0; i < sums.size(); ++i) {
+            const LnPenaltyArray& a = array[owners[i]];
+            results[owners[i]] += (of_squares[i] ? a.l2 : a.l1) * sums[i];
+        }
     });
 }
 

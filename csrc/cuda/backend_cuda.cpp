@@ -61,7 +61,7 @@ constexpr LnBackend kBackend = {
     clip,
     multiply,
     squared_norms,
-    penalty,
+    penalties,
     merge_forward,
     merge_backward,
     layer_norm_forward,

@@ -56,7 +56,7 @@ LnStatus scale(LnContext*, int64_t count, float* target, float factor);
 LnStatus clip(LnContext*, int64_t count, float* target, float low, float high);
 LnStatus multiply(LnContext*, int64_t count, const float* a, const float* b, float* result);
 LnStatus squared_norms(LnContext*, int64_t arrays, const LnNormArray*, double* results);
-LnStatus penalty(LnContext*, int64_t count, const float* x, double l1, double l2, float* gradient, double* result);
+LnStatus penalties(LnContext*, int64_t arrays, const LnPenaltyArray*, double* results);
 LnStatus dropout_mask(LnContext*, const LnDropoutArgs*);
 LnStatus merge_forward(LnContext*, const LnMergeArgs*, float* outputs);
 LnStatus merge_backward(LnContext*, const LnMergeArgs*, const float* d_outputs, float* d_forward, float* d_backward);

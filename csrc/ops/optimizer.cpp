@@ -215,13 +215,25 @@ void average(const std::vector<Variable*>& averages, const std::vector<Variable*
     mark_written(averages);
 }
 
-Penalty penalty(const Tensor& x, double l1, double l2, bool need_gradient) {
-    check_float("penalty", "x", x);
-    Penalty result{0.0, {}};
-    if (need_gradient) result.gradient = Tensor::empty(x.shape(), DType::float32, x.device());
-    call(backend_of(x.device()).penalty, x.count(), x.data<const float>(), l1, l2,
-         need_gradient ? result.gradient.data<float>() : nullptr, &result.value);
-    return result;
+std::vector<Penalty> penalties(const std::vector<Tensor>& arrays, const std::vector<double>& l1,
+                               const std::vector<double>& l2, bool need_gradients) {
+    core::check(l1.size() == arrays.size() && l2.size() == arrays.size(), "penalties: ", l1.size(), " l1 and ",
+                l2.size(), " l2 for ", arrays.size(), " arrays");
+    std::vector<Penalty> results(arrays.size());
+    if (arrays.empty()) return results;
+    std::vector<LnPenaltyArray> given;
+    for (std::size_t i = 0; i < arrays.size(); ++i) {
+        const Tensor& x = arrays[i];
+        check_float("penalty", "x", x);
+        core::check(x.device() == arrays[0].device(), "penalties: the arrays are on different devices");
+        if (need_gradients) results[i].gradient = Tensor::empty(x.shape(), DType::float32, x.device());
+        given.push_back({x.data<const float>(), l1[i], l2[i], results[i].gradient.data<float>(), x.count()});
+    }
+    std::vector<double> values(arrays.size());
+    call(backend_of(arrays[0].device()).penalties, static_cast<std::int64_t>(given.size()), given.data(),
+         values.data());
+    for (std::size_t i = 0; i < values.size(); ++i) results[i].value = values[i];
+    return results;
 }
 
 }  // namespace lstm_native::ops

@@ -50,7 +50,8 @@ struct Penalty {
     double value;
     core::Tensor gradient;  // undefined where it is not wanted
 };
-// l1 * sum |x| + l2 * sum x^2, in double precision and one fixed order, and its gradient (that of |0| is 0).
-Penalty penalty(const core::Tensor& x, double l1, double l2, bool need_gradient);
+// l1 * sum |x| + l2 * sum x^2 of each, in double precision and one fixed order, and its gradient (that of |0| is 0).
+std::vector<Penalty> penalties(const std::vector<core::Tensor>& arrays, const std::vector<double>& l1,
+                               const std::vector<double>& l2, bool need_gradients);
 
 }  // namespace lstm_native::ops

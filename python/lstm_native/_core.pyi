@@ -412,10 +412,13 @@ def accumulate_(sums: Sequence[Variable], gradients: Sequence[Tensor], steps: in
 def average_(averages: Sequence[Variable], variables: Sequence[Variable], momentum: float, /) -> None:
     """average = momentum * average + (1 - momentum) * variable."""
 
-def penalty(
-    x: Tensor | Variable, l1: float, l2: float, need_gradient: bool, /
-) -> tuple[float, Tensor | None]:
+def penalty(x: Tensor, l1: float, l2: float, need_gradient: bool, /) -> tuple[float, Tensor | None]:
     """l1 * sum |x| + l2 * sum x^2, and its gradient on request; float32."""
+
+def penalties(
+    variables: Sequence[Variable], l1: Sequence[float], l2: Sequence[float], need_gradients: bool, /
+) -> list[tuple[float, Tensor | None]]:
+    """`penalty` of each."""
 
 # --- random numbers: counter-based, a function of (seed, offset) alone ----------------------------
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ from lstm_native import _core
 from lstm_native.configurable import Configurable
 from lstm_native.errors import check_number
 from lstm_native.naming import callable_named
+from lstm_native.variable import Variable
 
 Array = npt.NDArray[Any]
 # Vectors shorter than this are not normalized to length one (Keras' epsilon).
@@ -177,6 +178,9 @@ def penalty(
         ValueError: the gradient is wanted of a callable that has none, or a gradient has another shape.
     """
     if isinstance(regularizer, _Norms):
+        if isinstance(x, _core.Variable):
+            l1, l2 = regularizer.factors()
+            return _core.penalties([x], [l1], [l2], need_gradient)[0]
         return _core.penalty(x, *regularizer.factors(), need_gradient)
     values = x.numpy()
     value = float(regularizer(values))
@@ -194,6 +198,26 @@ def penalty(
             f"{type(regularizer).__name__}: gradient has shape {gradient.shape}, expected {x.shape}"
         )
     return value, gradient
+
+
+def penalties(
+    variables: Iterable[Variable], need_gradient: bool
+) -> list[tuple[Variable, float, _core.Tensor | None]]:
+    """The penalties of those `variables` that have a regularizer, with their gradients, as `penalty`.
+
+    Raises:
+        ValueError: a gradient is wanted of a regularizer that has none.
+    """
+    regularized = [(v, v.regularizer) for v in variables if v.regularizer is not None]
+    native = [(v, *r.factors()) for v, r in regularized if isinstance(r, _Norms)]
+    found = iter(
+        _core.penalties(
+            [v for v, _, _ in native], [l1 for _, l1, _ in native], [l2 for _, _, l2 in native], need_gradient
+        )
+    )
+    return [
+        (v, *(next(found) if isinstance(r, _Norms) else penalty(r, v, need_gradient))) for v, r in regularized
+    ]
 
 
 def can_train(regularizer: Callable[[Any], Any] | None) -> bool:

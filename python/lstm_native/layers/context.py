@@ -71,12 +71,10 @@ class Context:
         total = 0.0
         for values in self.penalties.values():
             total += sum(values)
-        for variable in variables:
-            if variable.regularizer is not None:
-                value, gradient = regularizers.penalty(variable.regularizer, variable, need_gradient)
-                total += value
-                if gradient is not None:
-                    self.add_gradient(variable, gradient)
+        for variable, value, gradient in regularizers.penalties(variables, need_gradient):
+            total += value
+            if gradient is not None:
+                self.add_gradient(variable, gradient)
         return total
 
     def commit_states(self) -> None:
