@@ -11,7 +11,11 @@ torch = pytest.importorskip("torch")
 
 from torch import nn  # noqa: E402
 
-from lstm_native.convert import from_torch  # noqa: E402
+import test_merging as merging  # noqa: E402
+from lstm_native import layers as L  # noqa: E402
+from lstm_native.convert import from_torch, to_torch  # noqa: E402
+from lstm_native.layers import GRU, LSTM, Bidirectional, Dense, Input  # noqa: E402
+from lstm_native.models import Model  # noqa: E402
 from torch_branches import CASES  # noqa: E402
 
 CALLS = 6e-7  # float32 on both sides: sums of a few dozen products of size 1
@@ -132,3 +136,72 @@ def test_what_has_no_counterpart_is_named(forward: Any, message: str) -> None:
     module = Function(forward, a=nn.GRU(3, 4, batch_first=True), b=nn.GRU(3, 4, batch_first=True))
     with pytest.raises(ValueError, match=message):
         from_torch(module)
+
+
+# --- to PyTorch -------------------------------------------------------------------------------------
+
+
+def states() -> Any:
+    """States that go from module to module, of both directions too."""
+    a, b = Input((None, 3)), Input((None, 2), name="lambda")
+    encoded, *last = Bidirectional(LSTM(3, return_sequences=True, return_state=True))(a)
+    decoded = Bidirectional(LSTM(3, return_sequences=True))(b, initial_state=last)
+    joined = L.Concatenate(name="forward")([L.Attention(use_scale=True)([decoded, encoded]), decoded])
+    out, h = GRU(6, return_state=True, go_backwards=True)(a)
+    return Model([a, b], [joined, L.add([out, h])])
+
+
+def broadcast() -> Any:
+    """Inputs with fewer axes, and every form of Dot."""
+    a, b = Input((None, 3)), Input((3,))
+    ends = [L.add([a, b]), L.dot([a, b], axes=(2, 1), normalize=True), L.dot([b, a], axes=(1, 2))]
+    return Model([a, b], [*ends, L.dot([b, b], axes=1), L.dot([a, a], axes=1), L.average([a, b])])
+
+
+def shared() -> Any:
+    """A layer that is called three times, and a model inside."""
+    x = Input((None, 3))
+    layer = Dense(3, activation="tanh", activity_regularizer="l2")
+    y = Input((None, 3))
+    inner = Model(y, L.subtract([y, layer(y)]))
+    return Model(x, L.concatenate([layer(x), layer(inner(x))], axis=1))
+
+
+MAKERS = [*(lambda m=merging.MODELS[i]: m()[0] for i in (0, 2, 3)), states, broadcast, shared]
+
+
+@pytest.mark.parametrize("make", MAKERS)
+def test_models_that_branch_go_to_torch(make: Any) -> None:
+    model = make()
+    module = to_torch(model)
+    assert module.conversion.max_difference < 2e-6
+    assert sum(p.numel() for p in module.parameters()) >= model.count_params()  # two biases for one
+    assert not module.training
+
+
+def test_there_and_back() -> None:
+    model, (x,) = merging.MODELS[0]()
+    again = from_torch(to_torch(model))
+    np.testing.assert_allclose(again(x), model(x), atol=2e-6)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (
+            lambda x: L.AdditiveAttention()([x, x]),
+            "AdditiveAttention .*: PyTorch has no function for it here",
+        ),
+        (lambda x: L.Attention(score_mode="concat")([x, x]), "score_mode is 'concat'"),
+        (
+            lambda x: L.add([x, LSTM(3, return_sequences=True)(x, training=True)]),
+            "is called with .'training'",
+        ),
+        (lambda x: L.add([x, LSTM(3, stateful=True, return_sequences=True)(x)]), "stateful is True"),
+        (lambda x: L.add([x, L.Masking()(x)]), "Masking .*: PyTorch has no module for it here"),
+    ],
+)
+def test_what_torch_does_not_have_is_named(make: Any, message: str) -> None:
+    x = Input((None, 3), batch_size=2)
+    with pytest.raises(ValueError, match=message):
+        to_torch(Model(x, make(x)))

@@ -433,13 +433,6 @@ def test_what_torch_does_not_have_is_named(layers: Any, message: str) -> None:
         to_torch(Sequential(layers))
 
 
-def test_models_that_branch_are_refused() -> None:
-    x = Input((None, 3))
-    y = LSTM(4)(x)
-    with pytest.raises(ValueError, match="branches"):
-        to_torch(Model(x, [y, Dense(2)(y)]))
-
-
 def test_the_record() -> None:
     record = lstm_native.convert.Conversion("A", "B")
     record.note("one")

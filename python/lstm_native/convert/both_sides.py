@@ -11,7 +11,7 @@ import numpy as np
 
 from lstm_native.configurable import short
 from lstm_native.convert.conversion import Conversion
-from lstm_native.layers import Embedding
+from lstm_native.layers import Attention, Dot, Embedding
 from lstm_native.layers.symbolic import output_shapes
 from lstm_native.layers.text import TextVectorization
 from lstm_native.model_state import layers_with_states, restore_states
@@ -162,7 +162,7 @@ def refuse_large(model: Model, shapes_of_inputs: Sequence[tuple[int, ...]] | Non
         shapes.update(zip(step.outputs, map(_concrete, flat(made, is_shape)), strict=True))
         numbers += sum(math.prod(shapes[slot]) for slot in step.outputs)
         rows = math.prod(given[0][:-1])
-        if step.several:  # attention: every step of one beside every step of the other
+        if isinstance(step.layer, Attention | Dot):  # every step of one beside every step of the other
             numbers += rows * math.prod(given[-1][1:])
         if not isinstance(step.layer, Embedding):
             products += rows * sum(math.prod(v.shape) for v in step.layer.variables)

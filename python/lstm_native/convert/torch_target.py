@@ -11,6 +11,7 @@ from lstm_native import activations
 from lstm_native.convert.both_sides import check_of, outputs_of, random_inputs, refuse_large, run_both
 from lstm_native.convert.conversion import Conversion
 from lstm_native.convert.layouts import TORCH_GATES, Array, Weights, to_rows
+from lstm_native.convert.torch_functional import fx_module
 from lstm_native.convert.torch_layers import CELLS
 from lstm_native.layers import (
     GRU,
@@ -56,13 +57,17 @@ _ACTIVATIONS: dict[str, tuple[str, dict[str, Any]]] = {
 
 
 def to_torch(model: Any, *, check: bool | None = None) -> Any:
-    """The model as a `torch.nn.Sequential` of PyTorch's own modules, with its weights, in eval mode.
+    """The model as PyTorch's own modules with its weights, in eval mode.
+
+    Layers that follow each other become a `torch.nn.Sequential`, other models a `torch.fx.GraphModule`: it is
+    called on a tensor for each input and gives one for each output, in the order of the model, and its `code`
+    shows what it does.
 
     Recurrent modules stand in `lstm_native.torch.exported.Recurrent`, which picks the outputs that the layer
     gives. `lstm_native.torch.replace` brings our kernels to them.
 
     Args:
-        model: a built `Sequential`, or a functional model whose layers follow each other.
+        model: a built model.
         check: run the model beside the modules on random inputs. None: where that can be done; True: it must
             be; False: not.
 
@@ -82,31 +87,27 @@ def to_torch(model: Any, *, check: bool | None = None) -> Any:
     record = Conversion("lstm_native", "PyTorch")
     if not isinstance(model, Model):
         raise TypeError(f"to_torch: got a {type(model).__name__}, expected a model")
-    layers = _row(model)
-    modules = [module for layer in layers for module in _modules(layer, record)]
-    result = torch.nn.Sequential(*modules).eval()
+    if not model.built:
+        raise ValueError(f"to_torch: {model.label()} is not built yet, call it or give it an Input")
+    layers = model.layers_in_a_row()
+    if layers is None:
+        result = fx_module(model, lambda layer: _modules(layer, record))
+    else:
+        modules = (_modules(layer, record) for layer in layers if not isinstance(layer, InputLayer))
+        result = torch.nn.Sequential(*(module for row in modules for module in row)).eval()
 
     def run() -> None:
         if not check:
             refuse_large(model)
         inputs = random_inputs(model)
         with torch.no_grad():
-            found = result(torch.from_numpy(inputs[0])).numpy()
-        record.compare(outputs_of(model, inputs), [found])
+            found = result(*map(torch.from_numpy, inputs))
+        parts = found if isinstance(found, tuple) else (found,)
+        record.compare(outputs_of(model, inputs), [part.numpy() for part in parts])
 
     run_both(record, check, run)
     result.conversion = record
     return result
-
-
-def _row(model: Model) -> list[Layer]:
-    """The layers in order, those of nested models too."""
-    if not model.built:
-        raise ValueError(f"to_torch: {model.label()} is not built yet, call it or give it an Input")
-    layers = model.layers_in_a_row()
-    if layers is None:
-        raise ValueError(f"to_torch: {model.label()} branches, expected layers that follow each other")
-    return [layer for layer in layers if not isinstance(layer, InputLayer)]
 
 
 def _module(name: str, weights: dict[str, Array], *args: Any, **kwargs: Any) -> Any:
@@ -213,7 +214,7 @@ def _recurrent(layer: Any, record: Conversion) -> list[Any]:
     if first.dropout or first.recurrent_dropout:
         record.note(f"{layer.label()}: dropout inside the layer is left out, PyTorch's modules have none")
     module = _module(name, weights, features, first.units, **arguments)
-    return [Recurrent(module, first.return_sequences, first.go_backwards)]
+    return [Recurrent(module, first.return_sequences, first.go_backwards, first.return_state)]
 
 
 def _check_recurrent(layer: Any) -> None:
@@ -226,8 +227,8 @@ def _check_recurrent(layer: Any) -> None:
             raise _refused(layer, f"{argument} is {name}, PyTorch's module has {' or '.join(names)}")
     if isinstance(layer, GRU) and not layer.reset_after:
         raise _refused(layer, "reset_after is False, PyTorch's GRU resets after the recurrent product")
-    if layer.return_state or layer.stateful:
-        raise _refused(layer, "return_state and stateful have no counterpart in a row of modules")
+    if layer.stateful:
+        raise _refused(layer, "stateful is True, but PyTorch's modules keep nothing between calls")
     extras = ("has_peepholes", "coupled_gates", "clip", "output_activation")
     if any(getattr(layer, extra, None) for extra in extras):
         raise _refused(layer, "peepholes, clip and coupled gates are not in PyTorch's module")

@@ -11,25 +11,43 @@ class Recurrent(torch.nn.Module):
     """A recurrent module of `torch.nn` that gives what a Keras layer gives.
 
     Args:
-        rnn: batch first, of one layer; its `hx` is zero.
+        rnn: batch first, of one layer.
         return_sequences: all steps, or the last one. A bidirectional module's last step is the last of both
             directions.
         go_backwards: whether time runs backwards; the outputs are in processed order.
+        return_state: a tuple of these outputs and of the states of each direction.
     """
 
-    def __init__(self, rnn: torch.nn.RNNBase, return_sequences: bool, go_backwards: bool) -> None:
+    def __init__(
+        self, rnn: torch.nn.RNNBase, return_sequences: bool, go_backwards: bool, return_state: bool = False
+    ) -> None:
         super().__init__()
         self.rnn = rnn
         self.return_sequences = return_sequences
         self.go_backwards = go_backwards
+        self.return_state = return_state
 
-    def forward(self, x: Any) -> Any:
-        """x (batch, time, features): (batch, time, units), or (batch, units) without `return_sequences`."""
-        outputs, states = self.rnn(x.flip(1) if self.go_backwards else x)
-        if self.return_sequences:
+    def forward(self, x: Any, *initial: Any) -> Any:
+        """x (batch, time, features): (batch, time, units), or (batch, units) without `return_sequences`.
+
+        `initial` are states (batch, units), those of the first direction first, zero by default.
+        """
+        lstm = isinstance(self.rnn, torch.nn.LSTM)
+        count = 2 if lstm else 1
+        x = x.flip(1) if self.go_backwards else x
+        if initial:
+            stacks = [torch.stack(initial[i::count]) for i in range(count)]
+            outputs, states = self.rnn(x, tuple(stacks) if lstm else stacks[0])
+        else:
+            outputs, states = self.rnn(x)
+        h = states[0] if lstm else states
+        if not self.return_sequences:
+            outputs = torch.cat((h[0], h[1]), -1) if self.rnn.bidirectional else h[0]
+        if not self.return_state:
             return outputs
-        h = states[0] if isinstance(self.rnn, torch.nn.LSTM) else states
-        return torch.cat((h[0], h[1]), -1) if self.rnn.bidirectional else h[0]
+        each = (states[0], states[1]) if lstm else (states,)
+        directions = range(2 if self.rnn.bidirectional else 1)
+        return (outputs, *(state[i] for i in directions for state in each))
 
 
 class MeanOverTime(torch.nn.Module):
