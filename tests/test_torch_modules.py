@@ -185,6 +185,22 @@ def test_tensors_are_used_where_they_lie() -> None:
         assert h.is_contiguous()
 
 
+@pytest.mark.parametrize("batch_first", [False, True])
+def test_views(batch_first: bool) -> None:
+    modules = pair("LSTM", 3, 4, 2, bidirectional=True, batch_first=batch_first)
+    for view in (
+        lambda x: x.transpose(0, 1),
+        lambda x: x[::2],
+        lambda x: x[..., 1:],
+        lambda x: x[:1].expand(6, 5, 4),
+    ):
+        x = torch.randn(6, 5, 4, requires_grad=True)
+        y = view(x)[..., :3]
+        whole = x.detach()[..., :3].contiguous().requires_grad_()  # of which a transposed view is dense
+        assert_same(*(results(m, y, [x], None) for m in modules))
+        assert_same(*(results(m, whole.transpose(0, 1), [whole], None) for m in modules))
+
+
 def test_a_graph_used_twice() -> None:
     module = native.LSTM(3, 4, 2, dropout=0.5)
     x = torch.randn(5, 2, 3, requires_grad=True)

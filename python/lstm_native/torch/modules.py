@@ -96,7 +96,13 @@ class _Native(torch.nn.RNNBase):
             output, *last = self._network(True)(input.unsqueeze(1), states, self._flat_weights)
             output, last = output.squeeze(1), [s.squeeze(1) for s in last]
         else:
-            output, *last = self._network(not self.batch_first)(input, states, self._flat_weights)
+            # A transposed view lies in the other order of axes, and so may its outputs.
+            turned = input.transpose(0, 1)
+            if input.is_contiguous() or not turned.is_contiguous():
+                output, *last = self._network(not self.batch_first)(input, states, self._flat_weights)
+            else:
+                output, *last = self._network(self.batch_first)(turned, states, self._flat_weights)
+                output = output.transpose(0, 1)
         return output, (tuple(last) if self.cell == "lstm" else last[0])
 
     def _network(self, time_first: bool, mask: torch.Tensor | None = None) -> Network:
