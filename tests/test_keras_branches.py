@@ -184,6 +184,29 @@ def test_masks_that_differ(version: str, joined: Any, message: str, tmp_path: Pa
         from_keras(path)
 
 
+A, B = value("ea", 0, 0), value("eb", 0, 0)
+SPOILT: list[Any] = [[A, B], [[A, B]], [], [None], ["x"], [A], [[A, 1]], [[]], {"a": 1}, None, [[[A]], B]]
+
+
+@pytest.mark.parametrize(
+    "kind", ["Add", "Concatenate", "Dot", "NotEqual", "LogicalOr", "ExpandDims", "ZerosLike"]
+)
+def test_spoilt_joins_are_value_errors(kind: str, tmp_path: Path) -> None:
+    """Whatever stands in the calls of layers, of operations and of functions of Keras 2, and in arguments."""
+    path = tmp_path / "m.keras"
+    end = one_layer("LSTM", "end", [value("join", 0, 0)], units=2)
+    joins = []
+    for args in SPOILT:
+        for nodes in ([{"args": args, "kwargs": {}}], [{"args": args}], [args], None, "x"):
+            layer, function = one_layer(kind, "join", axes=args, axis=args), operation(kind, "join", axis=-1)
+            lambdas = {"class_name": "TFOpLambda", "name": "join", "config": {"function": "math.add"}}
+            joins += [one | {"inbound_nodes": nodes} for one in (layer, function, lambdas)]
+    for join in joins:
+        path.write_bytes(archive({"config.json": branching(join, end)}))
+        with pytest.raises(ValueError):
+            from_keras(path)
+
+
 def test_mask_formulas() -> None:
     """Of values, as numbers that are equal where masks are."""
     a, b, x = (value(name, 0, 0) for name in ("ea", "eb", "x"))

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -31,7 +34,7 @@ from lstm_native.layers import (
 )
 from lstm_native.layers.base import Layer
 from lstm_native.layers.context import Context
-from lstm_native.models import Model
+from lstm_native.models import Model, clone_model, load_model, model_from_json
 from lstm_native.optimizers import SGD
 
 Array = npt.NDArray[Any]
@@ -415,3 +418,28 @@ def test_empty_batches() -> None:
     assert Concatenate()([np.zeros((0, 4, 3)), np.zeros((0, 4, 2))]).shape == (0, 4, 5)
     model, x = two_inputs()
     assert model.predict([part[:0] for part in x], verbose=0).shape == (0, 2)
+
+
+COPIES: list[Callable[[Any], Any]] = [
+    lambda model: type(model).from_config(model.get_config()),
+    lambda model: model_from_json(model.to_json()),
+    clone_model,
+    copy.deepcopy,
+    lambda model: pickle.loads(pickle.dumps(model)),
+]
+
+
+@pytest.mark.parametrize("make", MODELS)
+def test_copies_and_files(make: Callable[[], Any], tmp_path: Path) -> None:
+    model, x = make()
+    model.save(tmp_path / "m.safetensors")
+    for again in (*(copied(model) for copied in COPIES), load_model(tmp_path / "m.safetensors")):
+        assert [type(layer) for layer in again.layers] == [type(layer) for layer in model.layers]
+        again.set_weights(model.get_weights())
+        np.testing.assert_array_equal(again.predict(x, verbose=0), model.predict(x, verbose=0))
+
+
+def test_streams_say_where_a_model_branches() -> None:
+    model, _ = residual()
+    with pytest.raises(ValueError, match=r"those of this model branch \(at Add 'add.*'\)"):
+        model.stream()

@@ -30,7 +30,8 @@ def from_onnx(source: Any, *, check: bool | None = None) -> Any:
 
     Operators LSTM, GRU and RNN with their attributes, between Gather (of rows of a table), MatMul, Gemm, Add
     of a bias, activations, LayerNormalization, ReduceMean and ReduceMax over time, and what moves axes about,
-    as exporters of PyTorch and Keras write them. Opsets 7 to that of the installed onnx package. Inputs and
+    as exporters of PyTorch and Keras write them; and Add, Sub, Mul, Max, Min, Mean, Sum, Concat and MatMul of
+    tensors that the model computes. Opsets 7 to that of the installed onnx package. Inputs and
     outputs are batch first; several directions in one output are outputs of their own.
 
     Args:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 from lstm_native import _core, cuda, saving
 from lstm_native.arrays import positive_int, to_step_flags
 from lstm_native.layers.base import Context, Layer, structure_version
+from lstm_native.layers.merging import MergingLayer
 from lstm_native.models.graph import Graph, Steps
 from lstm_native.models.plan import Chain, unique
 from lstm_native.naming import snake_case
@@ -291,7 +292,9 @@ class Model(Trainer):
             raise self.error("stream before the model is built: call build(input_shape) first")
         layers = self.layers_in_a_row()
         if layers is None:
-            raise self.error("stream needs layers that follow each other, those of this model branch")
+            joins = [layer for layer in self._plan().layers if isinstance(layer, MergingLayer)]
+            where = f" (at {joins[0].label()})" if joins else ""
+            raise self.error(f"stream needs layers that follow each other, those of this model branch{where}")
         return Stream(layers, self.input_shape, rows, self.label(), self.device)
 
     def layers_in_a_row(self) -> list[Layer] | None:
