@@ -13,6 +13,7 @@ import pytest
 
 from lstm_native import layers, losses, metrics, models, optimizers, saving
 from lstm_native.callbacks import ModelCheckpoint
+from lstm_native.convert import to_keras
 from lstm_native.layers import (
     GRU,
     LSTM,
@@ -26,7 +27,7 @@ from lstm_native.layers import (
     TimeDistributed,
 )
 from lstm_native.models import Model, Sequential, load_model
-from lstm_native.saving import read_safetensors
+from lstm_native.saving import read_safetensors, write_safetensors
 from lstm_native.utils import register_serializable, set_random_seed
 
 ROWS, STEPS, IDS, BATCH = 24, 6, 20, 8
@@ -435,3 +436,61 @@ def test_weights_are_made_without_their_initializers(tmp_path: Path) -> None:
     loaded = through_a_file(model, tmp_path)
     assert calls == [(3, 2)]
     np.testing.assert_array_equal(loaded.get_weights()[0], np.ones((3, 2)))
+
+
+# --- names of files ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", [None, 3, ["a"], b"a\0b.safetensors", "a\0b.safetensors"])
+def test_what_is_no_name_of_a_file(path: Any) -> None:
+    model = Sequential([Input((3,)), Dense(2)])
+    kind = TypeError if not isinstance(path, str | bytes) else ValueError
+    for call, name in (
+        (model.save, "save: filepath"),
+        (model.save_weights, "save_weights: filepath"),
+        (model.load_weights, "load_weights: filepath"),
+        (load_model, "load_model: filepath"),
+        (lambda p: to_keras(model, p), "to_keras: path"),
+        (read_safetensors, "read_safetensors: path"),
+        (lambda p: write_safetensors(p, {}), "write_safetensors: path"),
+    ):
+        with pytest.raises(kind, match=f"{name} (is a|has a null byte).*expected the path of a file"):
+            call(path)
+
+
+@pytest.mark.parametrize("name", ["w.safetensors", "w.weights.h5", "w.h5", "w"])
+@pytest.mark.parametrize("kind", [str, Path, os.fsencode])
+def test_weights_in_files_of_every_name(name: str, kind: Any, tmp_path: Path) -> None:
+    def make() -> Sequential:
+        return Sequential([Input((5, 3)), Bidirectional(LSTM(4)), Dense(1)])
+
+    model, other = make(), make()
+    path = kind(str(tmp_path / name))
+    model.save_weights(path)
+    is_hdf5 = (tmp_path / name).read_bytes().startswith(b"\x89HDF")
+    assert is_hdf5 == name.endswith(".h5")
+    with pytest.raises(FileExistsError):
+        model.save_weights(path, overwrite=False)
+    other.load_weights(path)
+    for a, b in zip(model.get_weights(), other.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("suffix", [".keras", ".h5", ".weights.h5"])
+def test_weights_of_a_file_of_keras(suffix: str, tmp_path: Path) -> None:
+    model, other = (Sequential([Input((3,)), Dense(2)]) for _ in range(2))
+    to_keras(model, tmp_path / f"m{suffix}", check=False)
+    other.load_weights(tmp_path / f"m{suffix}")
+    np.testing.assert_array_equal(other.get_weights()[0], model.get_weights()[0])
+    narrow = Sequential([Input((3,)), Dense(1)])
+    before = narrow.get_weights()
+    with pytest.raises(ValueError, match=f"m{suffix}: the weights: from_keras: .* has shape"):
+        narrow.load_weights(tmp_path / f"m{suffix}")
+    np.testing.assert_array_equal(narrow.get_weights()[0], before[0])
+
+
+def test_custom_objects_that_are_none_are_the_callers_mistake(tmp_path: Path) -> None:
+    Sequential([Input((3,)), Dense(2)]).save(tmp_path / "m.safetensors")
+    for wrong in ([1], {"A": 3}):
+        with pytest.raises(TypeError, match=r"^custom_objects is .* expected a dict of classes"):
+            load_model(tmp_path / "m.safetensors", custom_objects=wrong)  # type: ignore[arg-type]

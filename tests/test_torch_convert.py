@@ -445,3 +445,11 @@ def test_the_record() -> None:
     for expected, found in itertools.product(([np.ones(3)],), ([], [np.ones(3)] * 2)):
         with pytest.raises(ValueError):
             record.compare(expected, found)
+
+
+def test_arguments_for_state_dicts() -> None:
+    state = {"weight_ih_l0": np.ones((2, 3), np.float32), "weight_hh_l0": np.ones((2, 2), np.float32)}
+    with pytest.raises(ValueError, match="nonlinearity is 'gelu', expected 'tanh' or 'relu'"):
+        from_torch(state, nonlinearity="gelu")
+    with pytest.raises(TypeError, match="order is 'head', expected a list of names"):
+        from_torch({"head.weight": np.ones((2, 3), np.float32)}, order="head")

@@ -5,8 +5,12 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from lstm_native.convert.keras_source import from_keras
+from lstm_native.convert.keras_file import blaming, read_keras_file
+from lstm_native.convert.keras_hdf5_writer import NewGroup, write_hdf5
+from lstm_native.convert.keras_source import from_keras, load_into
 from lstm_native.convert.keras_target import to_keras
+from lstm_native.convert.keras_weights import write_tree
+from lstm_native.saving.atomic import replace_file
 from lstm_native.saving.safetensors import Path
 
 
@@ -25,3 +29,17 @@ def save(model: Any, path: Path, include_optimizer: bool, include_state: bool, i
 def load(path: Path, custom_objects: Any, compile: bool) -> Any:
     """See `load_model`."""
     return from_keras(path, custom_objects, compile=compile, check=False)
+
+
+def save_weights(model: Any, path: Path) -> None:
+    """See `Model.save_weights`. Layers that Keras has not may be among those with weights."""
+    root = NewGroup()
+    write_tree(model, root)
+    replace_file(path, [write_hdf5(root)])
+
+
+def load_weights(model: Any, path: Path) -> None:
+    """See `Model.load_weights`; of a file of a whole model, the weights alone."""
+    file = read_keras_file(path)
+    with blaming(file.where, "the weights"):
+        load_into(model, file, set())

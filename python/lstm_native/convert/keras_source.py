@@ -22,6 +22,7 @@ from lstm_native.convert.layouts import Array
 from lstm_native.later import check_layers, values_come_later
 from lstm_native.models import Model
 from lstm_native.registration import custom_object_scope
+from lstm_native.saving.atomic import path_name
 from lstm_native.saving.safetensors import Path
 from lstm_native.serialization import deserialize
 
@@ -67,8 +68,8 @@ def from_keras(
     record = Conversion("Keras", "lstm_native")
     check = check_of(check, "from_keras")
     with custom_object_scope(custom_objects):
-        if isinstance(source, str | os.PathLike):
-            found = _from_file(source, record, model, compile, check)
+        if isinstance(source, str | bytes | os.PathLike):
+            found = _from_file(path_name(source, "from_keras: source"), record, model, compile, check)
         elif callable(getattr(source, "get_config", None)) and hasattr(source, "layers"):
             found = _from_live(source, record, compile, check)
         else:
@@ -93,7 +94,7 @@ def _from_file(
             raise TypeError(f"from_keras: model is a {type(target).__name__}, expected a model")
         before = target.get_weights()
         with blaming(file.where, "the weights"):
-            _load(target, file, set())
+            load_into(target, file, set())
         if file.version < 3 and "hard_sigmoid" in str(target.get_config()):
             record.note("hard_sigmoid of Keras 2 is activations.Parametric('hard_sigmoid') here")
         try:
@@ -112,7 +113,7 @@ def _from_file(
         check_layers(file.config, len(arrays))
         model = _made(reader.model(file.config))
     with blaming(file.where, "the weights"):
-        _load(model, file, reader.cudnn)
+        load_into(model, file, reader.cudnn)
         load_random(model, file.root)
     if compile and file.compilation:
         slots = _slots_in(file.root)
@@ -158,7 +159,17 @@ def _made(config: dict[str, Any]) -> Model:
     return model
 
 
-def _load(model: Model, file: KerasFile, cudnn: set[str]) -> None:
+def load_into(model: Model, file: KerasFile, cudnn: set[str]) -> None:
+    """Sets the weights of a model, all or none.
+
+    Args:
+        model: the model.
+        file: what was read.
+        cudnn: names of the layers whose weights are laid out for cuDNN.
+
+    Raises:
+        ValueError: the file has other weights.
+    """
     if not model.built:
         raise ValueError(f"{model.label()}: has no weights before it is built: call build(input_shape) first")
     if file.layers:

@@ -18,7 +18,7 @@ from lstm_native.convert.keras_hdf5_writer import NewGroup, write_hdf5
 from lstm_native.convert.keras_original import loaded_in_keras
 from lstm_native.convert.keras_weights import write_layers, write_random, write_tree
 from lstm_native.models import Model
-from lstm_native.saving.atomic import replace_file
+from lstm_native.saving.atomic import path_name, replace_file
 from lstm_native.saving.safetensors import Path
 from lstm_native.serialization import serialize
 
@@ -63,7 +63,7 @@ def to_keras(model: Model, path: Path, *, compile: bool = True, check: bool | No
     if not model.built:
         raise model.error("to_keras: has no weights before it is built: call build(input_shape) first")
     record = Conversion("lstm_native", "Keras")
-    name = os.fsdecode(path).lower()
+    name = path_name(path, "to_keras: path").lower()
     writers: dict[str, Callable[[Model, bool, Conversion], bytes]] = {
         _WEIGHTS_ALONE: _weights,
         ".keras": _archive,

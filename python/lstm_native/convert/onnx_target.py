@@ -19,7 +19,7 @@ from lstm_native.layers import Embedding, InputLayer
 from lstm_native.layers.symbolic import name_of_mask, output_shapes
 from lstm_native.models import Model
 from lstm_native.models.graph import Steps
-from lstm_native.saving.atomic import replace_file
+from lstm_native.saving.atomic import path_name, replace_file
 from lstm_native.trees import flat, is_shape
 
 # The oldest with LayerNormalization; every runtime of today reads it. Recurrent operators are those of 14.
@@ -59,6 +59,7 @@ def to_onnx(model: Any, path: str | os.PathLike[str], *, check: bool | None = No
         raise TypeError(f"to_onnx: got a {type(model).__name__}, expected a model of lstm_native")
     if not model.built:
         raise ValueError(f"to_onnx: {model.label()} is not built: call build(input_shape) first")
+    path = path_name(path, "to_onnx: path")
     require_onnx("to_onnx")
     record = Conversion("lstm_native", "ONNX")
     proto, inputs, plain = _proto(model, record)

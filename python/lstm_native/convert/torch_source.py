@@ -35,6 +35,7 @@ from lstm_native.convert.torch_layers import (
 from lstm_native.later import values_come_later
 from lstm_native.layers import Embedding, InputLayer
 from lstm_native.models import Sequential
+from lstm_native.saving.atomic import path_name
 
 MOST_GROUPS = 12  # modules whose order is searched for
 EPSILON = 1e-5  # of PyTorch's LayerNorm, which a state dict does not tell
@@ -82,7 +83,12 @@ def from_torch(
     """
     check = check_of(check, "from_torch")
     record = Conversion("PyTorch", "lstm_native")
-    if isinstance(source, str | os.PathLike):
+    if nonlinearity not in ("tanh", "relu"):
+        raise ValueError(f"from_torch: nonlinearity is {short(nonlinearity)}, expected 'tanh' or 'relu'")
+    if isinstance(order, str):
+        raise TypeError(f"from_torch: order is {short(order)}, expected a list of names")
+    if isinstance(source, str | bytes | os.PathLike):
+        source = path_name(source, "from_torch: source")
         from lstm_native.saving import read_safetensors
 
         groups = _groups(read_safetensors(source)[0])

@@ -411,36 +411,28 @@ class Model(Trainer):
         return json.dumps(serialize(self), **kwargs)
 
     def save_weights(self, filepath: str | os.PathLike[str], overwrite: bool = True) -> None:
-        """Writes all weights to a safetensors file, which appears whole or not at all.
+        """Writes all weights to one file, which appears whole or not at all.
 
-        Weights are named by the kind of their layer and its number in the model ("lstm_1/kernel").
+        In a safetensors file they are named by the kind of their layer and its number in the model
+        ("lstm_1/kernel"). A name that ends in ".h5" or ".hdf5", such as "model.weights.h5", makes a file that
+        Keras 3 reads with `load_weights`.
 
         Args:
             filepath: the file.
             overwrite: False raises FileExistsError when the file is there.
         """
-        tensors = {name: variable.numpy() for name, variable in self.named_variables().items()}
-        if not overwrite and os.path.exists(filepath):
-            raise FileExistsError(
-                f"{self.label()}: save_weights found {os.fspath(filepath)!r}, overwrite=False"
-            )
-        saving.write_safetensors(filepath, tensors, {"format": "lstm_native.weights"})
+        saving.save_weights(self, filepath, overwrite)
 
     def load_weights(self, filepath: str | os.PathLike[str]) -> None:
-        """Reads the weights that `save_weights` or `save` wrote; sets all of them or none.
+        """Reads the weights in a file of `save_weights`, `save` or Keras; sets all of them or none.
 
         Args:
-            filepath: the file.
+            filepath: the file, whatever it is called.
 
         Raises:
             ValueError: the file is damaged, or its weights are not those of this model.
         """
-        variables = self.named_variables()
-        with saving.SafetensorsFile(filepath) as file:
-            saving.check_weights(file, variables, self.label())
-            tensors = {name: variable.check(file.read(name)) for name, variable in variables.items()}
-        for name, variable in variables.items():
-            variable.assign(tensors[name])
+        saving.load_weights(self, filepath)
 
     def save(
         self,

@@ -12,6 +12,27 @@ from typing import Any
 _NO_FOLDER_SYNC = {errno.EINVAL, errno.ENOTSUP, errno.EACCES, errno.EPERM}
 
 
+def path_name(path: Any, owner: str) -> str:
+    """The name of a file that a caller passes.
+
+    Args:
+        path: str, bytes or os.PathLike.
+        owner: who asks, for messages: "load_model: filepath".
+
+    Raises:
+        TypeError: something else.
+        ValueError: no file can be called so.
+    """
+    if not isinstance(path, str | bytes | os.PathLike):
+        raise TypeError(
+            f"{owner} is a {type(path).__name__}, expected the path of a file (str, bytes or os.PathLike)"
+        )
+    name = os.fsdecode(path)
+    if "\0" in name:
+        raise ValueError(f"{owner} has a null byte in it, expected the path of a file")
+    return name
+
+
 def replace_file(path: str | os.PathLike[str], parts: Iterable[Any]) -> None:
     """Writes `parts` to `path`, all or nothing.
 

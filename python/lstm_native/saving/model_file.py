@@ -21,6 +21,7 @@ import numpy.typing as npt
 from lstm_native import _core
 from lstm_native.later import check_layers, values_come_later
 from lstm_native.model_state import STREAM, all_layers, layers_with_states, model_state, restore_model_state
+from lstm_native.registration import custom_object_scope
 from lstm_native.saving.json_text import one_line, parse_json, shortened
 from lstm_native.saving.safetensors import Path, SafetensorsFile, write_safetensors
 from lstm_native.saving.weights import LazyTensors, check_entry, check_weights, weights_in
@@ -120,14 +121,14 @@ def _state_names(number: int, layer: Any) -> list[str]:
 
 def load(path: Path, custom_objects: Any, compile: bool) -> Any:
     """See `load_model`."""
-    with SafetensorsFile(path) as file:
+    with custom_object_scope(custom_objects), SafetensorsFile(path) as file:
         _check_version(file)
-        model = _model(file, custom_objects)
+        model = _model(file)
         with _blaming(file, "the configuration"):
             named = model.named_variables()
             check_weights(file, named, model.label())
         if compile and "compile" in file.metadata:
-            _compile(file, model, named, custom_objects)
+            _compile(file, model, named)
         optimizer = [] if model.optimizer is None else _optimizer_names(model.optimizer)
         restore_model_state(
             model,
@@ -162,14 +163,14 @@ def _check_version(file: SafetensorsFile) -> None:
         )
 
 
-def _model(file: SafetensorsFile, custom_objects: Any) -> Any:
+def _model(file: SafetensorsFile) -> Any:
     """The model that the file describes, built, with weights of zero."""
     config = _json(file, "config")
     # Before any memory is taken: weights that the file does not hold cannot be wanted.
     count = sum(int(np.prod(entry.shape, dtype=object)) for entry in weights_in(file).values())
     with _blaming(file, "the configuration"), values_come_later(count):
         check_layers(config, len(file.entries))
-        model = deserialize(config, custom_objects)
+        model = deserialize(config)
         if not hasattr(model, "named_variables") or not hasattr(model, "compile_from_config"):
             raise ValueError(f"it describes a {type(model).__name__}, expected a model")
         if not model.built:
@@ -178,10 +179,10 @@ def _model(file: SafetensorsFile, custom_objects: Any) -> Any:
     return model
 
 
-def _compile(file: SafetensorsFile, model: Any, named: dict[str, Any], custom_objects: Any) -> None:
+def _compile(file: SafetensorsFile, model: Any, named: dict[str, Any]) -> None:
     config, parts = _json(file, "compile"), _json(file, "optimizer")
     with _blaming(file, "what compile() was given"), values_come_later(0):
-        model.compile_from_config(config, custom_objects)
+        model.compile_from_config(config)
         chosen = {}
         for key in ("weights", "without_decay"):
             names = parts.get(key)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from lstm_native.saving import model_file
+from lstm_native.saving.atomic import path_name
 from lstm_native.saving.safetensors import Path, open_regular
 
 
@@ -94,14 +95,15 @@ def save_model(
             lambda.
         OSError: the file cannot be written.
     """
+    name = path_name(filepath, f"{model.label()}: save: filepath")
     kind = _format_to_save(filepath)
     if kind is None:
         raise ValueError(
-            f"{model.label()}: save: the name {os.fsdecode(filepath)!r} ends in no known suffix, expected "
+            f"{model.label()}: save: the name {name!r} ends in no known suffix, expected "
             f"{' or '.join(suffix for known in _formats for suffix in known.suffixes)}"
         )
     if not overwrite and os.path.exists(filepath):
-        raise FileExistsError(f"{model.label()}: save found {os.fsdecode(filepath)!r}, overwrite=False")
+        raise FileExistsError(f"{model.label()}: save found {name!r}, overwrite=False")
     kind.save(model, filepath, include_optimizer, include_state, include_history)
 
 
@@ -135,4 +137,5 @@ def load_model(filepath: Path, custom_objects: Mapping[str, Any] | None = None, 
         ValueError: the file is damaged, is none of a model, or names what is not known.
         OSError: the file cannot be read.
     """
+    path_name(filepath, "load_model: filepath")
     return _format_to_load(filepath).load(filepath, custom_objects, compile)

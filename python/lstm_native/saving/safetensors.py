@@ -17,7 +17,7 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 import numpy.typing as npt
 
-from lstm_native.saving.atomic import replace_file
+from lstm_native.saving.atomic import path_name, replace_file
 from lstm_native.saving.json_text import parse_json, shortened
 
 # The limit of the format's reference implementation: a longer header is an attack or an accident.
@@ -78,6 +78,7 @@ def write_safetensors(
         ValueError: The name "__metadata__", or a header over 100 MB.
         OSError: The file cannot be written; `path` is as it was.
     """
+    path = path_name(path, "write_safetensors: path")
     header: dict[str, Any] = {}
     if metadata:
         for key, value in metadata.items():
@@ -170,7 +171,7 @@ class SafetensorsFile:
     """
 
     def __init__(self, path: Path) -> None:
-        self.where = os.fsdecode(path)
+        self.where = path_name(path, "read_safetensors: path")
         self._file = open_regular(path)
         try:
             self.size = os.fstat(self._file.fileno()).st_size

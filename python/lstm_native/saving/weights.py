@@ -2,16 +2,55 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy.typing as npt
 
+from lstm_native.saving.atomic import path_name
 from lstm_native.saving.json_text import shortened
-from lstm_native.saving.safetensors import Entry, SafetensorsFile
+from lstm_native.saving.safetensors import Entry, Path, SafetensorsFile, open_regular, write_safetensors
 
 # Tensors of model files that are no weights begin with this; names of weights never do.
 PRIVATE = "_"
+
+
+_OF_KERAS = (".h5", ".hdf5")
+_MAGICS = (b"PK\x03\x04", b"\x89HDF\r\n\x1a\n")  # of files of Keras
+
+
+def save_weights(model: Any, filepath: Path, overwrite: bool = True) -> None:
+    """See `Model.save_weights`."""
+    name = path_name(filepath, f"{model.label()}: save_weights: filepath")
+    variables = model.named_variables()
+    if not overwrite and os.path.exists(name):
+        raise FileExistsError(f"{model.label()}: save_weights found {name!r}, overwrite=False")
+    if name.lower().endswith(_OF_KERAS):
+        from lstm_native.convert import keras_format  # comes with the first file of Keras
+
+        keras_format.save_weights(model, name)
+    else:
+        tensors = {path: variable.numpy() for path, variable in variables.items()}
+        write_safetensors(name, tensors, {"format": "lstm_native.weights"})
+
+
+def load_weights(model: Any, filepath: Path) -> None:
+    """See `Model.load_weights`."""
+    name = path_name(filepath, f"{model.label()}: load_weights: filepath")
+    variables = model.named_variables()
+    with open_regular(name) as stream:
+        of_keras = stream.read(8).startswith(_MAGICS)
+    if of_keras:
+        from lstm_native.convert import keras_format  # comes with the first file of Keras
+
+        keras_format.load_weights(model, name)
+        return
+    with SafetensorsFile(name) as file:
+        check_weights(file, variables, model.label())
+        tensors = {path: variable.check(file.read(path)) for path, variable in variables.items()}
+    for path, variable in variables.items():
+        variable.assign(tensors[path])
 
 
 def weights_in(file: SafetensorsFile) -> dict[str, Entry]:
