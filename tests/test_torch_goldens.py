@@ -58,6 +58,7 @@ def test_the_backend_runs_them(name: str) -> None:
     np.testing.assert_allclose(found, y, rtol=TOLERANCE, atol=TOLERANCE)
 
 
+@pytest.mark.filterwarnings("ignore:LSTM with projections")  # of PyTorch, which the conversion runs
 @pytest.mark.parametrize("name", STATE_DICTS)
 def test_state_dicts(name: str) -> None:
     order = ["embed", "rnn", "head"]
