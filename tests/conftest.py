@@ -1,7 +1,8 @@
-"""Shared by all tests: the hypothesis profile, and the fixtures `isa` and `threads`."""
+"""Shared by all tests: the hypothesis profile, random numbers, and the fixtures `isa` and `threads`."""
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,14 @@ hypothesis.settings.register_profile(
     "repository", deadline=None, derandomize=True, database=None, print_blob=True
 )
 hypothesis.settings.load_profile("repository")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Every test draws random numbers of its own, the same at every run."""
+    from lstm_native.utils import set_random_seed
+
+    set_random_seed(zlib.crc32(item.nodeid.encode()))
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
