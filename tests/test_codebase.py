@@ -191,6 +191,7 @@ EXTRAS = {
     "convert/torch_graph.py": {"torch"},
     "convert/torch_layers.py": {"torch"},
     "convert/torch_source.py": {"torch"},
+    "convert/torch_functional.py": {"torch"},
     "convert/torch_target.py": {"torch"},
     "cuda.py": {"cuda", "lstm_native_cuda13"},
     # Modules for PyTorch's users, which nothing else imports.

@@ -12,7 +12,7 @@ from lstm_native import _core
 from lstm_native.arrays import Shape, fits
 from lstm_native.layers.base import Tensor
 from lstm_native.layers.context import Context
-from lstm_native.layers.merging import Array, Flags, MergingLayer, as_tensor
+from lstm_native.layers.merging_base import Array, Flags, MergingLayer, as_tensor
 
 EPSILON = 1e-7  # of Keras: vectors shorter than this are divided by it
 
