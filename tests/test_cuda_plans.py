@@ -84,6 +84,13 @@ def test_grids_with_all_that_a_call_may_have(cell: str, seed: int) -> None:
     assert_case(on_device(case))
 
 
+@pytest.mark.parametrize("cell", ["lstm", "gru"])
+def test_weights_that_blocks_do_not_hold(cell: str) -> None:
+    """Many units in few blocks: a part of the recurrent kernel is read from global memory in every step."""
+    _core.cuda_set_plan(64)
+    assert_case(on_device(recurrent_case(0, 5, 3, 3, 520, cell=cell)))
+
+
 def test_large_batches_pass_by_in_parts() -> None:
     """More rows than fit shared memory at once; one row more than a whole number of tiles."""
     _core.cuda_set_plan(64)

@@ -79,6 +79,19 @@ LSTM_NATIVE_DEVICE T* shared_at(const GridBlock& block, std::size_t bytes) {
     return reinterpret_cast<T*>(block.shared + bytes);
 }
 
+// Where the tiles of a warp are that registers do not hold. `streamed`: those of all warps of all blocks.
+template <class Arithmetic>
+LSTM_NATIVE_DEVICE RestTiles<typename Arithmetic::Word> rest_tiles(const GridPlan& plan, const GridBlock& block,
+                                                                   const Warp& warp,
+                                                                   typename Arithmetic::Word* streamed) {
+    using Word = typename Arithmetic::Word;
+    constexpr int kTile = Arithmetic::kWords * kWarp;
+    const std::int64_t number =
+        (std::int64_t{block.group()} * plan.members + block.member()) * kGridWarps + warp.number;
+    return {shared_at<Word>(block, plan.rest_at) + warp.number * plan.shared_tiles * kTile, plan.shared_tiles,
+            streamed + number * plan.streamed_tiles * kTile};
+}
+
 template <class Cell, class Arithmetic>
 struct GridForward {
     using Operand = typename Arithmetic::Operand;
@@ -89,6 +102,7 @@ struct GridForward {
     GridPlan plan;
     std::int64_t weight_columns;
     const typename Arithmetic::Weight* weights;  // (H, weight_columns)
+    Word* streamed;                              // of all blocks; scratch
     Operand* handed;  // (2, B, stride): what the products of a step take of h, by the parity of the step
 
     LSTM_NATIVE_DEVICE GridPart part_of(const GridBlock& block) const {
@@ -159,12 +173,13 @@ struct GridForward {
 
     LSTM_NATIVE_DEVICE void step(const GridBlock& block, PerThread<Held>& held, std::int64_t step) const {
         const GridPart part = part_of(block);
+        const int passes = (part.rows + plan.pass - 1) / plan.pass;  // the last slice of the batch may need fewer
         fetch_rows(block, part, step, 0);
         block.close();
-        for (int pass = 0; pass < plan.passes; ++pass) {
+        for (int pass = 0; pass < passes; ++pass) {
             const int first = pass * plan.pass;
             const int rows = part.rows - first < plan.pass ? part.rows - first : plan.pass;
-            if (pass + 1 < plan.passes) {
+            if (pass + 1 < passes) {
                 fetch_rows(block, part, step, pass + 1);
             } else if (step + 1 < all.steps) {
                 fetch_inputs(block, part, step + 1);
@@ -190,10 +205,8 @@ struct GridForward {
     LSTM_NATIVE_DEVICE void finish(const GridBlock&) const {}
 
 private:
-    LSTM_NATIVE_DEVICE Word* rest_of(const GridBlock& block, const Warp& warp) const {
-        const int held = HeldTiles<Arithmetic>::kTiles;
-        const int tiles = plan.depth > held ? plan.depth - held : 0;
-        return shared_at<Word>(block, plan.rest_at) + warp.number * tiles * Arithmetic::kWords * kWarp;
+    LSTM_NATIVE_DEVICE RestTiles<Word> rest_of(const GridBlock& block, const Warp& warp) const {
+        return rest_tiles<Arithmetic>(plan, block, warp, streamed);
     }
 
     LSTM_NATIVE_DEVICE void fetch_rows(const GridBlock& block, const GridPart& part, std::int64_t step,
@@ -248,6 +261,7 @@ struct GridBackward {
     GridPlan plan;
     std::int64_t weight_columns;
     const typename Arithmetic::Weight* weights;  // (H, weight_columns)
+    Word* streamed;                              // of all blocks; scratch
     // (2, groups, members, rows, members, units): what a block (the second) gives to the units of another (the first),
     // by the parity of the step.
     float* handed;
@@ -343,11 +357,8 @@ struct GridBackward {
     }
 
 private:
-    LSTM_NATIVE_DEVICE Word* rest_of(const GridBlock& block, const Warp& warp) const {
-        const int held = HeldTiles<Arithmetic>::kTiles;
-        const int all_tiles = (plan.outputs + kGridWarps - 1) / kGridWarps * plan.depth;
-        const int tiles = all_tiles > held ? all_tiles - held : 0;
-        return shared_at<Word>(block, plan.rest_at) + warp.number * tiles * Arithmetic::kWords * kWarp;
+    LSTM_NATIVE_DEVICE RestTiles<Word> rest_of(const GridBlock& block, const Warp& warp) const {
+        return rest_tiles<Arithmetic>(plan, block, warp, streamed);
     }
 
     // Sums what all blocks gave to the units of this one. A warp reads four units of several blocks in a lane each.

@@ -29,6 +29,14 @@ bool with_grid(const RecurrentPlan& plan, F function) {
     return plan.shape.gates == 4 ? with_arithmetic(GridLstm{}) : with_arithmetic(GridGru{});
 }
 
+// For the tiles that are streamed.
+template <class Arithmetic>
+Array<typename Arithmetic::Word> streamed_tiles(const GridPlan& grid) {
+    if (grid.streamed_tiles == 0) return {};
+    return Array<typename Arithmetic::Word>(std::int64_t{grid.groups} * grid.members * kGridWarps * kWarp *
+                                            grid.streamed_tiles * Arithmetic::kWords);
+}
+
 }  // namespace
 
 bool run_in_one_launch(const RecurrentPlan& plan, const StepsForward& all, const void* recurrent_kernel) {
@@ -41,11 +49,12 @@ bool run_in_one_launch(const RecurrentPlan& plan, const StepsForward& all, const
         using Arithmetic = decltype(arithmetic);
         using Operand = typename Arithmetic::Operand;
         const Array<Operand> handed(2 * all.B * grid.stride);
+        const auto streamed = streamed_tiles<Arithmetic>(grid);
         return for_each_step_in_grid(
             {grid.members, grid.groups, grid.shared_bytes}, all.steps,
             GridForward<decltype(cell), Arithmetic>{all, grid, plan.shape.gates * plan.shape.H,
                                                     static_cast<const typename Arithmetic::Weight*>(recurrent_kernel),
-                                                    handed.get()});
+                                                    streamed.get(), handed.get()});
     });
 }
 
@@ -59,11 +68,12 @@ bool run_in_one_launch(const RecurrentPlan& plan, const StepsBackward& all, cons
         using Arithmetic = decltype(arithmetic);
         const std::int64_t blocks = std::int64_t{grid.groups} * grid.members;
         const Array<float> handed(2 * blocks * grid.rows * grid.members * grid.units);
+        const auto streamed = streamed_tiles<Arithmetic>(grid);
         return for_each_step_in_grid(
             {grid.members, grid.groups, grid.shared_bytes}, all.steps,
             GridBackward<decltype(cell), Arithmetic>{all, grid, plan.shape.gates * plan.shape.H,
                                                      static_cast<const typename Arithmetic::Weight*>(recurrent_kernel),
-                                                     handed.get()});
+                                                     streamed.get(), handed.get()});
     });
 }
 

@@ -64,7 +64,9 @@ constexpr double kStart = 25.0;           // us to start a grid and to load its 
 constexpr double kMeet = 1.2;             // us from the last store of a step to the first load of the next
 constexpr double kCell = 0.4;             // us of the cells of one pass
 constexpr double kL2PerProcessor = 48.0;  // bytes in a clock
-constexpr double kL2 = 4.5e6;             // bytes in a us, all processors
+constexpr double kStreamPerProcessor = 20.0;
+constexpr double kL2 = 4.5e6;      // bytes in a us, all processors
+constexpr double kL2Bytes = 40e6;  // that stay in it from step to step
 constexpr double kMemory = 2.5e6;
 constexpr double kSharedPerClock = 100.0;  // bytes
 
@@ -116,21 +118,31 @@ bool lay_out(GridPlan& plan, const RecurrentShape& shape, const ArithmeticCosts&
         plan.given_at = layout.take(2 * rows * columns * 4);
         plan.state_at = layout.take(2 * rows * units * 4);
     }
-    plan.rest_at = layout.take(std::max<std::int64_t>(tiles - held, 0) * costs.words * 256 * 4);
+    if (layout.bytes > offer.shared_bytes) return false;
+    const std::int64_t tile_bytes = std::int64_t{costs.words} * 256 * 4;  // of all warps
+    const std::int64_t rest = std::max<std::int64_t>(tiles - held, 0);
+    const auto room = static_cast<std::int64_t>(offer.shared_bytes - layout.bytes) / tile_bytes;
+    plan.shared_tiles = static_cast<int>(std::min(rest, room));
+    plan.streamed_tiles = static_cast<int>(rest - plan.shared_tiles);
+    plan.rest_at = layout.take(plan.shared_tiles * tile_bytes);
     plan.shared_bytes = layout.bytes;
-    if (plan.shared_bytes > offer.shared_bytes) return false;
 
     const std::int64_t computed = shape.precision == LN_FLOAT32 ? rows : core::round_up(rows, std::int64_t{8});
     const double products = static_cast<double>(tiles * 8 * 512 * computed) / costs.per_clock;
-    const double weights = static_cast<double>(std::max<std::int64_t>(tiles - held, 0) * costs.words * 1024) *
-                           static_cast<double>(core::ceil_div(rows, costs.operand_bytes == 4 ? 4 : 16));
+    // Weights that registers do not hold come once for the rows that are multiplied together.
+    const auto times = static_cast<double>(core::ceil_div(rows, shape.precision == LN_FLOAT32 ? 4 : 16));
+    const double weights = static_cast<double>(plan.shared_tiles * tile_bytes) * times;
+    const double streamed = static_cast<double>(plan.streamed_tiles * tile_bytes);
+    const double all_streamed = streamed * plan.members * plan.groups;
+    const double stream = times * std::max(streamed / kStreamPerProcessor / kClock,
+                                           all_streamed / (all_streamed < kL2Bytes ? kL2 : kMemory));
     // What a block reads of the others; backward it writes as much.
     const double handed =
         static_cast<double>(rows * shape.H) * (shape.backward ? 8.0 : static_cast<double>(costs.operand_bytes));
     const double exchange = std::max(handed / kL2PerProcessor / kClock, handed * plan.members * plan.groups / kL2);
     const double cells = kCell * static_cast<double>(core::ceil_div(rows * units, 256) + plan.passes);
     plan.microseconds =
-        (plan.members > 1 ? kMeet + exchange : 0.2) + cells + (products + weights / kSharedPerClock) / kClock;
+        (plan.members > 1 ? kMeet + exchange : 0.2) + cells + (products + weights / kSharedPerClock) / kClock + stream;
     return true;
 }
 
@@ -144,7 +156,7 @@ double step_by_step_microseconds(const RecurrentShape& shape, const Offer& offer
                            (costs.blas_per_clock * std::max(offer.processors, 1) * kClock);
     // Weights that the second level of cache holds between steps come from there.
     const double bytes = weights * costs.operand_bytes;
-    const double load = bytes / (bytes < 40e6 ? kL2 : kMemory);
+    const double load = bytes / (bytes < kL2Bytes ? kL2 : kMemory);
     const double cells = elements * 40.0 / kMemory;
     return std::max(kLaunch, std::max(compute, load)) + std::max(kLaunch, cells);
 }

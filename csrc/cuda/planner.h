@@ -68,7 +68,7 @@ inline constexpr int kHeldWords = 128;  // of weights, in a thread's registers: 
 
 // All steps in one launch of blocks that wait for each other after every step (grid_sequence.h). `members` blocks share
 // a slice of `rows` of the batch, each of them owns `units` units and holds their part of the recurrent kernel, in
-// registers and, what these do not hold, in shared memory. That is the limit of H.
+// registers, what these do not hold in shared memory, and what that does not in an order of its own in global memory.
 //
 // Forward a block reads h of all units of its rows, and owns all gates of its units: their columns of the kernel.
 // Backward it owns the gradients of these gates, and adds what they give to h of all units: every block sums what the
@@ -85,6 +85,9 @@ struct GridPlan {
     // what the inputs give, backward what the forward pass kept; the states or their gradients; weights.
     std::size_t sums_at = 0, given_at = 0, state_at = 0, rest_at = 0;
     std::size_t shared_bytes = 0;
+    // Tiles of a warp that registers do not hold: so many in shared memory, the others streamed from global memory in
+    // every step.
+    int shared_tiles = 0, streamed_tiles = 0;
     double microseconds = 0;  // of a step, estimated
 
     LSTM_NATIVE_HOST_DEVICE int slices() const { return 64 / units; }  // of k, forward: warps that share an output

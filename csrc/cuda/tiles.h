@@ -284,8 +284,8 @@ struct TileWalk {
     LSTM_NATIVE_DEVICE int tiles() const { return outputs * depth; }
 };
 
-// The words of a warp's tiles. Register arrays want indices that the compiler knows: the first tiles_held are in
-// registers, the others at `rest`, [tile][word / 4][lane][word % 4].
+// The words of a warp's tiles. Register arrays want indices that the compiler knows: the first kTiles are in registers,
+// the others in a RestTiles.
 template <class Arithmetic>
 struct HeldTiles {
     static constexpr int kTiles = kHeldWords / Arithmetic::kWords;
@@ -308,10 +308,19 @@ LSTM_NATIVE_DEVICE void load_four(const Word* from, Word* to) {
 #endif
 }
 
+// `shared_tiles` in shared memory, those behind them in global memory: [tile][word / 4][lane][word % 4]. A lane reads
+// what it wrote itself.
+template <class Word>
+struct RestTiles {
+    Word* shared;
+    int shared_tiles;
+    Word* streamed;
+};
+
 // element(output, depth, column, k) of every tile of a warp, into registers and `rest`.
 template <class Arithmetic, class Held, class F>
-LSTM_NATIVE_DEVICE void load_tiles(const Warp& warp, Held& held, typename Arithmetic::Word* rest, const TileWalk& walk,
-                                   const F& element) {
+LSTM_NATIVE_DEVICE void load_tiles(const Warp& warp, Held& held, const RestTiles<typename Arithmetic::Word>& rest,
+                                   const TileWalk& walk, const F& element) {
     constexpr int kWords = Arithmetic::kWords;
     constexpr int kTiles = HeldTiles<Arithmetic>::kTiles;
     const auto tile_at = [&](int tile, int lane) {
@@ -333,7 +342,10 @@ LSTM_NATIVE_DEVICE void load_tiles(const Warp& warp, Held& held, typename Arithm
         for (int tile = kTiles; tile < walk.tiles(); ++tile) {
             typename Arithmetic::Word words[kWords];
             Arithmetic::pack(tile_at(tile, lane), words);
-            auto* const to = rest + ((tile - kTiles) * (kWords / 4) * kWarp + lane) * 4;
+            const int behind = tile - kTiles - rest.shared_tiles;
+            auto* const to = (behind < 0 ? rest.shared + (tile - kTiles) * kWords * kWarp
+                                         : rest.streamed + behind * kWords * kWarp) +
+                             lane * 4;
             LSTM_NATIVE_UNROLL()
             for (int word = 0; word < kWords; ++word) to[word / 4 * kWarp * 4 + word % 4] = words[word];
         }
@@ -342,7 +354,7 @@ LSTM_NATIVE_DEVICE void load_tiles(const Warp& warp, Held& held, typename Arithm
 
 // Of kRows rows of the right matrix, all outputs of a warp. place(output, row, group): where four columns go, or null.
 template <class Arithmetic, int kRows, class Held, class Place>
-LSTM_NATIVE_DEVICE void multiply_rows(const Warp& warp, Held& held, const typename Arithmetic::Word* rest,
+LSTM_NATIVE_DEVICE void multiply_rows(const Warp& warp, Held& held, const RestTiles<typename Arithmetic::Word>& rest,
                                       const TileWalk& walk, const typename Arithmetic::Operand* right, int stride,
                                       int rows, const Place& place) {
     using Word = typename Arithmetic::Word;
@@ -371,22 +383,25 @@ LSTM_NATIVE_DEVICE void multiply_rows(const Warp& warp, Held& held, const typena
             end_of_tile();
         }
     }
-    for (int tile = kTiles; tile < walk.tiles(); ++tile) {
+    const auto multiply_rest = [&](const Word* from) {
         PerLane<TileWords<Word, kWords>> words;
         warp.each_lane([&](int lane) {
             LSTM_NATIVE_UNROLL()
-            for (int i = 0; i < kWords / 4; ++i)
-                load_four(rest + (((tile - kTiles) * (kWords / 4) + i) * kWarp + lane) * 4, words(lane).of + 4 * i);
+            for (int i = 0; i < kWords / 4; ++i) load_four(from + (i * kWarp + lane) * 4, words(lane).of + 4 * i);
         });
         Arithmetic::template multiply<kRows>(
             warp, sums, [&](int lane) -> const Word* { return words(lane).of; }, right + depth * kTileDepth, stride);
         end_of_tile();
-    }
+    };
+    const int all = walk.tiles() - kTiles;
+    const int near = all < rest.shared_tiles ? all : rest.shared_tiles;
+    for (int tile = 0; tile < near; ++tile) multiply_rest(rest.shared + tile * kWords * kWarp);
+    for (int tile = near; tile < all; ++tile) multiply_rest(rest.streamed + (tile - near) * kWords * kWarp);
 }
 
 // Of all rows. place(output, row, group) as above.
 template <class Arithmetic, class Held, class Place>
-LSTM_NATIVE_DEVICE void multiply(const Warp& warp, Held& held, const typename Arithmetic::Word* rest,
+LSTM_NATIVE_DEVICE void multiply(const Warp& warp, Held& held, const RestTiles<typename Arithmetic::Word>& rest,
                                  const TileWalk& walk, const typename Arithmetic::Operand* right, int stride, int rows,
                                  const Place& place) {
     constexpr int kMany = Arithmetic::kManyRows;

@@ -100,8 +100,9 @@ void test_grid() {
     }
     const Offer& h100 = devices[0];
     expect(plan_grid({1, 1024, 512, 4, false, LN_FLOAT32}, h100).members == 128, "the weights of 1024 units fit");
-    expect(plan_grid({1, 2048, 512, 4, false, LN_FLOAT32}, h100).units == 0, "those of 2048 do not in four bytes");
-    expect(plan_grid({1, 2048, 512, 4, false, LN_BFLOAT16}, h100).units == 16, "but in two");
+    expect(plan_grid({1, 1024, 512, 4, false, LN_FLOAT32}, h100).streamed_tiles == 0, "on the processors");
+    expect(plan_grid({1, 2048, 512, 4, false, LN_FLOAT32}, h100).streamed_tiles > 0, "those of 2048 do not in floats");
+    expect(plan_grid({1, 2048, 512, 4, false, LN_BFLOAT16}, h100).streamed_tiles == 0, "but in two bytes each");
     expect(plan_grid({16, 256, 512, 4, false, LN_FLOAT32}, h100, 64).units == 64, "units that are asked for");
     expect(plan_grid({16, 256, 512, 4, false, LN_FLOAT32}, {132, 227 * 1024, 0}).units == 0, "none may wait");
 }
