@@ -157,6 +157,12 @@ struct GridForward {
             h[(row << part.shift) + j] = s.h_in[at];
             c[(row << part.shift) + j] = or_zero(s.c_in, at);
         });
+        // Here, for the wait of every step empties the processor's own cache.
+        float* const bias = c + plan.rows * part.U;
+        block.each(Cell::kInputs << part.shift, [&](int i) {
+            const int j = i & (part.U - 1);
+            bias[i] = j < part.units ? or_zero(s.bias, (i >> part.shift) * H + part.first + j) : 0.0F;
+        });
         // The last of the members clears what lies behind H, for good.
         const int width = block.member() + 1 == plan.members ? plan.stride - part.first : part.U;
         block.each(part.rows * width, [&](int i) {
@@ -226,6 +232,7 @@ private:
         const int slices = ((H + kTileDepth - 1) / kTileDepth + plan.depth - 1) / plan.depth;  // that are not empty
         float* const h = shared_at<float>(block, plan.state_at);
         float* const c = h + plan.rows * part.U;
+        const float* const bias = c + plan.rows * part.U;
         const float* const given = shared_at<float>(block, plan.given_at) + (step & 1) * plan.rows * 4 * part.U;
         part.each(block, first, rows, [&](int row, int j) {
             const Element e(s, part.begin + row, part.first + j);
@@ -239,7 +246,7 @@ private:
             float input[4];
             LSTM_NATIVE_UNROLL()
             for (int g = 0; g < Cell::kInputs; ++g)
-                input[g] = given[(row * 4 + g) * part.U + j] + or_zero(s.bias, g * H + e.j);
+                input[g] = given[(row * 4 + g) * part.U + j] + bias[(g << part.shift) + j];
             float& my_h = h[(row << part.shift) + j];
             float& my_c = c[(row << part.shift) + j];
             const State next = Cell::step(s, e, control, input, product.of, {my_h, 0.0F, my_c});

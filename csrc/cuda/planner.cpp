@@ -116,7 +116,7 @@ bool lay_out(GridPlan& plan, const RecurrentShape& shape, const ArithmeticCosts&
         layout.take(std::int64_t{plan.passes > 1 ? 2 : 1} * plan.pass * plan.stride * costs.operand_bytes);
         plan.sums_at = layout.take(std::int64_t{plan.slices()} * plan.pass * (columns + 4) * 4);
         plan.given_at = layout.take(2 * rows * columns * 4);
-        plan.state_at = layout.take(2 * rows * units * 4);
+        plan.state_at = layout.take((2 * rows + 4) * units * 4);  // and the bias
     }
     if (layout.bytes > offer.shared_bytes) return false;
     const std::int64_t tile_bytes = std::int64_t{costs.words} * 256 * 4;  // of all warps

@@ -82,7 +82,7 @@ struct GridPlan {
     int depth = 0;    // of the tiles of a warp's output
     int outputs = 0;  // backward: of 32 units, all of them together
     // Where in shared memory: right matrices of products (forward one or two passes); forward sums of the warps and
-    // what the inputs give, backward what the forward pass kept; the states or their gradients; weights.
+    // what the inputs give, backward what the forward pass kept; the states and the bias, or their gradients; weights.
     std::size_t sums_at = 0, given_at = 0, state_at = 0, rest_at = 0;
     std::size_t shared_bytes = 0;
     // Tiles of a warp that registers do not hold: so many in shared memory, the others streamed from global memory in
