@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import re
 import tracemalloc
@@ -179,3 +180,9 @@ def test_truncated_everywhere() -> None:
     for size in range(0, len(content), 3):
         with pytest.raises(ValueError):
             from_onnx(content[:size])
+
+
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.onnx")
+    with pytest.raises(ValueError, match="this is a device or a pipe, expected an ONNX file"):
+        from_onnx(tmp_path / "pipe.onnx")

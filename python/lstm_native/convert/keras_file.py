@@ -53,7 +53,7 @@ def read_keras_file(path: Path) -> KerasFile:
         raise IsADirectoryError(
             f"{where}: a folder (SavedModel) is not read, save the model as .keras or .h5"
         )
-    with open_regular(path) as stream:
+    with open_regular(path, "a file of Keras") as stream:
         start = stream.read(len(MAGIC))
         stream.seek(0)
         if start.startswith(ZIP):

@@ -17,6 +17,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from lstm_native.saving.atomic import path_name
+from lstm_native.saving.safetensors import open_regular
+
 Array = npt.NDArray[Any]
 
 # Names of ONNX's element types by their numbers (TensorProto.DataType). Others are no numbers of NumPy's.
@@ -138,7 +141,7 @@ def read_graph(source: Any, caller: str) -> Graph:
     folder: str | None = None
     label = caller
     if isinstance(source, str | os.PathLike):
-        path = os.fspath(source)
+        path = path_name(source, f"{caller}: source")
         label, folder = f"{caller}: {path}", os.path.dirname(os.path.abspath(path))
         source = _read(path, label)
     if isinstance(source, bytes | bytearray | memoryview):
@@ -236,10 +239,8 @@ def node_of(proto: Any, label: str, opset: int) -> Node:
 
 def _read(path: str, label: str) -> bytes:
     """The bytes of a file of a size that can be a model's."""
-    with open(path, "rb") as file:
+    with open_regular(path, "an ONNX file") as file:
         size = os.fstat(file.fileno()).st_size
-        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-            raise ValueError(f"{label}: no regular file")
         if size > MAX_FILE:
             raise ValueError(f"{label}: {size} bytes, a model has at most {MAX_FILE}")
         # A zip, text or a pickle ends here, before it is read.

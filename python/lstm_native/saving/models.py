@@ -59,7 +59,7 @@ def _format_to_save(filepath: Path) -> Format | None:
 
 def _format_to_load(filepath: Path) -> Format:
     """The kind of a file by what it begins with, whatever it is called."""
-    with open_regular(filepath) as file:
+    with open_regular(filepath, "a file of a model") as file:
         start = file.read(8)
     return next(known for known in _formats if start.startswith(known.magic))
 

@@ -208,8 +208,12 @@ class SafetensorsFile:
         return raw.view(dtype).reshape(shape).astype(dtype.newbyteorder("="), copy=False)
 
 
-def open_regular(path: Path) -> BufferedReader:
+def open_regular(path: Path, expected: str = "a safetensors file") -> BufferedReader:
     """`path` opened for reading; devices and pipes, which may have no end, are refused.
+
+    Args:
+        path: the file.
+        expected: what it should be, for messages.
 
     Raises:
         ValueError: it is no regular file.
@@ -223,8 +227,8 @@ def open_regular(path: Path) -> BufferedReader:
     if not stat.S_ISREG(mode):
         os.close(descriptor)
         if stat.S_ISDIR(mode):
-            raise IsADirectoryError(f"{where}: this is a folder, expected a safetensors file")
-        raise ValueError(f"{where}: this is a device or a pipe, expected a safetensors file")
+            raise IsADirectoryError(f"{where}: this is a folder, expected {expected}")
+        raise ValueError(f"{where}: this is a device or a pipe, expected {expected}")
     return os.fdopen(descriptor, "rb")
 
 

@@ -39,7 +39,7 @@ def load_weights(model: Any, filepath: Path) -> None:
     """See `Model.load_weights`."""
     name = path_name(filepath, f"{model.label()}: load_weights: filepath")
     variables = model.named_variables()
-    with open_regular(name) as stream:
+    with open_regular(name, "a file of weights") as stream:
         of_keras = stream.read(8).startswith(_MAGICS)
     if of_keras:
         from lstm_native.convert import keras_format  # comes with the first file of Keras
