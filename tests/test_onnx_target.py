@@ -283,3 +283,8 @@ def test_refused_graphs(tmp_path: Path) -> None:
         to_onnx(LSTM(3), tmp_path / "m.onnx")
     with pytest.raises(OSError):
         to_onnx(Sequential([Input((5, 4)), LSTM(3)]), tmp_path / "no folder" / "m.onnx")
+
+
+def test_the_layout_of_weights_is_noted(tmp_path: Path) -> None:
+    record = to_onnx(Sequential([Input((4, 3)), LSTM(2), Dense(1)]), tmp_path / "m.onnx", check=True)
+    assert any(note.startswith("gates: our columns became ONNX's rows") for note in record.notes)

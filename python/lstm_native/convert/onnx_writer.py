@@ -375,6 +375,9 @@ class _Outputs:
 
 def _run(writer: Writer, layers: Sequence[Any], x: Flow, states: Sequence[str]) -> tuple[str, list[str]]:
     """Y (time, directions, batch, units) and the states (directions, batch, units) of one ONNX node."""
+    writer.record.note(
+        "gates: our columns became ONNX's rows, in its order; weights are transposed, time comes first inside"
+    )
     op, attributes, weights = operator_of(layers)
     name = layers[0].name
     if {"activations", "clip", "input_forget"} & set(attributes):
