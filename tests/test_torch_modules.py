@@ -174,6 +174,26 @@ def test_every_way_to_write_a_parameter_is_seen() -> None:
     torch.testing.assert_close(ours(x)[0], theirs(x)[0])
 
 
+@pytest.mark.parametrize("kind", ["LSTM", "GRU"])
+def test_functional_calls_take_the_tensors_given(kind: str) -> None:
+    theirs, ours = pair(kind, 4, 5, num_layers=2)
+    x = torch.randn(3, 2, 4)
+    before = ours(x)[0].detach()
+    for module in (theirs, ours):
+        module.zero_grad()
+    given = {name: (0.5 * p).detach().requires_grad_() for name, p in theirs.named_parameters()}
+    found = [torch.func.functional_call(m, given, (x,))[0] for m in (theirs, ours)]
+    torch.testing.assert_close(found[1], found[0])
+    gradients = [torch.autograd.grad(output.sum(), list(given.values())) for output in found]
+    torch.testing.assert_close(gradients[1], gradients[0])
+    assert torch.equal(ours(x)[0], before)
+
+
+def test_meta_tensors_go_to_torch() -> None:
+    output, (h, _) = native.LSTM(4, 5, device="meta")(torch.empty(3, 2, 4, device="meta"))
+    assert (output.shape, h.shape, output.device.type) == ((3, 2, 5), (1, 2, 5), "meta")
+
+
 def test_tensors_are_used_where_they_lie() -> None:
     x = torch.randn(5, 2, 3, requires_grad=True)
     native_x = function.to_native(x)

@@ -52,12 +52,13 @@ class _Native(torch.nn.RNNBase):
         packed = isinstance(input, PackedSequence)
         data = input.data if packed else input
         states = () if hx is None else hx if isinstance(hx, tuple | list) else (hx,)
+        self._update_flat_weights()  # `torch.func.functional_call` puts other tensors in their place
         tensors = (data, *states, *self._flat_weights)
         if not all(type(t) in (torch.Tensor, torch.nn.Parameter) for t in tensors):
             return False
         if any(t.device != data.device or t.dtype != torch.float32 or t.numel() == 0 for t in tensors):
             return False
-        if torch.is_autocast_enabled(data.device.type) or not _runs_on(data.device):
+        if not _runs_on(data.device) or torch.is_autocast_enabled(data.device.type):
             return False
         if data.dim() != 2 if packed else data.dim() not in (2, 3):
             return False
