@@ -163,6 +163,22 @@ def test_dot_of_zero_vectors() -> None:
     assert not Dot(1, normalize=True)([np.zeros((2, 3)), draw((2, 3))]).any()
 
 
+def test_dot_over_no_elements() -> None:
+    np.testing.assert_array_equal(Dot(1)([np.zeros((2, 0, 3)), np.zeros((2, 0, 4))]), np.zeros((2, 3, 4)))
+    np.testing.assert_array_equal(Dot(2, normalize=True)([np.zeros((2, 3, 0))] * 2), np.zeros((2, 3, 3)))
+
+
+@pytest.mark.parametrize(("normalize", "expected"), [(False, np.inf), (True, 0.0)])
+def test_dot_beyond_float32(normalize: bool, expected: float) -> None:
+    """As in Keras, and without a warning."""
+    huge = np.full((2, 3), 1e30, np.float32)
+    layer, ctx = Dot(1, normalize=normalize), Context(record=True)
+    np.testing.assert_array_equal(layer([huge, huge]), np.full((2, 1), expected, np.float32))
+    tensors = [_core.as_tensor(huge, "float32") for _ in range(2)]
+    layer.forward(tensors, ctx)
+    layer.backward(_core.as_tensor(np.full((2, 1), 1e30), "float32"), ctx)
+
+
 def test_ties_and_nan() -> None:
     """The gradient goes to the first of equal inputs; NaN is neither lost nor spread."""
     a, b = np.array([[1, 2, np.nan, 4]], np.float32), np.array([[1, 3, 5, np.nan]], np.float32)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
@@ -15,6 +16,8 @@ from lstm_native.layers.context import Context
 from lstm_native.layers.merging_base import Array, Flags, MergingLayer, as_tensor
 
 EPSILON = 1e-7  # of Keras: vectors shorter than this are divided by it
+# Infinities and NaN go through without a warning, as in the kernels.
+_QUIET = partial(np.errstate, divide="ignore", over="ignore", invalid="ignore")
 
 
 def _is_axis(value: Any) -> bool:
@@ -185,14 +188,16 @@ class Dot(MergingLayer):
         # The summed axes last: (batch, others, size).
         last = [np.moveaxis(x.numpy(), a, -1) for x, a in zip(inputs, self._axes_of(shapes), strict=True)]
         moved = [x.shape for x in last]
-        rows = [x.reshape(x.shape[0], -1, x.shape[-1]) for x in last]
+        rows = [x.reshape(x.shape[0], math.prod(x.shape[1:-1]), x.shape[-1]) for x in last]
         lengths: list[Array | None] = [None, None]
-        if self.normalize:
-            lengths = [_inverse_length(x) for x in rows]
-            rows = [x * inverse for x, inverse in zip(rows, lengths, strict=True)]
+        with _QUIET():
+            if self.normalize:
+                lengths = [_inverse_length(x) for x in rows]
+                rows = [x * inverse for x, inverse in zip(rows, lengths, strict=True)]
+            product = rows[0] @ rows[1].swapaxes(1, 2)
         if ctx.record:
             ctx.save(self, (shapes, moved, rows, lengths))
-        return as_tensor((rows[0] @ rows[1].swapaxes(1, 2)).reshape(whole))
+        return as_tensor(product.reshape(whole))
 
     def backward(self, d_outputs: Tensor, ctx: Context, need_d_inputs: bool = True) -> tuple[Tensor, ...]:
         """Gradients of the inputs."""
@@ -200,20 +205,25 @@ class Dot(MergingLayer):
         first, second = rows
         d = d_outputs.numpy().reshape(first.shape[0], first.shape[1], second.shape[1])
         gradients = []
-        for d_rows, unit, inverse, shape, axis in zip(
-            (d @ second, d.swapaxes(1, 2) @ first), rows, lengths, moved, self._axes_of(shapes), strict=True
-        ):
-            if inverse is not None:
-                along = (d_rows * unit).sum(axis=-1, keepdims=True) * (inverse < 1 / EPSILON)
-                d_rows = inverse * (d_rows - unit * along)
-            gradients.append(as_tensor(np.moveaxis(d_rows.reshape(shape), -1, axis)))
+        with _QUIET():
+            for d_rows, unit, inverse, shape, axis in zip(
+                (d @ second, d.swapaxes(1, 2) @ first),
+                rows,
+                lengths,
+                moved,
+                self._axes_of(shapes),
+                strict=True,
+            ):
+                if inverse is not None:
+                    along = (d_rows * unit).sum(axis=-1, keepdims=True) * (inverse < 1 / EPSILON)
+                    d_rows = inverse * (d_rows - unit * along)
+                gradients.append(as_tensor(np.moveaxis(d_rows.reshape(shape), -1, axis)))
         return tuple(gradients)
 
 
 def _inverse_length(x: Array) -> Array:
     """One over the length of the vectors in the last axis, at most one over `EPSILON`; that axis stays."""
-    with np.errstate(divide="ignore"):
-        inverse = 1 / np.sqrt(np.square(x).sum(axis=-1, keepdims=True))
+    inverse = 1 / np.sqrt(np.square(x).sum(axis=-1, keepdims=True))
     shortest: Array = np.minimum(inverse, np.float32(1 / EPSILON))
     return shortest
 
