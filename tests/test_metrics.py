@@ -284,6 +284,11 @@ def test_a_metric_of_ones_own() -> None:
     np.testing.assert_array_equal(metric.high.value, [2.0, 5.0])
     with pytest.raises(ValueError, match=r"'high': value has shape \(3,\), expected \(2,\)"):
         metric.high.assign(np.zeros(3))
+    with pytest.raises(TypeError, match="'low': value is a NoneType, expected an array of numbers"):
+        metric.low.assign(None)
+    with pytest.raises(TypeError, match="'low': value has dtype <U1, expected numbers"):
+        metric.low.assign("a")
+    assert float(metric.low) == -2.0
     metric.high.assign_sub([1.0, 1.0])
     np.testing.assert_array_equal(metric.high, [1.0, 4.0])
     metric.reset_state()

@@ -54,9 +54,10 @@ class MetricVariable(np.lib.mixins.NDArrayOperatorsMixin):
             value: Numbers in the variable's shape.
 
         Raises:
-            ValueError: `value` has another shape.
+            TypeError: `value` is no numbers.
+            ValueError: it has another shape.
         """
-        new = np.array(value, np.float64)
+        new = np.array(to_numpy(value, f"metric variable {self.name!r}", "value"), np.float64)
         if new.shape != self._value.shape:
             raise ValueError(
                 f"metric variable {self.name!r}: value has shape {new.shape}, expected {self.shape}"
