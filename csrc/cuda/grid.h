@@ -196,7 +196,7 @@ template <class F>
 bool for_each_step_in_grid(const GridShape& shape, std::int64_t steps, F function) {
     const int blocks = shape.members * shape.groups;
     const void* const kernel = reinterpret_cast<const void*>(&each_grid_step<F>);
-    allow_shared(kernel, shape.shared_bytes);
+    allow_shared(kernel);
     const Array<std::uint32_t> counters(blocks + 1);
     zero(static_cast<std::size_t>(blocks + 1) * sizeof(std::uint32_t), counters.get());
     Meeting meeting{counters.get(), counters.get() + blocks, give_up_flag()};

@@ -33,7 +33,7 @@ namespace lstm_native::cuda {
 
 cudaStream_t queue();
 void check_launch();  // runtime_error when the kernel before did not start
-void allow_shared(const void* kernel, std::size_t bytes);
+void allow_shared(const void* kernel);  // as much as the device has for a block
 
 // The lanes that share a row: lane l takes the elements l, l + size(), ... Sums have one order.
 struct Lanes {
@@ -115,7 +115,7 @@ template <class F>
 void for_each_block(std::int64_t blocks, int threads, std::size_t shared_floats, F function) {
     if (blocks <= 0) return;
     const std::size_t bytes = shared_floats * sizeof(float);
-    allow_shared(reinterpret_cast<const void*>(&each_block<F>), bytes);
+    allow_shared(reinterpret_cast<const void*>(&each_block<F>));
     each_block<<<static_cast<unsigned>(blocks), static_cast<unsigned>(threads), bytes, queue()>>>(function);
     check_launch();
 }

@@ -71,8 +71,10 @@ cudaStream_t queue() { return stream; }
 
 void check_launch() { check(cudaGetLastError(), "start of a kernel"); }
 
-void allow_shared(const void* kernel, std::size_t bytes) {
-    check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(bytes)),
+// All that a block may have, never less: a kernel is shared by threads that launch it for other shapes.
+void allow_shared(const void* kernel) {
+    check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                               static_cast<int>(offer.shared_bytes)),
           "shared memory of a kernel");
 }
 
