@@ -32,7 +32,7 @@ namespace lstm_native::cuda {
 #if defined(__CUDACC__)
 
 cudaStream_t queue();
-void check_launch();  // runtime_error when the kernel before did not start
+void check_launch();                    // runtime_error when the kernel before did not start
 void allow_shared(const void* kernel);  // as much as the device has for a block
 
 // The lanes that share a row: lane l takes the elements l, l + size(), ... Sums have one order.

@@ -15,6 +15,18 @@
 
 namespace lstm_native::cuda {
 
+// Makes the device the calling thread's for as long as it lives: another library may have chosen another one.
+class OnDevice {
+public:
+    OnDevice();
+    ~OnDevice();
+    OnDevice(const OnDevice&) = delete;
+    OnDevice& operator=(const OnDevice&) = delete;
+
+private:
+    int before_ = 0;
+};
+
 void open_device();
 void open_blas(const char* path);
 LnDeviceInfo device_info();

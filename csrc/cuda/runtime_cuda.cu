@@ -73,9 +73,9 @@ void check_launch() { check(cudaGetLastError(), "start of a kernel"); }
 
 // All that a block may have, never less: a kernel is shared by threads that launch it for other shapes.
 void allow_shared(const void* kernel) {
-    check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
-                               static_cast<int>(offer.shared_bytes)),
-          "shared memory of a kernel");
+    check(
+        cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(offer.shared_bytes)),
+        "shared memory of a kernel");
 }
 
 bool launch_together(const void* kernel, int blocks, int threads, std::size_t shared_bytes, void** arguments) {
@@ -96,6 +96,18 @@ bool launch_together(const void* kernel, int blocks, int threads, std::size_t sh
 
 // The host's address is the device's, too: memory has one space of addresses.
 std::uint32_t* give_up_flag() { return given_up; }
+
+// Without a driver there is none to choose; open_device() says so.
+OnDevice::OnDevice() {
+    if (cudaGetDevice(&before_) != cudaSuccess) {
+        before_ = kDevice;
+        static_cast<void>(cudaGetLastError());
+    }
+    if (before_ != kDevice) static_cast<void>(cudaSetDevice(kDevice));
+}
+OnDevice::~OnDevice() {
+    if (before_ != kDevice) static_cast<void>(cudaSetDevice(before_));
+}
 
 void open_device() {
     if (stream != nullptr) return;

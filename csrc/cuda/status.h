@@ -5,11 +5,13 @@
 
 #include "backend/backend.h"
 #include "core/guard.h"
+#include "cuda/runtime.h"
 
 namespace lstm_native::cuda {
 
 template <class F>
 LnStatus guarded(LnContext* context, F&& body) {
+    const OnDevice there;
     return static_cast<LnStatus>(core::guarded(context->message, sizeof context->message, std::forward<F>(body)));
 }
 

@@ -22,6 +22,9 @@ std::atomic<std::int32_t> plan{LN_PLAN_AUTO};
 
 }  // namespace
 
+OnDevice::OnDevice() = default;
+OnDevice::~OnDevice() = default;
+
 void open_device() {}
 void open_blas(const char*) {}
 
