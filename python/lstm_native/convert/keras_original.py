@@ -95,7 +95,7 @@ def loaded_in_keras(content: bytes, suffix: str, config: dict[str, Any] | None) 
         config: where it holds weights alone, that of the model which takes them.
 
     Raises:
-        NotRun: Keras 3 is not installed.
+        NotRun: Keras 3 is not installed, or gives a name twice by itself.
         ValueError: it does not load the file.
     """
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
@@ -113,6 +113,11 @@ def loaded_in_keras(content: bytes, suffix: str, config: dict[str, Any] | None) 
         except NotRun:
             raise
         except Exception as error:
+            # Of masks that are joined Keras makes operations, under the next free names of the process.
+            if "names should be unique" in str(error):
+                raise NotRun(
+                    f"Keras named an operation of its own as the model a layer ({cause(error)})"
+                ) from error
             raise ValueError(
                 f"to_keras: Keras {keras.__version__} does not load the file ({cause(error)}); check=False "
                 "writes it all the same"
