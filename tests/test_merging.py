@@ -163,6 +163,16 @@ def test_dot_of_zero_vectors() -> None:
     assert not Dot(1, normalize=True)([np.zeros((2, 3)), draw((2, 3))]).any()
 
 
+@pytest.mark.parametrize("kind", [Add, Average, Multiply, Maximum, Minimum, Concatenate])
+def test_a_single_input_is_copied(kind: type[Layer]) -> None:
+    x = draw((2, 3))
+    before = x.copy()
+    output = kind()([x])
+    np.testing.assert_array_equal(output, before)
+    output[:] = 7
+    np.testing.assert_array_equal(x, before)
+
+
 def test_dot_over_no_elements() -> None:
     np.testing.assert_array_equal(Dot(1)([np.zeros((2, 0, 3)), np.zeros((2, 0, 4))]), np.zeros((2, 3, 4)))
     np.testing.assert_array_equal(Dot(2, normalize=True)([np.zeros((2, 3, 0))] * 2), np.zeros((2, 3, 3)))
