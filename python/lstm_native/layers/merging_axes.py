@@ -87,7 +87,8 @@ class Concatenate(MergingLayer):
         if ctx.record:
             ctx.save(self, (shapes, axis))
         if len(inputs) == 1:
-            return inputs[0].copy()  # outputs share no memory with inputs
+            alone: Tensor = inputs[0]
+            return alone.copy()  # outputs share no memory with inputs
         rows = math.prod(shapes[0][:axis])
         flat = [x.reshape((rows, math.prod(x.shape[axis:]))) for x in inputs]
         return _side_by_side(flat).reshape(whole)  # type: ignore[arg-type]
