@@ -12,6 +12,7 @@ import pytest
 
 from lstm_native import _core
 from lstm_native.layers import (
+    Add,
     LSTM,
     RNN,
     Attention,
@@ -480,3 +481,20 @@ def test_initial_states_must_fit(sizes: tuple[int, ...], both: bool) -> None:
         layer(Input((None, 2)), initial_state=states)
     assert not layer.built
     assert not layer.nodes
+
+
+def test_an_optimizer_numbers_its_slots_as_the_model_its_weights() -> None:
+    """As Keras does, whose files hold the slots by number."""
+    inputs = Input((4,))
+    left = Dense(4)(Dense(4)(inputs))
+    right = Dense(4)(Dense(4)(Dense(4)(inputs)))  # deeper: the layers run in another order
+    model = Model(inputs, [left, right])
+    other = Input((4,))
+    first, second = model(other)
+    joined = Add()([second, Dense(4)(other)])
+    nested = Model(other, [Dense(2)(first), joined])
+    half = Model(inputs, left)
+    for frozen in (False, True):
+        model.layers[1].trainable = not frozen
+        for one in (model, nested, half):
+            assert list(map(id, one.variables_to_train())) == list(map(id, one.trainable_variables))

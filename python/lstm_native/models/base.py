@@ -170,6 +170,9 @@ class Model(Trainer):
         version = structure_version()
         if plan is None or plan.version != version:
             plan = self._current_plan = self._new_plan(version)
+            # In the order of `trainable_variables`, as Keras numbers an optimizer's slots.
+            order = {id(variable): i for i, variable in enumerate(self.trainable_variables)}
+            plan.variables.sort(key=lambda variable: order[id(variable)])
             if self._device is not None:  # variables made since `to`
                 _core.move_variables(self.variables, self._device)
         return plan
