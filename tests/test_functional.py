@@ -12,9 +12,9 @@ import pytest
 
 from lstm_native import _core
 from lstm_native.layers import (
-    Add,
     LSTM,
     RNN,
+    Add,
     Attention,
     Bidirectional,
     Dense,
