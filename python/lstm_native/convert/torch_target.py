@@ -82,13 +82,18 @@ def to_torch(model: Any, *, check: bool | None = None) -> Any:
         ImportError: PyTorch is not installed.
     """
     check = check_of(check, "to_torch")
-    import torch
-
-    record = Conversion("lstm_native", "PyTorch")
     if not isinstance(model, Model):
         raise TypeError(f"to_torch: got a {type(model).__name__}, expected a model")
     if not model.built:
         raise ValueError(f"to_torch: {model.label()} is not built yet, call it or give it an Input")
+    try:
+        import torch
+    except ImportError as error:
+        raise ImportError(
+            f"to_torch needs the package torch ({error}); install it with: pip install 'lstm-native[torch]'"
+        ) from error
+
+    record = Conversion("lstm_native", "PyTorch")
     layers = model.layers_in_a_row()
     if layers is None:
         result = fx_module(model, lambda layer: _modules(layer, record))
