@@ -266,3 +266,39 @@ def recurrent_case(
         cell=cell,
         **options,
     )
+
+
+def varied_case(cell: str, seed: int, below: tuple[int, int, int, int], **others: Any) -> RecurrentCase:
+    """A call of random sizes that has, by `seed`, all that a call may have.
+
+    Args:
+        cell: name of the cell.
+        seed: also of the sizes.
+        below: what batch, time, inputs and units are below.
+        **others: more arguments of `recurrent_case`.
+    """
+    rng = np.random.default_rng(seed)
+    batch, time, inputs, units = (int(rng.integers(1, n)) for n in below)
+    case = recurrent_case(
+        seed,
+        batch,
+        time,
+        inputs,
+        units,
+        cell=cell,
+        mask=MASKS[seed % 5],
+        reset=seed % 3 == 0,
+        initial=seed % 2 == 1,
+        use_bias=seed % 7 != 0,
+        return_sequences=seed % 4 != 0,
+        go_backwards=seed % 5 == 1,
+        zero_output_for_mask=seed % 6 == 1,
+        **others,
+    )
+    if seed % 4 == 2:
+        case = recurrent_masked(case)
+    if seed % 5 == 3:
+        case = indexed(case, 7)
+    if seed % 5 == 4:
+        case = replace(case, checkpoint_steps=3)
+    return case

@@ -4,7 +4,6 @@ which are held against it elsewhere. Where there is no GPU, its drivers and kern
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,7 +13,15 @@ import pytest
 import lstm_native as ln
 from cuda_support import open_for_tests
 from lstm_native import _core, cuda
-from native_support import MASKS, RecurrentCase, f32, indexed, recurrent_case, recurrent_masked, tensor
+from native_support import (
+    RecurrentCase,
+    f32,
+    indexed,
+    recurrent_case,
+    recurrent_masked,
+    tensor,
+    varied_case,
+)
 from test_recurrent_native import assert_forward, assert_gradients
 
 Array = npt.NDArray[Any]
@@ -78,33 +85,10 @@ class OnDevice(RecurrentCase):
 @pytest.mark.parametrize("seed", range(20))
 @pytest.mark.parametrize("cell", ["lstm", "gru", "gru_before", "simple_rnn"])
 def test_recurrent(cell: str, seed: int) -> None:
-    rng = np.random.default_rng(seed)
-    batch, time, inputs, units = (int(rng.integers(1, n)) for n in (6, 14, 9, 40))
-    other = seed % 3 == 1
-    case = recurrent_case(
-        seed,
-        batch,
-        time,
-        inputs,
-        units,
-        cell=cell,
-        mask=MASKS[seed % 5],
-        reset=seed % 3 == 0,
-        initial=seed % 2 == 1,
-        use_bias=seed % 7 != 0,
-        return_sequences=seed % 4 != 0,
-        go_backwards=seed % 5 == 1,
-        zero_output_for_mask=seed % 6 == 1,
-        activation=["relu", "softsign", "gelu"][seed % 3 if not other else seed % 2] if other else "tanh",
-        recurrent_activation="hard_sigmoid" if other else "sigmoid",
-    )
-    if seed % 4 == 2:
-        case = recurrent_masked(case)
-    if seed % 5 == 3:
-        case = indexed(case, 7)
-    if seed % 5 == 4:
-        case = replace(case, checkpoint_steps=3)
-    case = OnDevice(**vars(case))
+    others = {}
+    if seed % 3 == 1:
+        others = {"activation": ["relu", "softsign"][seed % 2], "recurrent_activation": "hard_sigmoid"}
+    case = OnDevice(**vars(varied_case(cell, seed, (6, 14, 9, 40), **others)))
     trace = case.reference()
     weights = case.weights()
     saved = assert_forward(case, trace, weights)

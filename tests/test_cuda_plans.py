@@ -5,7 +5,6 @@ host."""
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,7 +12,7 @@ import pytest
 
 from cuda_support import open_for_tests
 from lstm_native import _core, cuda
-from native_support import MASKS, RecurrentCase, indexed, recurrent_case, recurrent_masked
+from native_support import RecurrentCase, recurrent_case, varied_case
 from test_cuda_backend import OnDevice
 from test_recurrent_native import assert_forward, assert_gradients
 
@@ -57,29 +56,7 @@ def test_grids(cell: str, plan: int, batch: int, units: int) -> None:
 @pytest.mark.parametrize("cell", ["lstm", "gru"])
 @pytest.mark.parametrize("seed", range(16))
 def test_grids_with_all_that_a_call_may_have(cell: str, seed: int) -> None:
-    rng = np.random.default_rng(seed)
-    batch, time, inputs, units = (int(rng.integers(1, n)) for n in (12, 9, 9, 80))
-    case = recurrent_case(
-        seed,
-        batch,
-        time,
-        inputs,
-        units,
-        cell=cell,
-        mask=MASKS[seed % 5],
-        reset=seed % 3 == 0,
-        initial=seed % 2 == 1,
-        use_bias=seed % 7 != 0,
-        return_sequences=seed % 4 != 0,
-        go_backwards=seed % 5 == 1,
-        zero_output_for_mask=seed % 6 == 1,
-    )
-    if seed % 4 == 2:
-        case = recurrent_masked(case)
-    if seed % 5 == 3:
-        case = indexed(case, 7)
-    if seed % 5 == 4:
-        case = replace(case, checkpoint_steps=3)
+    case = varied_case(cell, seed, (12, 9, 9, 80))
     _core.cuda_set_plan(UNITS[seed % 4])
     assert_case(on_device(case))
 

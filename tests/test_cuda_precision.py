@@ -12,7 +12,7 @@ import pytest
 import lstm_native as ln
 from cuda_support import open_for_tests, using_precision
 from lstm_native import _core, cuda
-from native_support import MASKS, f32, indexed, recurrent_case, recurrent_masked, tensor
+from native_support import f32, recurrent_case, tensor, varied_case
 from test_cuda_backend import OnDevice, there, variable
 
 Array = npt.NDArray[Any]
@@ -79,27 +79,7 @@ def check(case: OnDevice, precision: str) -> None:
 @pytest.mark.parametrize("seed", range(8))
 @pytest.mark.parametrize("cell", ["lstm", "gru", "gru_before", "simple_rnn"])
 def test_recurrent(cell: str, seed: int, precision: str) -> None:
-    rng = np.random.default_rng(seed)
-    batch, time, inputs, units = (int(rng.integers(1, n)) for n in (24, 10, 20, 60))
-    case = recurrent_case(
-        seed,
-        batch,
-        time,
-        inputs,
-        units,
-        cell=cell,
-        mask=MASKS[seed % 5],
-        reset=seed % 3 == 0,
-        initial=seed % 2 == 1,
-        use_bias=seed != 7,
-        return_sequences=seed % 4 != 0,
-        go_backwards=seed % 5 == 1,
-        activation="softsign" if seed == 5 else "tanh",
-    )
-    if seed % 4 == 2:
-        case = recurrent_masked(case)
-    if seed % 4 == 3:
-        case = indexed(case, 7)
+    case = varied_case(cell, seed, (24, 10, 20, 60), activation="softsign" if seed == 5 else "tanh")
     check(OnDevice(**vars(case)), precision)
 
 
