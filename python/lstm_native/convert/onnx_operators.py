@@ -248,10 +248,12 @@ def slices_of(node: Node, inputs: Inputs, rank: int) -> dict[int, slice]:
     if node.opset < 10:
         starts, ends, axes, steps = node.get("starts", ()), node.get("ends", ()), node.get("axes"), None
     else:
-        starts, ends, axes, steps = (
-            None if array is None else array.ravel().tolist()
-            for array in (at(inputs, i) for i in range(1, 5))
-        )
+        arrays = [at(inputs, i) for i in range(1, 5)]
+        if any(array is not None and array.dtype.kind not in "iu" for array in arrays):
+            raise node.error("starts, ends, axes or steps are no integers")
+        starts, ends, axes, steps = (None if array is None else array.ravel().tolist() for array in arrays)
+        if starts is None or ends is None:
+            raise node.error("starts or ends are missing")
     axes = range(len(starts)) if axes is None else axes
     steps = [1] * len(starts) if steps is None else steps
     if not len(starts) == len(ends) == len(axes) == len(steps) or 0 in steps:
