@@ -113,8 +113,8 @@ class Mapper(Calls):
             self._record.note(
                 f"input {value.name}: (directions, batch, units) in ONNX; one (batch, units) for each here"
             )
-        elif rank in ((1, 2) if whole else (2, 3)):
-            swapped = role == "time first"
+        elif rank in ((1, 2) if whole else (2, 3)) and 0 not in sizes:
+            swapped = role == "time first" and rank > 1
             order = [1, 0, *range(2, rank)] if swapped else list(range(rank))
             ours = [sizes[axis] for axis in order]
             features = None if whole else ours[-1]
