@@ -92,6 +92,8 @@ def from_torch(
         from lstm_native.saving import read_safetensors
 
         groups = _groups(read_safetensors(source)[0])
+        if not groups:
+            raise ValueError(f"from_torch: {source}: the file has no tensors")
         order = _order_by_widths(groups) if order is None else order
     elif isinstance(source, Mapping):
         groups = _groups(source)
