@@ -29,7 +29,8 @@ from lstm_native.convert.onnx_flow import (
 )
 from lstm_native.convert.onnx_merging import KINDS, Merging
 from lstm_native.convert.onnx_operators import OPERATORS as FOLDED
-from lstm_native.convert.onnx_operators import at, gemm_parts, normal_axes, reduced_axes, run_operator
+from lstm_native.convert.onnx_operators import gemm_parts, reduced_axes, run_operator
+from lstm_native.convert.onnx_shapes import at, normal_axes
 from lstm_native.layers import (
     Activation,
     Dense,

@@ -9,9 +9,10 @@ import numpy as np
 
 from lstm_native.convert.onnx_file import Array, Graph, Node
 from lstm_native.convert.onnx_operators import OPERATORS as PLAIN
-from lstm_native.convert.onnx_operators import at, run_operator
+from lstm_native.convert.onnx_operators import run_operator
 from lstm_native.convert.onnx_recurrent import OPERATORS as RECURRENT
 from lstm_native.convert.onnx_recurrent import RecurrentRun, recurrent_of
+from lstm_native.convert.onnx_shapes import at
 
 OPERATORS = frozenset({*PLAIN, *RECURRENT})
 

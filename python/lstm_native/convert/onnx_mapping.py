@@ -25,9 +25,10 @@ from lstm_native.convert.onnx_flow import (
     T,
     Tensor,
 )
-from lstm_native.convert.onnx_operators import at, run_operator
+from lstm_native.convert.onnx_operators import run_operator
 from lstm_native.convert.onnx_recurrent import OPERATORS as RECURRENT
 from lstm_native.convert.onnx_recurrent import recurrent_of
+from lstm_native.convert.onnx_shapes import at
 
 
 class Mapper(Calls):

@@ -9,7 +9,7 @@ from typing import Any
 from lstm_native.convert import onnx_moves as moves
 from lstm_native.convert.onnx_file import Node
 from lstm_native.convert.onnx_flow import Axis, B, Call, F, Flow, T, Tensor
-from lstm_native.convert.onnx_operators import normal_axes
+from lstm_native.convert.onnx_shapes import normal_axes
 from lstm_native.convert.onnx_uses import Uses, is_both_directions
 from lstm_native.layers import (
     Activation,

@@ -10,7 +10,7 @@ import numpy as np
 
 from lstm_native.convert.onnx_file import Node
 from lstm_native.convert.onnx_flow import Axis, D, F, Filled, Flow, Size, Sizes, T, product
-from lstm_native.convert.onnx_operators import axes_of, normal_axes, slices_of, split_sizes
+from lstm_native.convert.onnx_shapes import axes_of, normal_axes, slices_of, split_sizes
 
 # Tensors that a value may have side by side: directions, of which a recurrent operator has two.
 MAX_PARTS = 64
