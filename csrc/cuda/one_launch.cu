@@ -66,8 +66,7 @@ bool run_in_one_launch(const RecurrentPlan& plan, const StepsBackward& all, cons
     const GridPlan& grid = plan.grid;
     return with_grid<true>(plan, [&](auto cell, auto arithmetic) {
         using Arithmetic = decltype(arithmetic);
-        const std::int64_t blocks = std::int64_t{grid.groups} * grid.members;
-        const Array<float> handed(2 * blocks * grid.rows * grid.members * grid.units);
+        const Array<float> handed(grid.handed_floats());
         const auto streamed = streamed_tiles<Arithmetic>(grid);
         return for_each_step_in_grid(
             {grid.members, grid.groups, grid.shared_bytes}, all.steps,

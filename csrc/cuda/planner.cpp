@@ -100,6 +100,7 @@ bool lay_out(GridPlan& plan, const RecurrentShape& shape, const ArithmeticCosts&
     std::int64_t tiles = 0;
     Layout layout;
     if (shape.backward) {
+        if (plan.handed_floats() * std::int64_t{sizeof(float)} > kHandedBytes) return false;
         plan.stride = stride_of(columns, costs.operand_bytes);
         plan.depth = static_cast<int>(columns / 16);
         plan.outputs = static_cast<int>(core::ceil_div(shape.H, 32));

@@ -91,7 +91,12 @@ struct GridPlan {
     double microseconds = 0;  // of a step, estimated
 
     LSTM_NATIVE_HOST_DEVICE int slices() const { return 64 / units; }  // of k, forward: warps that share an output
+    // Backward: sums of all blocks for all others, of two steps.
+    std::int64_t handed_floats() const { return std::int64_t{2} * groups * members * rows * members * units; }
 };
+// Where these are more, they do not stay in a cache of 50 MB between two steps, beside the gates that pass by: then all
+// of them go through memory in every step, and a product and a kernel for each step are faster.
+inline constexpr std::int64_t kHandedBytes = std::int64_t{40} << 20;
 // The quickest by estimate; with `only_units` that number of units. `units` is 0 where nothing fits.
 GridPlan plan_grid(const RecurrentShape& shape, const Offer& offer, int only_units = 0);
 

@@ -73,6 +73,7 @@ void test_lstm() {
 
 void test_grid() {
     using lstm_native::cuda::GridPlan;
+    using lstm_native::cuda::kHandedBytes;
     using lstm_native::cuda::plan_grid;
     using lstm_native::cuda::RecurrentShape;
     const Offer devices[] = {{132, 227 * 1024, 132}, {108, 163 * 1024, 108}, {128, 99 * 1024, 128}};
@@ -93,6 +94,7 @@ void test_grid() {
                             "and all rows, none is idle");
                         expect(plan.stride % 16 == 0 && (back || (plan.stride >= H && plan.passes >= 1)), "rows");
                         expect(plan.microseconds > 0, "an estimate");
+                        expect(!back || plan.handed_floats() * 4 <= kHandedBytes, "sums that stay in the cache");
                     }
                 }
             }
@@ -104,6 +106,9 @@ void test_grid() {
     expect(plan_grid({1, 2048, 512, 4, false, LN_FLOAT32}, h100).streamed_tiles > 0, "those of 2048 do not in floats");
     expect(plan_grid({1, 2048, 512, 4, false, LN_BFLOAT16}, h100).streamed_tiles == 0, "but in two bytes each");
     expect(plan_grid({16, 256, 512, 4, false, LN_FLOAT32}, h100, 64).units == 64, "units that are asked for");
+    expect(plan_grid({64, 1024, 512, 4, true, LN_BFLOAT16}, h100, 8).units == 0, "128 blocks have much to hand on");
+    expect(plan_grid({64, 1024, 512, 4, true, LN_BFLOAT16}, h100).units > 8, "fewer of them less");
+    expect(plan_grid({4096, 1024, 512, 4, true, LN_BFLOAT16}, h100).units == 0, "with many rows all too much");
     expect(plan_grid({16, 256, 512, 4, false, LN_FLOAT32}, {132, 227 * 1024, 0}).units == 0, "none may wait");
 }
 
