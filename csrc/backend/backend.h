@@ -17,7 +17,7 @@
 extern "C" {
 #endif
 
-#define LN_BACKEND_VERSION 3
+#define LN_BACKEND_VERSION 4
 
 /* A backend in a library of its own exports `const LnBackend* LN_BACKEND_ENTRY(void)`, which touches no device. */
 #define LN_BACKEND_ENTRY "lstm_native_backend"
@@ -115,6 +115,17 @@ typedef struct LnRecurrentBackward {
     float* d_start_h;   /* (B, H): of start_h; NULL where that is NULL */
     float* d_start_c;   /* (B, H) */
 } LnRecurrentBackward;
+
+/* One of several calls that run together, the directions of a bidirectional layer for instance. */
+typedef struct LnRecurrentForwardCall {
+    const void* pack;
+    const LnRecurrentForward* args;
+} LnRecurrentForwardCall;
+
+typedef struct LnRecurrentBackwardCall {
+    const void* pack;
+    const LnRecurrentBackward* args;
+} LnRecurrentBackwardCall;
 
 /* An elementwise function with its parameters: a number of core/activation.h, or of core/parametric.h. */
 typedef struct LnFunction {
@@ -312,12 +323,14 @@ typedef struct LnBackend {
     void (*recurrent_release)(void* pack);
     /* Bytes of `saved` for one training call of `steps` steps; `masked`: with a recurrent_mask. */
     size_t (*recurrent_saved_bytes)(const void* pack, int64_t B, int64_t steps, int32_t masked);
-    LnStatus (*recurrent_forward)(LnContext*, const void* pack, const LnRecurrentForward*);
+    /* Some calls, in any order or at the same time: none reads what another writes, and they write different elements,
+     * of the same arrays maybe. Results are those of one after the other, bit for bit. */
+    LnStatus (*recurrent_forward)(LnContext*, int64_t calls, const LnRecurrentForwardCall*);
     /* One time step (T = 1) of inference in `workspace`, recurrent_step_bytes bytes aligned to a cache line: the same
      * bits as recurrent_forward. A batch of few rows asks for no memory. */
     size_t (*recurrent_step_bytes)(const void* pack, int64_t B);
     LnStatus (*recurrent_step)(LnContext*, const void* pack, const LnRecurrentForward*, void* workspace);
-    LnStatus (*recurrent_backward)(LnContext*, const void* pack, const LnRecurrentBackward*);
+    LnStatus (*recurrent_backward)(LnContext*, int64_t calls, const LnRecurrentBackwardCall*);
 
     /* Dense: y (M, N) = x (M, K) kernel (K, N) + bias (N). */
     LnStatus (*dense_prepare)(LnContext*, int64_t K, int64_t N, const float* kernel, const float* bias, void** pack);

@@ -12,9 +12,9 @@ LnStatus recurrent_prepare(LnContext* context, const LnRecurrentConfig* config, 
                            const float* recurrent_kernel, const float* bias, void** pack);
 void recurrent_release(void* pack);
 std::size_t recurrent_saved_bytes(const void* pack, std::int64_t B, std::int64_t steps, std::int32_t masked);
-LnStatus recurrent_forward(LnContext* context, const void* pack, const LnRecurrentForward* args);
+LnStatus recurrent_forward(LnContext* context, std::int64_t calls, const LnRecurrentForwardCall* call);
 std::size_t recurrent_step_bytes(const void* pack, std::int64_t B);
 LnStatus recurrent_step(LnContext* context, const void* pack, const LnRecurrentForward* args, void* workspace);
-LnStatus recurrent_backward(LnContext* context, const void* pack, const LnRecurrentBackward* args);
+LnStatus recurrent_backward(LnContext* context, std::int64_t calls, const LnRecurrentBackwardCall* call);
 
 }  // namespace lstm_native::cpu

@@ -252,29 +252,33 @@ private:
     std::int64_t stride_;
 };
 
+void run_back(const LnContext& context, const RecurrentPack& pack, const LnRecurrentBackward& args) {
+    const LnRecurrentForward& forward = *args.forward;
+    const RecurrentPlan plan(pack, forward.B, forward.steps, forward.recurrent_mask != nullptr);
+    const int want = recurrent_threads(context, plan);
+    // Made here rather than by the first member: it may fail.
+    pack.recurrent_transposed();
+    if (args.d_inputs != nullptr) pack.kernel_transposed();
+    {
+        const std::int64_t input = steps_make_d_inputs(args) ? plan.input_floats() : 0;
+        const std::int64_t states = BackwardTile::states_floats(plan);
+        const core::Block<float> scratch =
+            core::allocate_array<float>(static_cast<std::size_t>(want * (input + states)));
+        float* const of_groups = scratch.get() + want * input;
+        run_tiles(plan, want, [&](std::int64_t tile, const Share& share) {
+            BackwardTile(plan, args, tile, share, of_groups + share.group * states)
+                .run(scratch.get() + share.rank * input);
+        });
+    }
+    weight_gradients(context, plan, args);
+}
+
 }  // namespace
 
-LnStatus recurrent_backward(LnContext* context, const void* pointer, const LnRecurrentBackward* args) {
+LnStatus recurrent_backward(LnContext* context, std::int64_t calls, const LnRecurrentBackwardCall* call) {
     return guarded(context, [&] {
-        const RecurrentPack& pack = *static_cast<const RecurrentPack*>(pointer);
-        const LnRecurrentForward& forward = *args->forward;
-        const RecurrentPlan plan(pack, forward.B, forward.steps, forward.recurrent_mask != nullptr);
-        const int want = recurrent_threads(*context, plan);
-        // Made here rather than by the first member: it may fail.
-        pack.recurrent_transposed();
-        if (args->d_inputs != nullptr) pack.kernel_transposed();
-        {
-            const std::int64_t input = steps_make_d_inputs(*args) ? plan.input_floats() : 0;
-            const std::int64_t states = BackwardTile::states_floats(plan);
-            const core::Block<float> scratch =
-                core::allocate_array<float>(static_cast<std::size_t>(want * (input + states)));
-            float* const of_groups = scratch.get() + want * input;
-            run_tiles(plan, want, [&](std::int64_t tile, const Share& share) {
-                BackwardTile(plan, *args, tile, share, of_groups + share.group * states)
-                    .run(scratch.get() + share.rank * input);
-            });
-        }
-        weight_gradients(*context, plan, *args);
+        for (std::int64_t n = 0; n < calls; ++n)
+            run_back(*context, *static_cast<const RecurrentPack*>(call[n].pack), *call[n].args);
     });
 }
 

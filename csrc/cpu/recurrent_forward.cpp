@@ -233,11 +233,14 @@ std::size_t recurrent_saved_bytes(const void* pack, std::int64_t B, std::int64_t
     return static_cast<std::size_t>(core::checked_mul(plan.tile_floats(B, Kept::all), sizeof(float)));
 }
 
-LnStatus recurrent_forward(LnContext* context, const void* pack, const LnRecurrentForward* args) {
+LnStatus recurrent_forward(LnContext* context, std::int64_t calls, const LnRecurrentForwardCall* call) {
     return guarded(context, [&] {
-        const RecurrentPlan plan(*static_cast<const RecurrentPack*>(pack), args->B, args->steps,
-                                 args->recurrent_mask != nullptr);
-        run_sequence(plan, *args, recurrent_threads(*context, plan));
+        for (std::int64_t n = 0; n < calls; ++n) {
+            const LnRecurrentForward& args = *call[n].args;
+            const RecurrentPlan plan(*static_cast<const RecurrentPack*>(call[n].pack), args.B, args.steps,
+                                     args.recurrent_mask != nullptr);
+            run_sequence(plan, args, recurrent_threads(*context, plan));
+        }
     });
 }
 

@@ -71,7 +71,7 @@ constexpr LnBackend kBackend = {
     general_prepare,
     recurrent_release,
     recurrent_saved_bytes,
-    recurrent_forward,
+    general_forward,
     recurrent_step_bytes,
     recurrent_step,
     general_backward,

@@ -10,11 +10,12 @@ LnStatus recurrent_prepare(LnContext*, const LnRecurrentConfig*, const float* ke
                            const float* bias, void** pack);
 void recurrent_release(void* pack);
 size_t recurrent_saved_bytes(const void* pack, int64_t B, int64_t steps, int32_t masked);
-LnStatus recurrent_forward(LnContext*, const void* pack, const LnRecurrentForward*);
+LnStatus recurrent_forward(LnContext*, int64_t calls, const LnRecurrentForwardCall*);
 size_t recurrent_step_bytes(const void* pack, int64_t B);
 LnStatus recurrent_step(LnContext*, const void* pack, const LnRecurrentForward*, void* workspace);
-LnStatus recurrent_backward(LnContext*, const void* pack, const LnRecurrentBackward*);
+LnStatus recurrent_backward(LnContext*, int64_t calls, const LnRecurrentBackwardCall*);
 LnStatus general_prepare(LnContext*, const LnGeneralConfig*, const LnGeneralWeights*, void** pack);
+LnStatus general_forward(LnContext*, const void* pack, const LnRecurrentForward*);
 LnStatus general_backward(LnContext*, const void* pack, const LnRecurrentBackward*, float* d_peepholes,
                           float* d_projection);
 LnStatus recurrent_explain(LnContext*, const LnRecurrentConfig*, int64_t B, int64_t steps, char* text, size_t size);

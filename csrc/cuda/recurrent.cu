@@ -386,22 +386,24 @@ size_t recurrent_saved_bytes(const void* pack, int64_t B, int64_t steps, int32_t
     return static_cast<size_t>(states_of_training(pack_of(pack), B, steps, masked != 0).floats) * sizeof(float);
 }
 
-LnStatus recurrent_forward(LnContext* context, const void* pack, const LnRecurrentForward* args) {
-    return guarded(context, [=] {
-        const Pack& weights = pack_of(pack);
-        if (args->saved != nullptr) check_trainable(weights.type);
-        with_operands(weights.type, [&](auto zero) { run_forward<decltype(zero)>(weights, *args); });
-    });
+LnStatus recurrent_forward(LnContext* context, int64_t calls, const LnRecurrentForwardCall* call) {
+    LnStatus status = LN_OK;
+    for (int64_t n = 0; n < calls && status == LN_OK; ++n)
+        status = general_forward(context, call[n].pack, call[n].args);
+    return status;
 }
 
 size_t recurrent_step_bytes(const void*, int64_t) { return 0; }
 
 LnStatus recurrent_step(LnContext* context, const void* pack, const LnRecurrentForward* args, void*) {
-    return recurrent_forward(context, pack, args);
+    return general_forward(context, pack, args);
 }
 
-LnStatus recurrent_backward(LnContext* context, const void* pack, const LnRecurrentBackward* args) {
-    return general_backward(context, pack, args, nullptr, nullptr);
+LnStatus recurrent_backward(LnContext* context, int64_t calls, const LnRecurrentBackwardCall* call) {
+    LnStatus status = LN_OK;
+    for (int64_t n = 0; n < calls && status == LN_OK; ++n)
+        status = general_backward(context, call[n].pack, call[n].args, nullptr, nullptr);
+    return status;
 }
 
 // The general cells go the same ways.
@@ -428,6 +430,14 @@ LnStatus general_prepare(LnContext* context, const LnGeneralConfig* config, cons
             made->general.projection = Weights(config->H * config->P, projection, made->type);
         }
         *pack = made.release();
+    });
+}
+
+LnStatus general_forward(LnContext* context, const void* pack, const LnRecurrentForward* args) {
+    return guarded(context, [=] {
+        const Pack& weights = pack_of(pack);
+        if (args->saved != nullptr) check_trainable(weights.type);
+        with_operands(weights.type, [&](auto zero) { run_forward<decltype(zero)>(weights, *args); });
     });
 }
 

@@ -188,7 +188,9 @@ std::size_t RecurrentWeights::step_bytes(const void* pack, std::int64_t B) const
 
 void RecurrentWeights::forward(const void* pack, const LnRecurrentForward& args) const {
     const LnBackend& backend = this->backend();
-    call(is_general_ ? backend.general_forward : backend.recurrent_forward, pack, &args);
+    if (is_general_) return call(backend.general_forward, pack, &args);
+    const LnRecurrentForwardCall one = {pack, &args};
+    call(backend.recurrent_forward, 1, &one);
 }
 
 void RecurrentWeights::step(const void* pack, const LnRecurrentForward& args, void* workspace) const {
@@ -199,11 +201,9 @@ void RecurrentWeights::step(const void* pack, const LnRecurrentForward& args, vo
 void RecurrentWeights::backward(const void* pack, const LnRecurrentBackward& args, float* d_peepholes,
                                 float* d_projection) const {
     const LnBackend& backend = this->backend();
-    if (is_general_) {
-        call(backend.general_backward, pack, &args, d_peepholes, d_projection);
-    } else {
-        call(backend.recurrent_backward, pack, &args);
-    }
+    if (is_general_) return call(backend.general_backward, pack, &args, d_peepholes, d_projection);
+    const LnRecurrentBackwardCall one = {pack, &args};
+    call(backend.recurrent_backward, 1, &one);
 }
 
 }  // namespace lstm_native::ops

@@ -91,12 +91,17 @@ struct Recurrent {
 
     float* state(Results& results) const { return results.floats(shape.B * shape.H); }
 
+    static void run(const Pack& pack, const LnRecurrentForward& f, Results& results) {
+        const LnRecurrentForwardCall one = {pack.get(), &f};
+        results.call(backend().recurrent_forward, 1, &one);
+    }
+
     void infer(const Pack& pack, Results& results) const {
         LnRecurrentForward f = arguments();
         f.outputs = results.floats(shape.B * shape.T * shape.H);
         f.last_h = state(results);
         f.last_c = state(results);
-        results.call(backend().recurrent_forward, pack.get(), static_cast<const LnRecurrentForward*>(&f));
+        run(pack, f, results);
     }
 
     // Forward and backward, in calls of T / `segments` steps that hand the state on.
@@ -116,7 +121,7 @@ struct Recurrent {
             saved.push_back(
                 core::allocate_array<char>(backend().recurrent_saved_bytes(pack.get(), shape.B, f.steps, 0)));
             f.saved = saved.back().get();
-            results.call(backend().recurrent_forward, pack.get(), static_cast<const LnRecurrentForward*>(&f));
+            run(pack, f, results);
             forward.push_back(f);
         }
         LnRecurrentBackward b{};
@@ -133,7 +138,8 @@ struct Recurrent {
             b.saved = saved[segment].get();
             b.d_start_h = segment == 0 ? nullptr : state(results);
             b.d_start_c = segment == 0 ? nullptr : state(results);
-            results.call(backend().recurrent_backward, pack.get(), static_cast<const LnRecurrentBackward*>(&b));
+            const LnRecurrentBackwardCall one = {pack.get(), &b};
+            results.call(backend().recurrent_backward, 1, &one);
             b.d_last_h = b.d_start_h;
             b.d_last_c = b.d_start_c;
         }
