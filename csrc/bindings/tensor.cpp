@@ -155,6 +155,11 @@ void bind_tensor(py::module_& module) {
     tensor.def_buffer([](const Tensor& self) { return buffer_of(self); })
         .def("numpy", [](const py::object& self) { return view_as_numpy(*self.cast<const Tensor*>(), self); })
         .def("copy", &Tensor::copy)
+        .def("own",
+             [](const py::object& self) -> py::object {
+                 const Tensor& tensor = *self.cast<const Tensor*>();
+                 return tensor.wrapped() || tensor.owner().use_count() > 1 ? py::cast(tensor.copy()) : self;
+             })
         .def(
             "to",
             [](const py::object& self, std::string_view device) -> py::object {

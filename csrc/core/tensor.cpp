@@ -89,6 +89,7 @@ Tensor Tensor::wrap(void* data, const Shape& shape, DType dtype, Device device, 
     result.count_ = shape.count();
     result.dtype_ = dtype;
     result.device_ = device;
+    result.wrapped_ = true;
     return result;
 }
 

@@ -62,6 +62,7 @@ public:
     Device device() const { return device_; }
     void* raw() const { return data_; }
     const std::shared_ptr<void>& owner() const { return owner_; }
+    bool wrapped() const { return wrapped_; }  // the memory is somebody else's
 
     // Elements; the caller has checked the dtype.
     template <class T>
@@ -80,6 +81,7 @@ private:
     std::int64_t count_ = 0;
     DType dtype_ = DType::float32;
     Device device_ = Device::cpu;
+    bool wrapped_ = false;
 };
 
 }  // namespace lstm_native::core

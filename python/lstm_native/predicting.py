@@ -95,7 +95,7 @@ class Predictor(Feeding):
         for step, batch in enumerate(data.epoch(0)):
             calls.on_predict_batch_begin(step)
             ctx = Context()
-            outputs = numpy_outputs(self.forward(batch.x, ctx, batch.mask))
+            outputs = numpy_outputs(self.forward(batch.x, ctx, batch.mask), ctx)
             ctx.commit_states()
             parts.append(outputs)
             if calls.wants_predict_batch_end:

@@ -175,7 +175,7 @@ class Attention(Layer):
         for part in self.with_penalty()[1:]:
             part.forward(outputs, ctx)
         ctx.commit_states()
-        return call_outputs(outputs)
+        return call_outputs(outputs, ctx)
 
     def _checked_masks(self, mask: Any, tensors: list[Tensor]) -> list[Tensor | None] | None:
         if mask is None:

@@ -256,7 +256,7 @@ class Layer(symbolic.Callee, Weighted, Configurable):
         if self._activity_regularizer is not None:
             ActivityPenalty(self).forward(outputs, ctx)
         ctx.commit_states()
-        return call_outputs(outputs)
+        return call_outputs(outputs, ctx)
 
     # --- penalties --------------------------------------------------------------------------------
 
@@ -366,18 +366,37 @@ def empty_outputs(shape: Any) -> Any:
     return np.empty([0 if size is None else size for size in shape], np.float32)
 
 
-def call_outputs(outputs: Any) -> Any:
-    """What a call gives back: NumPy arrays on the tensors' memory; tensors where they are on a GPU."""
+def call_outputs(outputs: Any, ctx: Context) -> Any:
+    """What a call gives back: NumPy arrays on the tensors' memory; tensors where they are on a GPU.
+
+    The memory is the caller's from now on: see `own_outputs`.
+    """
+    outputs = own_outputs(outputs, ctx)
     if isinstance(outputs, tuple):
-        return tuple(map(call_outputs, outputs))
+        return tuple(t.numpy() if t.device == "cpu" else t for t in outputs)
     return outputs.numpy() if outputs.device == "cpu" else outputs
 
 
-def numpy_outputs(outputs: Any) -> Any:
-    """Tensors as the NumPy arrays that share their memory."""
-    if isinstance(outputs, tuple):
-        return tuple(t.numpy() for t in outputs)
-    return outputs.numpy()
+def numpy_outputs(outputs: Any, ctx: Context) -> Any:
+    """The same, on the host in any case."""
+    outputs = own_outputs(outputs, ctx)
+    return tuple(t.numpy() for t in outputs) if isinstance(outputs, tuple) else outputs.numpy()
+
+
+def own_outputs(outputs: Any, ctx: Context) -> Any:
+    """Outputs of the pass `ctx` as tensors that nobody else holds, copied only where somebody does.
+
+    What layers pass through is the caller's own array; states may be those that a stateful layer keeps; and
+    an output may stand in several places.
+    """
+    if not (ctx.states or isinstance(outputs, tuple)):
+        return outputs.own()
+    held = {id(state) for states in ctx.states.values() for state in states}
+    own = []
+    for tensor in outputs if isinstance(outputs, tuple) else (outputs,):
+        own.append(tensor.copy() if id(tensor) in held else tensor.own())
+        held.add(id(tensor))
+    return tuple(own) if isinstance(outputs, tuple) else own[0]
 
 
 def require_backward(layer: Layer, argument: str, activation: activations.Activation) -> None:

@@ -124,7 +124,7 @@ class MergingLayer(Layer):
         for part in self.with_penalty()[1:]:
             part.forward(outputs, ctx)
         ctx.commit_states()
-        return call_outputs(outputs)
+        return call_outputs(outputs, ctx)
 
     def _checked_masks(self, mask: Any, tensors: Sequence[Tensor]) -> Any:
         if mask is None:

@@ -342,7 +342,7 @@ class Functional(Model):
             return empty_outputs(shape)
         outputs = self.forward(x, ctx, mask)
         ctx.commit_states()
-        return call_outputs(outputs)
+        return call_outputs(outputs, ctx)
 
     # --- data -------------------------------------------------------------------------------------
 
