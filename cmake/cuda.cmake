@@ -25,7 +25,8 @@ add_library(lstm_native_cuda SHARED
   csrc/cuda/optimizers.cu
   csrc/cuda/planner.cpp
   csrc/cuda/recurrent.cu
-  csrc/cuda/runtime_cuda.cu)
+  csrc/cuda/runtime_cuda.cu
+  csrc/cuda/stepwise.cu)
 target_include_directories(lstm_native_cuda PRIVATE csrc)
 set_target_properties(lstm_native_cuda PROPERTIES
   CUDA_ARCHITECTURES "${LSTM_NATIVE_CUDA_ARCHITECTURES}"

@@ -103,18 +103,11 @@ inline States states_of_training(const Pack& pack, std::int64_t B, std::int64_t 
     return States(pack, B, steps, steps + 1, has_mask);
 }
 
-inline AnyActivations general_activations(const Pack& pack) {
+inline AnyActivations activations_of(const Pack& pack) {
     const LnGeneralConfig& c = pack.general.config;
-    return {c.recurrent_activation, c.activation, c.output_activation, c.clip};
-}
-
-template <class F>
-void with_activations(const Pack& pack, F function) {
-    if (!pack.general.plain) return function(general_activations(pack));
-    const LnRecurrentConfig& config = pack.config;
-    if (has_common_activations(config)) return function(CommonActivations{});
-    const LnFunction candidates{config.activation, 0.0F, 0.0F};
-    function(AnyActivations{{config.recurrent_activation, 0.0F, 0.0F}, candidates, candidates, HUGE_VALF});
+    if (!pack.general.plain) return {c.recurrent_activation, c.activation, c.output_activation, c.clip};
+    const LnFunction candidates{pack.config.activation, 0.0F, 0.0F};
+    return {{pack.config.recurrent_activation, 0.0F, 0.0F}, candidates, candidates, HUGE_VALF};
 }
 
 // An array of `count` where it is needed.
@@ -122,28 +115,6 @@ template <class T>
 Array<T> array_if(bool needed, std::int64_t count) {
     return needed ? Array<T>(count) : Array<T>();
 }
-
-// A cell forward; what it gives to a product goes to `operand`, too, where operands are not float.
-template <class Cell, class T>
-struct HandOn {
-    Cell cell;
-    T* operand;
-    LSTM_NATIVE_HOST_DEVICE void operator()(std::int64_t at) const { hand_on(operand, at, cell(at)); }
-};
-// A cell backward, and the gradients of its gates.
-template <class Cell, class T>
-struct HandOnGates {
-    Cell cell;
-    T* operand;
-    LSTM_NATIVE_HOST_DEVICE void operator()(std::int64_t at) const {
-        cell(at);
-        if constexpr (!kIsFloat<T>) {
-            const Element e(cell.s, at);
-            for (std::int64_t gate = e.gate; gate < (e.b + 1) * cell.s.columns; gate += cell.s.H)
-                operand[gate] = rounded<T>(cell.s.gates[gate]);
-        }
-    }
-};
 
 template <class T>
 T* at(T* array, std::int64_t offset) {

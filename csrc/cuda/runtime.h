@@ -89,9 +89,9 @@ struct MatrixOf {
 using Matrix = MatrixOf<float>;
 
 // c (M, N) = a (M, K) b (K, N) + beta c, + bias (N) for every row unless null; a transposed operand lies the other way
-// round. Sums are float32, in one order for a shape: no float atomics.
+// round. Sums are float32, in one order for a shape: no float atomics. `wanted`, LN_FLOAT32 or LN_TF32.
 void product(std::int64_t M, std::int64_t N, std::int64_t K, const Matrix& a, const Matrix& b, float beta, float* c,
-             std::int64_t c_stride, const float* bias = nullptr);
+             std::int64_t c_stride, const float* bias = nullptr, std::int32_t wanted = precision());
 void product(std::int64_t M, std::int64_t N, std::int64_t K, const MatrixOf<Bfloat16>& a, const MatrixOf<Bfloat16>& b,
              float beta, float* c, std::int64_t c_stride, const float* bias = nullptr);
 void product(std::int64_t M, std::int64_t N, std::int64_t K, const MatrixOf<Float16>& a, const MatrixOf<Float16>& b,

@@ -224,9 +224,8 @@ void hand_over(void* other) {
 void settle() { check(cudaDeviceSynchronize(), "work of the device"); }
 
 void product(std::int64_t M, std::int64_t N, std::int64_t K, const Matrix& a, const Matrix& b, float beta, float* c,
-             std::int64_t c_stride, const float* bias) {
-    blas->product(M, N, K, elements(a), elements(b), beta, c, c_stride, bias,
-                  precision() == LN_TF32 ? LN_TF32 : LN_FLOAT32);
+             std::int64_t c_stride, const float* bias, std::int32_t wanted) {
+    blas->product(M, N, K, elements(a), elements(b), beta, c, c_stride, bias, wanted == LN_TF32 ? LN_TF32 : LN_FLOAT32);
 }
 
 void product(std::int64_t M, std::int64_t N, std::int64_t K, const MatrixOf<Bfloat16>& a, const MatrixOf<Bfloat16>& b,

@@ -1,4 +1,4 @@
-// The steps of a call that one launch runs (floor 1, CUDA).
+// Some steps of a call as plain data (floor 1, CUDA): what one launch runs, or stepwise.h one by one.
 #pragma once
 
 #include <cstdint>
@@ -11,7 +11,7 @@ namespace lstm_native::cuda {
 struct StepsForward {
     StepForward first;
     std::int64_t B, steps;
-    std::int64_t x_step, gate_step, state_step, output_step, index_step;
+    std::int64_t x_step, gate_step, h_step, c_step, output_step, index_step;
     const float* recurrent_kernel;  // (H, 4 H), of an LSTM in blocks of its own
     // The last step of these: whether the call goes on after it, and what only the last step of the call writes.
     bool goes_on;
@@ -25,13 +25,14 @@ struct StepsForward {
         if (s.control != nullptr) s.control += step;
         s.next = s.control == nullptr || (last && !goes_on) ? nullptr : s.control + 1;
         s.gates += step * gate_step;
-        s.h_in += step * state_step;
-        s.h_out += step * state_step;
+        s.h_in += step * h_step;
+        s.h_out += step * h_step;
         if (s.c_in != nullptr) {
-            s.c_in += step * state_step;
-            s.c_out += step * state_step;
+            s.c_in += step * c_step;
+            s.c_out += step * c_step;
         }
-        if (s.masked_out != nullptr) s.masked_out += step * state_step;
+        s.masked += step * h_step;
+        if (s.masked_out != nullptr) s.masked_out += step * h_step;
         if (s.output != nullptr) s.output += step * output_step;
         if (last && last_output != nullptr) s.output = last_output;
         s.last_h = last ? last_h : nullptr;
@@ -44,7 +45,7 @@ struct StepsForward {
 struct StepsBackward {
     StepBackward first;
     std::int64_t B, steps;
-    std::int64_t gate_step, state_step, output_step;
+    std::int64_t gate_step, h_step, c_step, output_step;
     const float* d_last_output;     // where only the last step has an output
     const float* recurrent_kernel;  // (H, 4 H), of an LSTM in blocks of its own
 
@@ -54,8 +55,9 @@ struct StepsBackward {
         if (s.control != nullptr) s.control += step;
         s.next = s.control == nullptr || s.last != 0 ? nullptr : s.control + 1;
         s.gates += step * gate_step;
-        s.h_in += step * state_step;
-        if (s.c_in != nullptr) s.c_in += step * state_step;
+        s.h_in += step * h_step;
+        s.masked += step * h_step;
+        if (s.c_in != nullptr) s.c_in += step * c_step;
         if (s.d_output != nullptr) s.d_output += step * output_step;
         if (s.last != 0 && d_last_output != nullptr) s.d_output = d_last_output;
         return s;

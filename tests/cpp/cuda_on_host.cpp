@@ -102,8 +102,8 @@ void multiply(std::int64_t M, std::int64_t N, std::int64_t K, const MatrixOf<T>&
 }  // namespace
 
 void product(std::int64_t M, std::int64_t N, std::int64_t K, const Matrix& a, const Matrix& b, float beta, float* c,
-             std::int64_t c_stride, const float* bias) {
-    if (precision() == LN_TF32) {
+             std::int64_t c_stride, const float* bias, std::int32_t wanted) {
+    if (wanted == LN_TF32) {
         multiply(M, N, K, a, b, beta, c, c_stride, bias, tf32);
     } else {
         multiply(M, N, K, a, b, beta, c, c_stride, bias, wide<float>);
