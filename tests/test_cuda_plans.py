@@ -17,7 +17,7 @@ from test_cuda_backend import OnDevice
 from test_recurrent_native import assert_forward, assert_gradients
 
 AUTO, STEPS, BLOCKS, GRID = range(4)  # LnPlan; from 8 on a grid with so many units a block
-UNITS = (8, 16, 32, 64)
+UNITS = (8, 16, 32, 64)  # of a SimpleRNN, which has one gate, 32, 64 and 128
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -61,6 +61,33 @@ def test_grids_with_all_that_a_call_may_have(cell: str, seed: int) -> None:
     assert_case(on_device(case))
 
 
+@pytest.mark.parametrize("activation", ["tanh", "relu"])
+@pytest.mark.parametrize("plan", [32, 64, 128])
+@pytest.mark.parametrize(("batch", "units"), [(1, 64), (17, 140), (9, 7), (2, 300)])
+def test_grids_of_a_simple_rnn(activation: str, plan: int, batch: int, units: int) -> None:
+    _core.cuda_set_plan(plan)
+    assert_case(on_device(recurrent_case(units, batch, 4, 5, units, cell="simple_rnn", activation=activation)))
+
+
+@pytest.mark.parametrize("activation", ["tanh", "relu"])
+@pytest.mark.parametrize("seed", range(16))
+def test_grids_of_a_simple_rnn_with_all_that_a_call_may_have(activation: str, seed: int) -> None:
+    case = varied_case("simple_rnn", seed, (12, 9, 9, 150), activation=activation)
+    _core.cuda_set_plan((32, 64, 128)[seed % 3])
+    assert_case(on_device(case))
+
+
+def test_relu_in_another_way_back() -> None:
+    """Forward in a grid, backward step by step: both keep the same of a step."""
+    case = on_device(recurrent_case(0, 3, 4, 5, 40, cell="simple_rnn", activation="relu"))
+    trace = case.reference()
+    weights = case.weights()
+    _core.cuda_set_plan(GRID)
+    saved = assert_forward(case, trace, weights)
+    _core.cuda_set_plan(STEPS)
+    assert_gradients(case, case.backward(weights, saved), case.reference_gradients(trace))
+
+
 @pytest.mark.parametrize("cell", ["lstm", "gru"])
 def test_weights_that_blocks_do_not_hold(cell: str) -> None:
     """Many units in few blocks: a part of the recurrent kernel is read from global memory in every step."""
@@ -79,8 +106,15 @@ ROUNDING = {"tf32": 3e-3, "bfloat16": 2e-2, "float16": 3e-3}
 
 
 @pytest.mark.parametrize("precision", list(ROUNDING))
-@pytest.mark.parametrize("cell", ["lstm", "gru"])
-@pytest.mark.parametrize(("batch", "units", "plan"), [(1, 20, 8), (9, 50, 16), (17, 129, 32), (33, 150, 64)])
+@pytest.mark.parametrize(
+    ("cell", "batch", "units", "plan"),
+    [
+        (cell, batch, units, plan)
+        for cell in ("lstm", "gru")
+        for batch, units, plan in ((1, 20, 8), (9, 50, 16), (17, 129, 32), (33, 150, 64))
+    ]
+    + [("simple_rnn", 9, 50, 32), ("simple_rnn", 17, 129, 64), ("simple_rnn", 1, 200, 128)],
+)
 def test_tensor_cores(cell: str, batch: int, units: int, plan: int, precision: str) -> None:
     """Elements are rounded, sums stay float32: as step by step but for the order of the sums."""
     case = on_device(recurrent_case(batch, batch, 4, 5, units, cell=cell, mask="holes"))
@@ -109,13 +143,14 @@ def test_a_plan_that_cannot_be_is_step_by_step() -> None:
     """Activations that no such kernel has, cells that have none, more units than blocks can own."""
     _core.cuda_set_plan(8)
     assert_case(on_device(recurrent_case(0, 2, 3, 4, 9, activation="relu")))
-    assert_case(on_device(recurrent_case(0, 2, 3, 4, 9, cell="simple_rnn")))
+    assert_case(on_device(recurrent_case(0, 2, 3, 4, 9, cell="gru_before")))
+    assert_case(on_device(recurrent_case(0, 2, 3, 4, 9, cell="simple_rnn")))  # too few units a block
     assert_case(on_device(recurrent_case(0, 2, 2, 3, 8 * 24 + 1)))
 
 
 def test_repeats_bit_for_bit() -> None:
-    case = on_device(recurrent_case(0, 5, 6, 4, 70))
-    for plan in UNITS:
+    for cell, plan in [("lstm", units) for units in UNITS] + [("gru", 16), ("simple_rnn", 32)]:
+        case = on_device(recurrent_case(0, 5, 6, 4, 70, cell=cell))
         _core.cuda_set_plan(plan)
         first, second = case.gradients(), case.gradients()
         for name, gradient in first.items():

@@ -227,13 +227,14 @@ struct SimpleRnnForward {
     LSTM_NATIVE_HOST_DEVICE float operator()(std::int64_t at) const {
         const Element e(s, at);
         const unsigned control = control_of(s.control, e.b * s.T);
-        float h = s.h_in[at];
-        if ((control & LN_UPDATE) != 0) {
-            const float sum = input_of(s, e, 0) + product_of(s, e, 0);
-            h = act.candidate(sum);
-            if (s.training != 0) s.gates[e.gate] = act.keep(sum, h);
-        }
-        return finish(s, e, control, h).masked;
+        if ((control & LN_UPDATE) == 0) return finish(s, e, control, s.h_in[at]).masked;
+        return update(e, control, input_of(s, e, 0) + product_of(s, e, 0)).masked;
+    }
+    // A step that is computed.
+    LSTM_NATIVE_HOST_DEVICE State update(const Element& e, unsigned control, float sum) const {
+        const float h = act.candidate(sum);
+        if (s.training != 0) s.gates[e.gate] = act.keep(sum, h);
+        return finish(s, e, control, h);
     }
 };
 
@@ -245,10 +246,15 @@ struct SimpleRnnBackward {
         const Element e(s, at);
         const unsigned control = control_of(s.control, e.b * s.T);
         const float d_h = h_gradient(s, e, control);
-        const bool updated = (control & LN_UPDATE) != 0;
         float& kept = s.gates[e.gate];
-        kept = updated ? d_h * act.candidate_slope(kept) : 0.0F;
-        s.direct[at] = updated ? 0.0F : d_h;
+        Gates d = {{}, d_h, 0.0F};
+        if ((control & LN_UPDATE) != 0) d = update(kept, d_h);
+        kept = d.gate[0];
+        s.direct[at] = d.direct;
+    }
+    // A step that was computed, of what was kept.
+    LSTM_NATIVE_HOST_DEVICE Gates update(float keep, float d_h) const {
+        return {{d_h * act.candidate_slope(keep)}, 0.0F, 0.0F};
     }
 };
 

@@ -1,5 +1,5 @@
-// All steps of an LSTM or a GRU with tanh and sigmoid in one launch, by blocks that wait for each other (floor 1, CUDA;
-// GridPlan in planner.h says who owns what, grid.h how they wait, tiles.h how a warp multiplies).
+// All steps of a cell in one launch, by blocks that wait for each other (floor 1, CUDA; GridPlan in planner.h says who
+// owns what, CellKind which cells, grid.h how they wait, tiles.h how a warp multiplies).
 #pragma once
 
 #include "cuda/cells.h"
@@ -10,9 +10,11 @@
 
 namespace lstm_native::cuda {
 
-// What a kind of cell says of itself. Blocks of the recurrent kernel: which of them makes sum c of a unit, and which
-// takes gradient c; -1 where none does.
+// What a kind of cell says of itself: kSums is GridPlan::sums, and the blocks of gates that are kept; kInputs blocks
+// come from the inputs. Blocks of the recurrent kernel: which of them makes sum c of a unit, and which takes gradient
+// c; -1 where none does. before(): the state that its gradients need, or null.
 struct GridLstm {
+    static constexpr int kSums = 4;
     static constexpr int kInputs = 4;
     LSTM_NATIVE_DEVICE static int block_of_sum(int c) { return c; }
     LSTM_NATIVE_DEVICE static int block_of_gradient(int c) { return c; }
@@ -31,6 +33,7 @@ struct GridLstm {
 };
 
 struct GridGru {
+    static constexpr int kSums = 4;
     static constexpr int kInputs = 3;
     LSTM_NATIVE_DEVICE static int block_of_sum(int c) { return c < 3 ? c : -1; }
     LSTM_NATIVE_DEVICE static int block_of_gradient(int c) { return c < 2 ? c : c == 3 ? 2 : -1; }
@@ -46,6 +49,24 @@ struct GridGru {
     }
 };
 
+template <class Act>
+struct GridSimpleRnn {
+    static constexpr int kSums = 1;
+    static constexpr int kInputs = 1;
+    LSTM_NATIVE_DEVICE static int block_of_sum(int c) { return c; }
+    LSTM_NATIVE_DEVICE static int block_of_gradient(int c) { return c; }
+
+    LSTM_NATIVE_DEVICE static State step(const StepForward& s, const Element& e, unsigned control, float* input,
+                                         const float* product, const State& before) {
+        if ((control & LN_UPDATE) == 0) return finish(s, e, control, before.h);
+        return SimpleRnnForward<Act>{s, {}}.update(e, control, input[0] + product[0]);
+    }
+    LSTM_NATIVE_DEVICE static const float* before(const StepBackward&) { return nullptr; }
+    LSTM_NATIVE_DEVICE static Gates back(const StepBackward& s, const float* keep, float, float d_h, float) {
+        return SimpleRnnBackward<Act>{s, {}}.update(keep[0], d_h);
+    }
+};
+
 // The part of a call that a block owns.
 struct GridPart {
     int U, shift;
@@ -54,11 +75,7 @@ struct GridPart {
     int units;        // below U where H ends
 
     LSTM_NATIVE_DEVICE GridPart(const GridPlan& plan, const GridBlock& block, std::int64_t B, std::int64_t H)
-        : U(plan.units),
-          shift(plan.units == 8    ? 3
-                : plan.units == 16 ? 4
-                : plan.units == 32 ? 5
-                                   : 6) {
+        : U(plan.units), shift(plan.shift) {
         begin = block.group() * plan.rows;
         rows = static_cast<int>(B) - begin < plan.rows ? static_cast<int>(B) - begin : plan.rows;
         first = block.member() * U;
@@ -120,7 +137,7 @@ struct GridForward {
     // Asks for what the inputs give at a step: [row][gate][unit].
     LSTM_NATIVE_DEVICE void fetch_inputs(const GridBlock& block, const GridPart& part, std::int64_t step) const {
         const StepForward s = all.at(step);
-        float* const to = shared_at<float>(block, plan.given_at) + (step & 1) * plan.rows * 4 * part.U;
+        float* const to = shared_at<float>(block, plan.given_at) + (step & 1) * plan.rows * Cell::kSums * part.U;
         const int H = static_cast<int>(s.H);
         block.each(part.rows * Cell::kInputs << part.shift, [&](int i) {
             const int j = i & (part.U - 1);
@@ -129,7 +146,8 @@ struct GridForward {
             const int b = part.begin + row;
             const std::int64_t from = s.index == nullptr ? b : std::int64_t{s.index[b * s.T]};
             if (j < part.units)
-                block.fetch(to + (row * 4 + gate) * part.U + j, s.x + from * s.x_stride + gate * H + part.first + j);
+                block.fetch(to + (row * Cell::kSums + gate) * part.U + j,
+                            s.x + from * s.x_stride + gate * H + part.first + j);
         });
     }
 
@@ -142,8 +160,9 @@ struct GridForward {
             const int tile = warp.number / plan.slices();
             load_tiles<Arithmetic>(warp, held, rest_of(block, warp), {1, depth_of_slice(slice)},
                                    [&](int, int depth, int column, int k) {
-                                       const int from = Cell::block_of_sum(column % 4);
-                                       const int j = tile * 8 + column / 4;
+                                       const int sum = tile * kTileColumns + column;  // unit, gate
+                                       const int from = Cell::block_of_sum(sum % Cell::kSums);
+                                       const int j = sum / Cell::kSums;
                                        const int h = (slice * plan.depth + depth) * kTileDepth + k;
                                        return from < 0 || j >= part.units || h >= H
                                                   ? typename Arithmetic::Weight{}
@@ -195,7 +214,7 @@ struct GridForward {
             block.meet();
             const Operand* const right = shared_at<Operand>(block, 0) + (pass & 1) * plan.pass * plan.stride;
             float* const sums = shared_at<float>(block, plan.sums_at);
-            const int columns = 4 * part.U + 4;  // four more: in other banks than the row before
+            const int columns = plan.columns() + 4;  // four more: in other banks than the row before
             block.each_warp([&](const Warp& warp) {
                 const int slice = warp.number % plan.slices();
                 float* const to = sums + slice * plan.pass * columns + warp.number / plan.slices() * kTileColumns;
@@ -224,6 +243,14 @@ private:
                           rows * plan.stride * static_cast<int>(sizeof(Operand)) / 16);
     }
 
+    LSTM_NATIVE_DEVICE static Quad load_sums(const float* from) {
+        if constexpr (Cell::kSums == 4) {
+            return load_quad(from);
+        } else {
+            return {{*from, 0.0F, 0.0F, 0.0F}};
+        }
+    }
+
     // The cells of some rows.
     LSTM_NATIVE_DEVICE void finish_rows(const GridBlock& block, const GridPart& part, std::int64_t step, int first,
                                         int rows, const float* sums, int columns) const {
@@ -233,20 +260,21 @@ private:
         float* const h = shared_at<float>(block, plan.state_at);
         float* const c = h + plan.rows * part.U;
         const float* const bias = c + plan.rows * part.U;
-        const float* const given = shared_at<float>(block, plan.given_at) + (step & 1) * plan.rows * 4 * part.U;
+        const float* const given =
+            shared_at<float>(block, plan.given_at) + (step & 1) * plan.rows * Cell::kSums * part.U;
         part.each(block, first, rows, [&](int row, int j) {
             const Element e(s, part.begin + row, part.first + j);
             const unsigned control = control_of(s.control, e.b * s.T);
-            Quad product = load_quad(sums + (row - first) * columns + 4 * j);
+            Quad product = load_sums(sums + (row - first) * columns + Cell::kSums * j);
             for (int slice = 1; slice < slices; ++slice) {
-                const Quad more = load_quad(sums + (slice * plan.pass + row - first) * columns + 4 * j);
+                const Quad more = load_sums(sums + (slice * plan.pass + row - first) * columns + Cell::kSums * j);
                 LSTM_NATIVE_UNROLL()
-                for (int g = 0; g < 4; ++g) product.of[g] += more.of[g];
+                for (int g = 0; g < Cell::kSums; ++g) product.of[g] += more.of[g];
             }
-            float input[4];
+            float input[Cell::kInputs];
             LSTM_NATIVE_UNROLL()
             for (int g = 0; g < Cell::kInputs; ++g)
-                input[g] = given[(row * 4 + g) * part.U + j] + bias[(g << part.shift) + j];
+                input[g] = given[(row * Cell::kSums + g) * part.U + j] + bias[(g << part.shift) + j];
             float& my_h = h[(row << part.shift) + j];
             float& my_c = c[(row << part.shift) + j];
             const State next = Cell::step(s, e, control, input, product.of, {my_h, 0.0F, my_c});
@@ -262,7 +290,8 @@ struct GridBackward {
     using Operand = typename Arithmetic::Operand;
     using Word = typename Arithmetic::Word;
     using Held = HeldTiles<Arithmetic>;
-    static constexpr int kGiven = 6;  // the four that were kept, the state before, the output's gradient
+    static constexpr int kKept = Cell::kSums;
+    static constexpr int kGiven = kKept + 2;  // and the state before, the output's gradient
 
     StepsBackward all;
     GridPlan plan;
@@ -295,10 +324,12 @@ struct GridBackward {
             const int row = (i >> part.shift) / kGiven;
             const int which = (i >> part.shift) - row * kGiven;
             const Element e(s, part.begin + row, part.first + j);
-            if (j >= part.units || (which == 5 && s.d_output == nullptr)) return;
-            const float* const from = which < 4    ? s.gates + e.gate + which * s.H
-                                      : which == 4 ? Cell::before(s) + e.state
-                                                   : s.d_output + e.b * s.d_output_stride + e.j;
+            const float* const state = Cell::before(s);
+            if (j >= part.units || (which == kKept && state == nullptr) || (which > kKept && s.d_output == nullptr))
+                return;
+            const float* const from = which < kKept    ? s.gates + e.gate + which * s.H
+                                      : which == kKept ? state + e.state
+                                                       : s.d_output + e.b * s.d_output_stride + e.j;
             block.fetch(to + (row * kGiven + which) * part.U + j, from);
         });
     }
@@ -410,19 +441,21 @@ private:
             const unsigned control = control_of(s.control, e.b * s.T);
             const int at = (row << part.shift) + j;
             const float* const mine = given + row * kGiven * part.U + j;
-            const float d_output = s.d_output == nullptr ? 0.0F : mine[5 * part.U];
+            const float d_output = s.d_output == nullptr ? 0.0F : mine[(kKept + 1) * part.U];
             const bool last = s.last != 0;
             const float d_h = h_gradient(s, e, control, last ? 0.0F : direct[at], last ? 0.0F : through[at], d_output);
             const float d_c = c_gradient(s, e, last ? 0.0F : dc[at]);
             Gates d = {{0.0F, 0.0F, 0.0F, 0.0F}, d_h, d_c};
             if ((control & LN_UPDATE) != 0) {
-                const float keep[4] = {mine[0], mine[part.U], mine[2 * part.U], mine[3 * part.U]};
-                d = Cell::back(s, keep, mine[4 * part.U], d_h, d_c);
+                float keep[kKept];
+                LSTM_NATIVE_UNROLL()
+                for (int g = 0; g < kKept; ++g) keep[g] = mine[g * part.U];
+                d = Cell::back(s, keep, mine[kKept * part.U], d_h, d_c);
             }
             direct[at] = d.direct;
             dc[at] = d.dc;
             LSTM_NATIVE_UNROLL()
-            for (int g = 0; g < 4; ++g) {
+            for (int g = 0; g < kKept; ++g) {
                 s.gates[e.gate + g * s.H] = d.gate[g];
                 right[row * plan.stride + (g << part.shift) + j] = Arithmetic::operand(d.gate[g]);
             }

@@ -139,6 +139,12 @@ struct CommonActivations {  // sigmoid gates, tanh candidates
     LSTM_NATIVE_HOST_DEVICE static float candidate_slope(float kept) { return 1.0F - kept * kept; }
 };
 
+struct ReluActivations {  // of a cell without gates; it keeps what AnyActivations keeps
+    LSTM_NATIVE_HOST_DEVICE static float candidate(float x) { return x < 0.0F ? 0.0F : x; }
+    LSTM_NATIVE_HOST_DEVICE static float keep(float sum, float) { return sum; }
+    LSTM_NATIVE_HOST_DEVICE static float candidate_slope(float kept) { return kept > 0.0F ? 1.0F : 0.0F; }
+};
+
 struct AnyActivations {
     LnFunction gates, candidates, outputs;
     float clip;  // bound of what goes into gates and candidates

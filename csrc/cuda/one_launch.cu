@@ -26,7 +26,16 @@ bool with_grid(const RecurrentPlan& plan, F function) {
                 return function(cell, Rounded16<Bfloat16>{});
         }
     };
-    return plan.shape.gates == 4 ? with_arithmetic(GridLstm{}) : with_arithmetic(GridGru{});
+    switch (plan.cell) {
+        case CellKind::lstm:
+            return with_arithmetic(GridLstm{});
+        case CellKind::gru:
+            return with_arithmetic(GridGru{});
+        case CellKind::simple_rnn:
+            return with_arithmetic(GridSimpleRnn<CommonActivations>{});
+        default:
+            return with_arithmetic(GridSimpleRnn<ReluActivations>{});
+    }
 }
 
 // For the tiles that are streamed.

@@ -95,7 +95,7 @@ struct Layout {
 bool lay_out(GridPlan& plan, const RecurrentShape& shape, const ArithmeticCosts& costs, const Offer& offer) {
     const std::int64_t rows = plan.rows;
     const std::int64_t units = plan.units;
-    const std::int64_t columns = 4 * units;
+    const std::int64_t columns = plan.columns();
     const int held = kHeldWords / costs.words;
     std::int64_t tiles = 0;
     Layout layout;
@@ -107,7 +107,7 @@ bool lay_out(GridPlan& plan, const RecurrentShape& shape, const ArithmeticCosts&
         tiles = core::ceil_div(plan.outputs, 8) * plan.depth;
         layout.take(std::int64_t{whole_rows(plan.rows)} * plan.stride * costs.operand_bytes);
         plan.sums_at = layout.bytes;
-        plan.given_at = layout.take(2 * rows * 6 * units * 4);
+        plan.given_at = layout.take(2 * rows * (plan.sums + 2) * units * 4);
         plan.state_at = layout.take(3 * rows * units * 4);
     } else {
         plan.stride = stride_of(shape.H, costs.operand_bytes);
@@ -117,7 +117,7 @@ bool lay_out(GridPlan& plan, const RecurrentShape& shape, const ArithmeticCosts&
         layout.take(std::int64_t{plan.passes > 1 ? 2 : 1} * plan.pass * plan.stride * costs.operand_bytes);
         plan.sums_at = layout.take(std::int64_t{plan.slices()} * plan.pass * (columns + 4) * 4);
         plan.given_at = layout.take(2 * rows * columns * 4);
-        plan.state_at = layout.take((2 * rows + 4) * units * 4);  // and the bias
+        plan.state_at = layout.take((2 * rows + plan.sums) * units * 4);  // and the bias
     }
     if (layout.bytes > offer.shared_bytes) return false;
     const std::int64_t tile_bytes = std::int64_t{costs.words} * 256 * 4;  // of all warps
@@ -164,8 +164,11 @@ double step_by_step_microseconds(const RecurrentShape& shape, const Offer& offer
 
 GridPlan plan_grid(const RecurrentShape& shape, const Offer& offer, int only_units) {
     const ArithmeticCosts costs = costs_of(shape.precision);
+    const int sums = shape.gates == 1 ? 1 : 4;
     GridPlan best;
-    for (const int units : {8, 16, 32, 64}) {
+    for (const int shift : {3, 4, 5, 6, 7}) {
+        const int units = 1 << shift;
+        if (sums * units < 32 || sums * units > 256) continue;  // tiles have 32 columns, eight warps as many each
         const std::int64_t members = core::ceil_div(shape.H, units);
         if (only_units > 0 && units != only_units) continue;
         if (members > offer.together || shape.B <= 0) continue;
@@ -175,6 +178,8 @@ GridPlan plan_grid(const RecurrentShape& shape, const Offer& offer, int only_uni
         for (const int pass : {64, 32, 16, 8}) {
             GridPlan plan;
             plan.units = units;
+            plan.shift = shift;
+            plan.sums = sums;
             plan.members = static_cast<int>(members);
             plan.rows = static_cast<int>(rows);
             plan.groups = static_cast<int>(core::ceil_div(shape.B, rows));
@@ -186,12 +191,12 @@ GridPlan plan_grid(const RecurrentShape& shape, const Offer& offer, int only_uni
     return best;
 }
 
-RecurrentPlan plan_recurrent(std::int32_t cell, bool common, const RecurrentShape& shape, const Offer& offer,
-                             std::int32_t wanted) {
+RecurrentPlan plan_recurrent(CellKind cell, const RecurrentShape& shape, const Offer& offer, std::int32_t wanted) {
     RecurrentPlan plan;
+    plan.cell = cell;
     plan.shape = shape;
-    const bool lstm = cell == LN_CELL_LSTM;
-    if (!common || (!lstm && cell != LN_CELL_GRU) || wanted == LN_PLAN_STEPS) return plan;
+    const bool lstm = cell == CellKind::lstm;
+    if (cell == CellKind::other || wanted == LN_PLAN_STEPS) return plan;
     if (lstm && wanted <= LN_PLAN_BLOCKS) plan.blocks = plan_lstm(shape.B, shape.H, shape.backward, offer);
     if (plan.blocks.rows > 0 || wanted == LN_PLAN_BLOCKS) return plan;
     const GridPlan grid = plan_grid(shape, offer, wanted > LN_PLAN_GRID ? wanted : 0);

@@ -46,10 +46,14 @@ constexpr int held_of(int rows) { return rows < 4 ? 64 : 48; }  // sums of more 
 inline constexpr int kMostUnits = 128;                          // of the plan with blocks: 4 H threads
 LstmPlan plan_lstm(std::int64_t B, std::int64_t H, bool backward, const Offer& offer);
 
+// Cells that have kernels for all steps in one launch: with tanh and sigmoid, or as the name says. Others go step by
+// step, for other activations need the registers that hold weights.
+enum class CellKind { other, lstm, gru, simple_rnn, simple_rnn_relu };
+
 // A recurrent call: what decides how its steps run.
 struct RecurrentShape {
     std::int64_t B, H, steps;
-    int gates;  // of the weights: 4 of an LSTM, 3 of a GRU
+    int gates;  // of the weights: 4 of an LSTM, 3 of a GRU, 1 of a SimpleRNN
     bool backward;
     std::int32_t precision;  // a LnPrecision
 };
@@ -74,7 +78,9 @@ inline constexpr int kHeldWords = 128;  // of weights, in a thread's registers: 
 // Backward it owns the gradients of these gates, and adds what they give to h of all units: every block sums what the
 // others made for its own. So both hold the same part of the kernel, and hand on one number for each row and unit.
 struct GridPlan {
-    int units = 0;  // 8, 16, 32 or 64; 0: not in this way
+    int units = 0;  // 8, 16, 32 or 64, of a SimpleRNN 32, 64 or 128; 0: not in this way
+    int shift = 0;  // its logarithm
+    int sums = 0;   // of products that a unit needs: 4, with a GRU one of them empty, or 1 of a SimpleRNN
     int members = 0, groups = 0, rows = 0;
     int pass = 0;     // forward: rows whose h is in shared memory at once
     int passes = 0;   // of a step
@@ -90,7 +96,8 @@ struct GridPlan {
     int shared_tiles = 0, streamed_tiles = 0;
     double microseconds = 0;  // of a step, estimated
 
-    LSTM_NATIVE_HOST_DEVICE int slices() const { return 64 / units; }  // of k, forward: warps that share an output
+    LSTM_NATIVE_HOST_DEVICE int columns() const { return sums * units; }    // of a block's part of the kernel
+    LSTM_NATIVE_HOST_DEVICE int slices() const { return 256 / columns(); }  // of k, forward: warps that share an output
     // Backward: sums of all blocks for all others, of two steps.
     std::int64_t handed_floats() const { return std::int64_t{2} * groups * members * rows * members * units; }
 };
@@ -105,16 +112,15 @@ double step_by_step_microseconds(const RecurrentShape& shape, const Offer& offer
 
 // How a call runs: in blocks, in a grid, or if it has neither step by step.
 struct RecurrentPlan {
+    CellKind cell = CellKind::other;
     RecurrentShape shape{};
     LstmPlan blocks;
     GridPlan grid;
 
     bool one_launch() const { return blocks.rows > 0 || grid.units > 0; }
 };
-// `common`: tanh and sigmoid, for others need the registers that hold weights. `wanted`: a LnPlan; with one that does
-// not fit it is step by step.
-RecurrentPlan plan_recurrent(std::int32_t cell, bool common, const RecurrentShape& shape, const Offer& offer,
-                             std::int32_t wanted);
+// `wanted`: a LnPlan; with one that does not fit it is step by step.
+RecurrentPlan plan_recurrent(CellKind cell, const RecurrentShape& shape, const Offer& offer, std::int32_t wanted);
 // A plan in one sentence.
 std::string describe(const RecurrentPlan& plan, const Offer& offer);
 

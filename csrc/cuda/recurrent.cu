@@ -20,11 +20,11 @@ namespace lstm_native::cuda {
 namespace {
 
 // `type`: of the operands of products. `steps`: of the whole sequence, so that parts of it run alike.
-RecurrentPlan plan_of(const LnRecurrentConfig& config, std::int32_t type, bool common, std::int64_t B,
+RecurrentPlan plan_of(const LnRecurrentConfig& config, std::int32_t type, bool plain, std::int64_t B,
                       std::int64_t steps, bool backward) {
     const std::int32_t products = type == LN_FLOAT32 && precision() == LN_TF32 ? std::int32_t{LN_TF32} : type;
     const RecurrentShape shape{B, config.H, steps, static_cast<int>(gates_of(config.cell)), backward, products};
-    return plan_recurrent(config.cell, common && has_common_activations(config), shape, device_offer(), wanted_plan());
+    return plan_recurrent(plain ? kind_of(config) : CellKind::other, shape, device_offer(), wanted_plan());
 }
 RecurrentPlan plan_of(const Pack& pack, std::int64_t B, std::int64_t steps, bool backward) {
     return plan_of(pack.config, pack.type, pack.general.plain, B, steps, backward);

@@ -21,6 +21,22 @@ inline bool has_common_activations(const LnRecurrentConfig& config) {
             config.cell == LN_CELL_SIMPLE_RNN);
 }
 
+inline CellKind kind_of(const LnRecurrentConfig& config) {
+    if (config.cell == LN_CELL_SIMPLE_RNN && static_cast<core::Activation>(config.activation) == core::Activation::relu)
+        return CellKind::simple_rnn_relu;
+    if (!has_common_activations(config)) return CellKind::other;
+    switch (config.cell) {
+        case LN_CELL_LSTM:
+            return CellKind::lstm;
+        case LN_CELL_GRU:
+            return CellKind::gru;
+        case LN_CELL_SIMPLE_RNN:
+            return CellKind::simple_rnn;
+        default:
+            return CellKind::other;
+    }
+}
+
 // What a LnGeneralConfig has beyond that; `plain` where that is nothing.
 struct GeneralOptions {
     bool plain = true;

@@ -81,9 +81,13 @@ void test_grid() {
         for (const std::int32_t precision : {LN_FLOAT32, LN_TF32, LN_BFLOAT16}) {
             for (const std::int64_t H : {1, 8, 100, 129, 256, 500, 512, 1000, 1024, 1025, 2048, 100000}) {
                 for (const std::int64_t B : {1, 3, 17, 64, 256, 4096}) {
-                    for (const bool back : {false, true}) {
-                        const GridPlan plan = plan_grid({B, H, 512, 4, back, precision}, offer);
+                    for (int i = 0; i < 6; ++i) {
+                        const bool back = i % 2 == 0;
+                        const int gates = i / 2 == 2 ? 1 : 4 - i / 2;
+                        const GridPlan plan = plan_grid({B, H, 512, gates, back, precision}, offer);
                         if (plan.units == 0) continue;
+                        expect(plan.units == 1 << plan.shift && plan.columns() % 32 == 0 && plan.columns() <= 256,
+                               "a block has whole tiles");
                         expect(plan.shared_bytes <= offer.shared_bytes, "a grid fits shared memory");
                         expect(plan.members * plan.groups <= offer.together, "its blocks run together");
                         expect(std::int64_t{plan.members} * plan.units >= H &&
@@ -113,31 +117,32 @@ void test_grid() {
 }
 
 void test_recurrent() {
+    using lstm_native::cuda::CellKind;
     using lstm_native::cuda::describe;
     using lstm_native::cuda::plan_recurrent;
     using lstm_native::cuda::RecurrentPlan;
     const Offer h100{132, 227 * 1024, 132};
-    const auto plan = [&](std::int32_t cell, std::int64_t B, std::int64_t H, std::int64_t steps, std::int32_t wanted,
-                          bool common = true) {
-        return plan_recurrent(cell, common, {B, H, steps, cell == LN_CELL_LSTM ? 4 : 3, false, LN_FLOAT32}, h100,
-                              wanted);
+    const auto plan = [&](CellKind cell, std::int64_t B, std::int64_t H, std::int64_t steps, std::int32_t wanted) {
+        const int gates = cell == CellKind::lstm ? 4 : cell == CellKind::simple_rnn ? 1 : 3;
+        return plan_recurrent(cell, {B, H, steps, gates, false, LN_FLOAT32}, h100, wanted);
     };
-    expect(plan(LN_CELL_LSTM, 16, 128, 512, LN_PLAN_AUTO).blocks.rows > 0, "small layers in blocks of their own");
-    expect(plan(LN_CELL_LSTM, 16, 128, 512, LN_PLAN_GRID).grid.units > 0, "or as one asks");
-    expect(plan(LN_CELL_LSTM, 1, 512, 512, LN_PLAN_AUTO).grid.units > 0, "middle ones in a grid");
-    expect(plan(LN_CELL_GRU, 1, 64, 512, LN_PLAN_AUTO).grid.units > 0, "a GRU in a grid");
-    expect(!plan(LN_CELL_LSTM, 1, 512, 1, LN_PLAN_AUTO).one_launch(), "a few steps do not pay for its start");
-    expect(!plan(LN_CELL_LSTM, 256, 1024, 512, LN_PLAN_AUTO).one_launch(), "large batches step by step");
-    expect(!plan(LN_CELL_LSTM, 1, 512, 512, LN_PLAN_STEPS).one_launch(), "as one asks");
-    expect(!plan(LN_CELL_LSTM, 1, 512, 512, LN_PLAN_AUTO, false).one_launch(), "no other activations");
-    expect(!plan(LN_CELL_SIMPLE_RNN, 1, 512, 512, LN_PLAN_GRID).one_launch(), "no other cells");
-    expect(has(describe(plan(LN_CELL_LSTM, 16, 128, 512, LN_PLAN_AUTO), h100),
+    expect(plan(CellKind::lstm, 16, 128, 512, LN_PLAN_AUTO).blocks.rows > 0, "small layers in blocks of their own");
+    expect(plan(CellKind::lstm, 16, 128, 512, LN_PLAN_GRID).grid.units > 0, "or as one asks");
+    expect(plan(CellKind::lstm, 1, 512, 512, LN_PLAN_AUTO).grid.units > 0, "middle ones in a grid");
+    expect(plan(CellKind::gru, 1, 64, 512, LN_PLAN_AUTO).grid.units > 0, "a GRU in a grid");
+    expect(!plan(CellKind::lstm, 1, 512, 1, LN_PLAN_AUTO).one_launch(), "a few steps do not pay for its start");
+    expect(!plan(CellKind::lstm, 256, 1024, 512, LN_PLAN_AUTO).one_launch(), "large batches step by step");
+    expect(!plan(CellKind::lstm, 1, 512, 512, LN_PLAN_STEPS).one_launch(), "as one asks");
+    expect(plan(CellKind::simple_rnn, 1, 512, 512, LN_PLAN_AUTO).grid.units >= 32, "a SimpleRNN, too");
+    expect(!plan(CellKind::simple_rnn, 1, 512, 512, 16).one_launch(), "which has no blocks with so few units");
+    expect(!plan(CellKind::other, 1, 512, 512, LN_PLAN_GRID).one_launch(), "no other cells");
+    expect(has(describe(plan(CellKind::lstm, 16, 128, 512, LN_PLAN_AUTO), h100),
                "forward: all steps in one launch of 16 blocks, each with the whole recurrent kernel and 1 of"),
            "blocks");
-    expect(has(describe(plan(LN_CELL_LSTM, 1, 1024, 512, LN_PLAN_AUTO), h100),
+    expect(has(describe(plan(CellKind::lstm, 1, 1024, 512, LN_PLAN_AUTO), h100),
                "forward: all steps in one launch of 1 x 128 blocks, each with 8 units and 1 of"),
            "grid");
-    expect(has(describe(plan(LN_CELL_LSTM, 256, 2048, 512, LN_PLAN_AUTO), h100), "forward: step by step"), "steps");
+    expect(has(describe(plan(CellKind::lstm, 256, 2048, 512, LN_PLAN_AUTO), h100), "forward: step by step"), "steps");
 }
 
 void test_unusable() {
