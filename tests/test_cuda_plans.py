@@ -162,8 +162,9 @@ def test_explain() -> None:
     text = cuda.explain(3, 10, 70)
     assert text.startswith("forward: all steps in one launch of ")
     assert "; backward: all steps in one launch of " in text
+    assert cuda.explain(3, 10, 70, "simple_rnn").startswith("forward: all steps in one launch of ")
     assert cuda.explain(3, 10, 70, "gru_before").startswith("forward: step by step")
     with pytest.raises(ValueError, match="units is 0, expected 1 to"):
         cuda.explain(1, 1, 0)
-    with pytest.raises(ValueError, match="cell is 'rnn', expected 'lstm', 'gru' or"):
+    with pytest.raises(ValueError, match="cell is 'rnn', expected 'lstm', 'gru', 'gru"):
         cuda.explain(1, 1, 1, "rnn")

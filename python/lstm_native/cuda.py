@@ -89,7 +89,7 @@ def explain(batch: int, steps: int, units: int, cell: str = "lstm") -> str:
         batch: Rows.
         steps: Time steps of a sequence.
         units: Units of the layer.
-        cell: "lstm", "gru", or "gru_before" (`reset_after=False`).
+        cell: "lstm", "gru", "gru_before" (`reset_after=False`) or "simple_rnn".
 
     Returns:
         A sentence for the forward and one for the backward pass, with the times that the choice was made by:
@@ -102,8 +102,8 @@ def explain(batch: int, steps: int, units: int, cell: str = "lstm") -> str:
     for name, value in (("batch", batch), ("steps", steps), ("units", units)):
         if not 1 <= value < 2**31:
             raise ValueError(f"explain: {name} is {value}, expected 1 to {2**31 - 1}")
-    if cell not in ("lstm", "gru", "gru_before"):
-        raise ValueError(f"explain: cell is {cell!r}, expected 'lstm', 'gru' or 'gru_before'")
+    if cell not in ("lstm", "gru", "gru_before", "simple_rnn"):
+        raise ValueError(f"explain: cell is {cell!r}, expected 'lstm', 'gru', 'gru_before' or 'simple_rnn'")
     open_device()
     return _core.cuda_explain(cell, units, batch, steps)
 
