@@ -484,7 +484,7 @@ def test_weights_of_a_file_of_keras(suffix: str, tmp_path: Path) -> None:
     np.testing.assert_array_equal(other.get_weights()[0], model.get_weights()[0])
     narrow = Sequential([Input((3,)), Dense(1)])
     before = narrow.get_weights()
-    with pytest.raises(ValueError, match=f"m{suffix}: the weights: from_keras: .* has shape"):
+    with pytest.raises(ValueError, match=f"m{suffix}: the weights: .* has shape"):
         narrow.load_weights(tmp_path / f"m{suffix}")
     np.testing.assert_array_equal(narrow.get_weights()[0], before[0])
 

@@ -12,6 +12,7 @@ from lstm_native.convert.keras_target import to_keras
 from lstm_native.convert.keras_weights import write_tree
 from lstm_native.saving.atomic import replace_file
 from lstm_native.saving.safetensors import Path
+from lstm_native.saving.weights import Loading, not_by_name
 
 
 def save(model: Any, path: Path, include_optimizer: bool, include_state: bool, include_history: bool) -> None:
@@ -38,8 +39,10 @@ def save_weights(model: Any, path: Path) -> None:
     replace_file(path, [write_hdf5(root)])
 
 
-def load_weights(model: Any, path: Path) -> None:
+def load_weights(model: Any, path: Path, loading: Loading) -> None:
     """See `Model.load_weights`; of a file of a whole model, the weights alone."""
     file = read_keras_file(path)
+    if loading.by_name and not file.layers:
+        raise ValueError(not_by_name(file.where))
     with blaming(file.where, "the weights"):
-        load_into(model, file, set())
+        load_into(model, file, set(), loading)

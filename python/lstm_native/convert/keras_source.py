@@ -24,6 +24,7 @@ from lstm_native.models import Model
 from lstm_native.registration import custom_object_scope
 from lstm_native.saving.atomic import path_name
 from lstm_native.saving.safetensors import Path
+from lstm_native.saving.weights import Loading
 from lstm_native.serialization import deserialize
 
 
@@ -159,13 +160,14 @@ def _made(config: dict[str, Any]) -> Model:
     return model
 
 
-def load_into(model: Model, file: KerasFile, cudnn: set[str]) -> None:
+def load_into(model: Model, file: KerasFile, cudnn: set[str], loading: Loading | None = None) -> None:
     """Sets the weights of a model, all or none.
 
     Args:
         model: the model.
         file: what was read.
         cudnn: names of the layers whose weights are laid out for cuDNN.
+        loading: which layers take theirs; all by default.
 
     Raises:
         ValueError: the file has other weights.
@@ -175,9 +177,9 @@ def load_into(model: Model, file: KerasFile, cudnn: set[str]) -> None:
     if file.layers:
         listed = layer_list(file.root)
         assert listed is not None
-        load_layers(model, listed, cudnn)
+        load_layers(model, listed, cudnn, loading)
     else:
-        load_tree(model, file.root)
+        load_tree(model, file.root, loading)
 
 
 # --- what compile was given -----------------------------------------------------------------------
@@ -289,7 +291,8 @@ def _from_live(source: Any, record: Conversion, compile: bool, check: bool | Non
         (layer.name, [_Held(w) for w in (*layer.trainable_weights, *layer.non_trainable_weights)])
         for layer in source.layers
     ]
-    load_layers(model, listed, set())
+    with blaming("from_keras", "the weights"):
+        load_layers(model, listed, set())
     if compile and getattr(source, "optimizer", None) is not None:
         compilation = _plain(config.get("compile_config"))
         if isinstance(compilation, dict):

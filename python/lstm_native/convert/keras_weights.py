@@ -16,6 +16,7 @@ from lstm_native.layers.recurrent import RecurrentLayer
 from lstm_native.model_state import STREAM, all_layers, stream_of
 from lstm_native.models import Model
 from lstm_native.naming import snake_case
+from lstm_native.saving.weights import Loading
 from lstm_native.variable import Variable
 
 _RANDOM = "lstm_native_random"  # a row with seed and position for every layer that draws random numbers
@@ -102,37 +103,54 @@ def _numbered(path: str, layers: Sequence[Any]) -> Iterator[tuple[str, Any]]:
 # --- reading --------------------------------------------------------------------------------------
 
 
-def load_tree(model: Model, root: Group) -> None:
+def load_tree(model: Model, root: Group, loading: Loading | None = None) -> None:
     """Takes the weights of a `.weights.h5` or `.keras` file; sets all of them or none.
+
+    Args:
+        model: the model.
+        root: the file.
+        loading: which layers take theirs; all by default.
 
     Raises:
         ValueError: weights that are missing, too many or of another shape.
     """
+    loading = loading or Loading()
     pairs: list[tuple[Variable, Stored]] = []
     used: set[str] = set()
     for place in places(model):
         path = f"{place.path}/vars" if place.path else "vars"
-        group = root.group(path)
-        if group is None:
-            group = root.group(path.replace("layers", OLD_LAYERS))
-        if group is None:
-            group = root.group(path.replace("/", "\\"))  # of a Windows machine
-        stored = {} if group is None else group.members
-        if len(stored) != len(place.variables):
-            raise ValueError(
-                f"from_keras: the file has {len(stored)} weights under {path!r}, {model.label()} has "
-                f"{len(place.variables)} there"
-            )
         used.add(path)
-        for i, variable in enumerate(place.variables):
-            dataset = stored.get(str(i))
-            if not isinstance(dataset, Dataset):
-                raise ValueError(f"from_keras: the file has no weight {path + '/' + str(i)!r}")
-            pairs.append((variable, dataset))
+        if not loading.keeps(place.variables):
+            with loading.layer(place.variables, place.path):
+                pairs += _checked(_stored_at(root, path, place, model))
     extra = [d.path for d in root.datasets() if _is_weight(d.path) and d.path.rpartition("/")[0] not in used]
-    if extra and any(path.replace(OLD_LAYERS, "layers").rpartition("/")[0] not in used for path in extra):
-        raise ValueError(f"from_keras: the file has the weight {extra[0]!r}, which {model.label()} has not")
+    if not loading.lenient and any(
+        path.replace(OLD_LAYERS, "layers").rpartition("/")[0] not in used for path in extra
+    ):
+        raise ValueError(f"the file has the weight {extra[0]!r}, which {model.label()} has not")
     assign(pairs)
+
+
+def _stored_at(root: Group, path: str, place: Place, model: Model) -> list[tuple[Variable, Stored]]:
+    """The variables of an object with what the file has for them."""
+    group = root.group(path)
+    if group is None:
+        group = root.group(path.replace("layers", OLD_LAYERS))
+    if group is None:
+        group = root.group(path.replace("/", "\\"))  # of a Windows machine
+    stored = {} if group is None else group.members
+    if len(stored) != len(place.variables):
+        raise ValueError(
+            f"the file has {len(stored)} weights under {path!r}, {model.label()} has "
+            f"{len(place.variables)} there"
+        )
+    pairs: list[tuple[Variable, Stored]] = []
+    for i, variable in enumerate(place.variables):
+        dataset = stored.get(str(i))
+        if not isinstance(dataset, Dataset):
+            raise ValueError(f"the file has no weight {path + '/' + str(i)!r}")
+        pairs.append((variable, dataset))
+    return pairs
 
 
 def _is_weight(path: str) -> bool:
@@ -140,39 +158,51 @@ def _is_weight(path: str) -> bool:
     return parts[0] in ("layers", OLD_LAYERS) and "seed_generator" not in parts
 
 
-def load_layers(model: Model, source: Sequence[tuple[str, Sequence[Stored]]], cudnn: set[str]) -> None:
+def load_layers(
+    model: Model,
+    source: Sequence[tuple[str, Sequence[Stored]]],
+    cudnn: set[str],
+    loading: Loading | None = None,
+) -> None:
     """Takes weights that are listed by layer, as old files have them; sets all of them or none.
 
     Args:
         model: the model.
         source: layers by name and their weights, in the order of the model; those without any are left out.
         cudnn: names of the layers whose weights are laid out for cuDNN.
+        loading: which layers take theirs; all by default.
 
     Raises:
         ValueError: another number of layers or weights, or another shape.
     """
+    loading = loading or Loading()
     wanted = [layer for layer in model.layers if layer.variables]
     found = [(name, stored) for name, stored in source if stored]
+    if loading.by_name:
+        listed = dict(found)
+        wanted = [layer for layer in wanted if layer.name in listed]
+        found = [(layer.name, listed[layer.name]) for layer in wanted]
     if len(wanted) != len(found):
-        raise ValueError(
-            f"from_keras: the file has {len(found)} layers with weights, {model.label()} has {len(wanted)}"
-        )
+        raise ValueError(f"the file has {len(found)} layers with weights, {model.label()} has {len(wanted)}")
     pairs: list[tuple[Variable, Stored]] = []
     for layer, (name, stored) in zip(wanted, found, strict=True):
         variables = [*layer.trainable_variables, *layer.non_trainable_variables]
-        if layer.name in cudnn:
-            stored = _from_cudnn(stored, variables)
-        if len(variables) != len(stored):
-            raise ValueError(
-                f"from_keras: layer {name!r} has {len(stored)} weights in the file, {layer.label()} has "
-                f"{len(variables)}"
-            )
-        pairs += zip(variables, stored, strict=True)
+        if loading.keeps(variables):
+            continue
+        with loading.layer(variables, layer.name):
+            if layer.name in cudnn:
+                stored = _from_cudnn(stored, variables)
+            if len(variables) != len(stored):
+                raise ValueError(
+                    f"layer {name!r} has {len(stored)} weights in the file, {layer.label()} has "
+                    f"{len(variables)}"
+                )
+            pairs += _checked(list(zip(variables, stored, strict=True)))
     assign(pairs)
 
 
-def assign(pairs: Sequence[tuple[Variable, Stored]]) -> None:
-    """Sets variables, after all were found to fit.
+def _checked(pairs: list[tuple[Variable, Stored]]) -> list[tuple[Variable, Stored]]:
+    """The pairs.
 
     Raises:
         ValueError: another shape or kind of numbers.
@@ -180,10 +210,15 @@ def assign(pairs: Sequence[tuple[Variable, Stored]]) -> None:
     for variable, stored in pairs:
         if tuple(stored.shape) != variable.shape:
             raise ValueError(
-                f"from_keras: {variable.path} has shape {stored.shape}, expected {variable.shape}"
+                f"{variable.path} has shape {stored.shape} in the file, expected {variable.shape}"
             )
         if (stored.dtype.kind == "f") != (variable.dtype == "float32"):
-            raise ValueError(f"from_keras: {variable.path} holds {stored.dtype}, expected {variable.dtype}")
+            raise ValueError(f"{variable.path} holds {stored.dtype} in the file, expected {variable.dtype}")
+    return pairs
+
+
+def assign(pairs: Sequence[tuple[Variable, Stored]]) -> None:
+    """Sets variables, which were found to fit."""
     for variable, stored in pairs:
         variable.assign(np.asarray(stored.read(), variable.dtype))
 
@@ -232,9 +267,7 @@ def _from_cudnn(stored: Sequence[Stored], variables: Sequence[Variable]) -> list
     for one, variable, change in zip(stored, variables, (kernel, recurrent, bias), strict=True):
         expected = (2 * gates * units,) if change is bias else variable.shape
         if tuple(one.shape) != tuple(expected):
-            raise ValueError(
-                f"from_keras: {variable.path} has shape {one.shape}, expected {expected} for cuDNN"
-            )
+            raise ValueError(f"{variable.path} has shape {one.shape}, expected {expected} for cuDNN")
         found.append(_Changed(one, variable.shape, change))
     return found
 
@@ -297,15 +330,15 @@ def layer_list(root: Group) -> list[tuple[str, list[Dataset]]] | None:
     for name in names:
         group = root.group(name)
         if group is None:
-            raise ValueError(f"from_keras: the file has no group for the layer {name!r}")
+            raise ValueError(f"the file has no group for the layer {name!r}")
         if name in seen:
-            raise ValueError(f"from_keras: the file lists the layer {name!r} twice")
+            raise ValueError(f"the file lists the layer {name!r} twice")
         seen.add(name)
         weights = []
         for weight in names_in(group, "weight_names"):
             dataset = group.dataset(weight)
             if dataset is None:
-                raise ValueError(f"from_keras: the file has no weight {weight!r} of the layer {name!r}")
+                raise ValueError(f"the file has no weight {weight!r} of the layer {name!r}")
             weights.append(dataset)
         found.append((name, weights))
     return found
@@ -318,5 +351,5 @@ def names_in(group: Group, attribute: str) -> list[str]:
         return []
     names = group.strings(attribute) or []
     if len(set(names)) < len(names):
-        raise ValueError(f"from_keras: {attribute} of {group.path or 'the file'!r} has a name twice")
+        raise ValueError(f"{attribute} of {group.path or 'the file'!r} has a name twice")
     return names

@@ -426,16 +426,28 @@ class Model(Trainer):
         """
         saving.save_weights(self, filepath, overwrite)
 
-    def load_weights(self, filepath: str | os.PathLike[str]) -> None:
+    def load_weights(
+        self,
+        filepath: str | os.PathLike[str],
+        skip_mismatch: bool = False,
+        by_name: bool = False,
+        objects_to_skip: Iterable[Layer] | None = None,
+    ) -> None:
         """Reads the weights in a file of `save_weights`, `save` or Keras; sets all of them or none.
 
         Args:
             filepath: the file, whatever it is called.
+            skip_mismatch: layers whose weights are missing in the file, or are of another number or shape
+                there, keep their own, with a warning for each; weights of layers that the model lacks are
+                left alone.
+            by_name: layers take the weights of the layer with their name, those that the file does not name
+                keep their own; for files of old Keras (".h5"), the only ones that go by such names.
+            objects_to_skip: layers that keep their own weights.
 
         Raises:
-            ValueError: the file is damaged, or its weights are not those of this model.
+            ValueError: the file is damaged or none of weights, or its weights are not those of this model.
         """
-        saving.load_weights(self, filepath)
+        saving.load_weights(self, filepath, skip_mismatch, by_name, objects_to_skip)
 
     def save(
         self,

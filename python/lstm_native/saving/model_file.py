@@ -28,6 +28,7 @@ from lstm_native.saving.weights import LazyTensors, check_entry, check_weights, 
 from lstm_native.serialization import deserialize, serialize
 
 _FORMAT = "lstm_native.model"
+_EXPECTED = "a file of a model: .safetensors, .keras or .h5"
 _VERSION = 1
 _OPTIMIZER = "_optimizer/"
 _STATES = "_states/"
@@ -121,7 +122,7 @@ def _state_names(number: int, layer: Any) -> list[str]:
 
 def load(path: Path, custom_objects: Any, compile: bool) -> Any:
     """See `load_model`."""
-    with custom_object_scope(custom_objects), SafetensorsFile(path) as file:
+    with custom_object_scope(custom_objects), SafetensorsFile(path, _EXPECTED) as file:
         _check_version(file)
         model = _model(file)
         with _blaming(file, "the configuration"):

@@ -158,6 +158,7 @@ class SafetensorsFile:
 
     Args:
         path: The file.
+        expected: What it should be, for the message where it is nothing of the kind.
 
     Attributes:
         where: The name of the file, for messages.
@@ -170,11 +171,12 @@ class SafetensorsFile:
         OSError: The file cannot be read.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, expected: str = "a safetensors file") -> None:
         self.where = path_name(path, "read_safetensors: path")
-        self._file = open_regular(path)
+        self._file = open_regular(path, expected)
         try:
             self.size = os.fstat(self._file.fileno()).st_size
+            _refuse_others(self._file, self.size, self.where, expected)
             self.entries, self.metadata, self._start = _read_header(self._file, self.size, self.where)
         except BaseException:
             self._file.close()
@@ -232,16 +234,23 @@ def open_regular(path: Path, expected: str = "a safetensors file") -> BufferedRe
     return os.fdopen(descriptor, "rb")
 
 
+def _refuse_others(file: BufferedReader, size: int, where: str, expected: str) -> None:
+    """Raises ValueError for a file whose first bytes are neither a length of a header nor its bracket."""
+    start = file.read(9)
+    file.seek(0)
+    if size < 8:
+        raise ValueError(f"{where}: the file is empty or truncated: {size} bytes, expected {expected}")
+    for magic, kind in _OTHER_FORMATS.items():
+        if start.startswith(magic):
+            raise ValueError(f"{where}: this is {kind}, expected {expected}")
+    if int.from_bytes(start[:8], "little") > _MAX_HEADER and start[8:] != b"{":
+        raise ValueError(f"{where}: this is no file of a known kind, expected {expected}")
+
+
 def _read_header(file: BufferedReader, size: int, where: str) -> tuple[dict[str, Entry], dict[str, str], int]:
     """The checked entries in order of their bytes, the metadata, and where the data starts."""
-    if size < 8:
-        raise ValueError(f"{where}: file is truncated: {size} bytes, expected at least 8")
-    start = file.read(8)
-    length = int.from_bytes(start, "little")
+    length = int.from_bytes(file.read(8), "little")
     if length > _MAX_HEADER:
-        for magic, kind in _OTHER_FORMATS.items():
-            if start.startswith(magic):
-                raise ValueError(f"{where}: this is {kind}, expected a safetensors file")
         raise ValueError(f"{where}: header length is {length}, the format allows {_MAX_HEADER}")
     if length > size - 8:
         raise ValueError(f"{where}: header length is {length}, but only {size - 8} bytes follow")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy.typing as npt
 
+from lstm_native.errors import warn
 from lstm_native.saving.atomic import path_name
 from lstm_native.saving.json_text import shortened
 from lstm_native.saving.safetensors import Entry, Path, SafetensorsFile, open_regular, write_safetensors
@@ -17,6 +19,7 @@ PRIVATE = "_"
 
 
 _OF_KERAS = (".h5", ".hdf5")
+_EXPECTED = "a file of weights: .safetensors, or .weights.h5, .h5 or .keras of Keras"
 _MAGICS = (b"PK\x03\x04", b"\x89HDF\r\n\x1a\n")  # of files of Keras
 
 
@@ -35,22 +38,114 @@ def save_weights(model: Any, filepath: Path, overwrite: bool = True) -> None:
         write_safetensors(name, tensors, {"format": "lstm_native.weights"})
 
 
-def load_weights(model: Any, filepath: Path) -> None:
+class Loading:
+    """Which layers of a model take the weights of a file, and which keep their own.
+
+    Args:
+        label: who loads, for messages.
+        skip_mismatch: layers that the weights in the file do not fit keep their own, with a warning.
+        by_name: layers are found by name; those that the file does not name keep their own.
+        kept: layers that keep their own weights.
+
+    Attributes:
+        by_name: as given.
+        lenient: whether the file may have other weights than the model.
+    """
+
+    def __init__(
+        self, label: str = "", skip_mismatch: bool = False, by_name: bool = False, kept: Sequence[Any] = ()
+    ) -> None:
+        self.by_name = by_name
+        self.lenient = skip_mismatch or bool(kept)
+        self._label = label
+        self._skip_mismatch = skip_mismatch
+        self._kept = {id(variable) for layer in kept for variable in layer.variables}
+        self._skipped: list[str] = []
+
+    def keeps(self, variables: Iterable[Any]) -> bool:
+        """Whether these variables of a layer are to stay as they are."""
+        return any(id(variable) in self._kept for variable in variables)
+
+    @contextlib.contextmanager
+    def layer(self, variables: Sequence[Any], place: str) -> Iterator[None]:
+        """A ValueError in the body says that the weights in the file do not fit a layer.
+
+        Args:
+            variables: those of the layer.
+            place: what the layer is called where it has no variables.
+        """
+        try:
+            yield
+        except ValueError as error:
+            if not self._skip_mismatch:
+                raise
+            name = variables[0].path.rpartition("/")[0] if variables else place
+            self._skipped.append(f"{self._label} skips {name!r}: {error}")
+
+    def warn(self) -> None:
+        """Names the layers that were skipped, when the others have their weights."""
+        for message in self._skipped:
+            warn(message)
+
+
+def load_weights(
+    model: Any,
+    filepath: Path,
+    skip_mismatch: bool = False,
+    by_name: bool = False,
+    objects_to_skip: Any = None,
+) -> None:
     """See `Model.load_weights`."""
-    name = path_name(filepath, f"{model.label()}: load_weights: filepath")
+    label = f"{model.label()}: load_weights"
+    name = path_name(filepath, f"{label}: filepath")
+    kept = () if objects_to_skip is None else tuple(objects_to_skip)
+    for layer in kept:
+        if not hasattr(layer, "variables"):
+            raise TypeError(f"{label}: objects_to_skip has a {type(layer).__name__}, expected layers")
+    loading = Loading(label, skip_mismatch, bool(by_name), kept)
     variables = model.named_variables()
     with open_regular(name, "a file of weights") as stream:
         of_keras = stream.read(8).startswith(_MAGICS)
     if of_keras:
         from lstm_native.convert import keras_format  # comes with the first file of Keras
 
-        keras_format.load_weights(model, name)
-        return
-    with SafetensorsFile(name) as file:
-        check_weights(file, variables, model.label())
-        tensors = {path: variable.check(file.read(path)) for path, variable in variables.items()}
+        keras_format.load_weights(model, name, loading)
+    else:
+        _load_safetensors(name, variables, model.label(), loading)
+    loading.warn()
+
+
+def _load_safetensors(name: str, variables: Mapping[str, Any], label: str, loading: Loading) -> None:
+    with SafetensorsFile(name, _EXPECTED) as file:
+        if loading.by_name:
+            raise ValueError(not_by_name(file.where))
+        if not loading.lenient:
+            check_weights(file, variables, label)
+        tensors: dict[str, npt.NDArray[Any]] = {}
+        for layer, named in _by_layer(variables).items():
+            if loading.keeps(named.values()):
+                continue
+            with loading.layer(list(named.values()), layer):
+                for path, variable in named.items():
+                    if path not in file.entries:
+                        raise ValueError(f"{file.where}: the file lacks {path}")
+                    check_entry(file, path, variable)
+                tensors |= {path: variable.check(file.read(path)) for path, variable in named.items()}
+    for path, value in tensors.items():
+        variables[path].assign(value)
+
+
+def _by_layer(variables: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """The variables of each layer, by its name in the file."""
+    layers: dict[str, dict[str, Any]] = {}
     for path, variable in variables.items():
-        variable.assign(tensors[path])
+        layers.setdefault(path.rpartition("/")[0], {})[path] = variable
+    return layers
+
+
+def not_by_name(where: str) -> str:
+    """The message for `by_name` with a file that does not go by the names of layers."""
+    return f"{where}: by_name=True needs a file of old Keras (.h5) that lists weights by the names of layers"
 
 
 def weights_in(file: SafetensorsFile) -> dict[str, Entry]:
@@ -70,10 +165,9 @@ def check_weights(file: SafetensorsFile, variables: Mapping[str, Any], label: st
     missing = sorted(variables.keys() - entries.keys())
     extra = sorted(entries.keys() - variables.keys())
     if missing or extra:
-        raise ValueError(
-            f"{file.where}: the file lacks {shortened(missing)}, and has {shortened(extra)} that {label} "
-            "lacks"
-        )
+        differences = [f"lacks {shortened(missing)}"] if missing else []
+        differences += [f"has {shortened(extra)} that {label} lacks"] if extra else []
+        raise ValueError(f"{file.where}: the file {', and '.join(differences)}")
     for name, variable in variables.items():
         check_entry(file, name, variable)
 
