@@ -112,7 +112,9 @@ def files_of_tensors() -> Iterator[Hostile]:
     yield Hostile("bytes behind the last tensor", raw({"a": entry()}, b"0" * 12), "take 8 bytes, but 12")
     yield Hostile("data without tensors", raw({}, b"0"), "take 0 bytes, but 1")
     yield Hostile("BOOL of 2", raw({"a": entry("BOOL", [2], [0, 2])}, b"\1\2"), "bytes other than 0 and 1")
-    yield Hostile("a pickle", pickle.dumps({"a": [1.0] * 99}, protocol=4), "no file of a known kind|no valid JSON")
+    yield Hostile(
+        "a pickle", pickle.dumps({"a": [1.0] * 99}, protocol=4), "no file of a known kind|no valid JSON"
+    )
     yield Hostile("a zip archive", b"PK\x03\x04\x14\0\0\0" + b"\0" * 99, "a zip archive")
     yield Hostile("an HDF5 file", b"\x89HDF\r\n\x1a\n" + b"\0" * 99, "an HDF5 file")
     yield Hostile("a NumPy file", b"\x93NUMPY\1\0v\0" + b"{'descr': '|O'}", "a NumPy file")
