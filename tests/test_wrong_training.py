@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from lstm_native import losses
-from lstm_native.layers import LSTM, Dense
-from lstm_native.models import Sequential
+from lstm_native.layers import LSTM, Concatenate, Dense, Input
+from lstm_native.models import Model, Sequential
 from mistake_support import IDS, LABELS, SERIES, classifier, everything, regressor
 
 # --- compile ------------------------------------------------------------------------------------------
@@ -53,6 +53,40 @@ def test_training_before_compile(method: str) -> None:
 
 
 # --- labels, weights and options of fit ----------------------------------------------------------------
+
+
+def test_labels_that_were_forgotten() -> None:
+    a, b, y = np.ones((4, 3), np.float32), np.ones((4, 2), np.float32), np.ones((4, 1))
+    first, second = Input((3,), name="first"), Input((2,), name="second")
+    model = Model([first, second], Dense(1)(Concatenate()([first, second])))
+    model.compile("sgd", "mse")
+    before = model.get_weights()
+    one = Sequential([Input((3,)), Dense(1)])
+    one.compile("sgd", "mse")
+    for made, x in (
+        (model, [a, b]),
+        (model, (a, b)),
+        (model, [a.tolist(), b.tolist()]),
+        (model, {"first": a, "second": b}),
+        (one, a),
+        (one, a.tolist()),
+        (one, list(a)),
+    ):
+        for method in (made.fit, made.evaluate, made.train_on_batch, made.test_on_batch):
+            with pytest.raises(ValueError, match=f"{method.__name__}: y is missing, the labels are needed"):
+                method(x)
+    with pytest.raises(ValueError, match="fit: y is missing, the labels are needed"):
+        model.fit([a, b], validation_split=0.5)
+    with pytest.raises(ValueError, match="validation: y is missing"):
+        model.fit([a, b], y, validation_data=([a, b],))
+    with pytest.raises(ValueError, match="fit: x is missing, the inputs are needed"):
+        one.fit(y=y)
+    assert all(np.array_equal(v, w) for v, w in zip(model.get_weights(), before, strict=True))
+    # Lists of batches, as a data loader may give them.
+    for batches in ([(a, y)], [[a, y], [a, y]], [(a.tolist(), y.tolist())]):
+        one.fit(batches, verbose=0)
+    model.fit([([a, b], y), ({"first": a, "second": b}, y)], verbose=0)
+    model.fit([[[a, b], y], [{"first": a, "second": b}, y]], verbose=0)
 
 
 @pytest.mark.parametrize("built", [False, True])

@@ -296,6 +296,16 @@ def is_iterable_of_batches(x: Any) -> bool:
     return hasattr(x, "__iter__") or hasattr(x, "__next__")
 
 
+def is_list_of_batches(x: Any) -> bool:
+    """Whether a list or tuple without labels beside it holds batches, rather than inputs alone."""
+    return isinstance(x, list | tuple) and all(
+        isinstance(item, list | tuple)
+        and not (item and isinstance(item[0], int | float | np.number))
+        and (isinstance(item, tuple) or any(isinstance(p, tuple | dict) or hasattr(p, "shape") for p in item))
+        for item in x
+    )
+
+
 def unpack(item: Any, where: str) -> tuple[Any, Any, Any]:
     """`item` as (x, y, sample_weight), None for what is not there."""
     if not isinstance(item, tuple | list):

@@ -22,6 +22,7 @@ from lstm_native.data import (
     SlicedData,
     class_weights_of,
     is_iterable_of_batches,
+    is_list_of_batches,
 )
 from lstm_native.errors import warn
 from lstm_native.objectives import Objective
@@ -212,6 +213,10 @@ class Feeding(Compilable):
     ) -> tuple[Epochs, tuple[Any, Any] | None]:
         """Batches with labels, and the shapes to build for where they are known beforehand."""
         label = f"{self.label()}: {where}"
+        if x is None:
+            raise ValueError(f"{label}: x is missing, the inputs are needed")
+        if y is None and isinstance(x, list | tuple) and not is_list_of_batches(x):
+            raise ValueError(f"{label}: y is missing, the labels are needed")
         if is_iterable_of_batches(x) or (isinstance(x, list | tuple) and y is None):
             if y is not None or sample_weight is not None:
                 raise ValueError(f"{label}: x yields batches, so y and sample_weight belong into them")
