@@ -70,10 +70,17 @@ def test_the_first_batches() -> None:
     for batches in whole:  # every pass has its own order
         for a, b in zip(taken, batches[:2], strict=True):
             np.testing.assert_array_equal(a, b)
-    assert len(dataset.take(100)) == len(dataset.take(-1)) == len(dataset) == 6
-    for count in (0, -2, 1.5):
-        with pytest.raises(ValueError, match="take: count is"):
-            dataset.take(count)
+    # As in tf.data: all for a negative count.
+    for count in (100, -1, -2, np.int64(-1)):
+        assert len(dataset.take(count)) == len(list(dataset.take(count))) == len(dataset) == 6
+    assert len(dataset.take(0)) == len(list(dataset.take(0))) == 0
+    for wrong in (1.5, None, "3", True):
+        with pytest.raises(ValueError, match=f"take: count is {wrong!r}, expected an integer"):
+            dataset.take(wrong)
+    model = Sequential([Input((4, 1)), LSTM(2), Dense(1)])
+    model.compile("sgd", "mse")
+    with pytest.raises(ValueError, match="the data has no batches"):
+        model.fit(dataset_of(np.ones((50, 1)), np.ones(50), 4).take(0), verbose=0)
 
 
 def test_files_larger_than_memory(tmp_path: Path) -> None:
@@ -103,11 +110,28 @@ def test_files_larger_than_memory(tmp_path: Path) -> None:
         ({"sequence_length": 11}, "does not fit into 10 steps"),
         ({"sampling_rate": 5}, "does not fit into 10 steps"),
         ({"batch_size": 0}, "batch_size is 0"),
+        ({"batch_size": -1}, "batch_size is -1"),
+        ({"batch_size": 1.5}, "batch_size is 1.5"),
+        ({"batch_size": True}, "batch_size is True"),
+        ({"sequence_length": 2.0}, "sequence_length is 2.0"),
+        ({"sequence_stride": 1.5}, "sequence_stride is 1.5, expected an integer"),
+        ({"sampling_rate": None}, "sampling_rate is None, expected an integer"),
+        ({"start_index": 1.5}, "start_index is 1.5, expected an integer"),
+        ({"end_index": "5"}, "end_index is '5', expected an integer"),
         ({"seed": 1.5, "shuffle": True}, "seed is 1.5"),
     ],
 )
 def test_wrong_arguments(arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         dataset_of(np.arange(10), None, **{"sequence_length": 3, **arguments})
-    with pytest.raises(ValueError, match="single number"):
+
+
+def test_wrong_data() -> None:
+    with pytest.raises(ValueError, match="data is a single number"):
         dataset_of(3.0, None, 1)
+    with pytest.raises(ValueError, match="targets is a single number"):
+        dataset_of(np.ones(5), 3.0, 1)
+    with pytest.raises(ValueError, match="data is a nested list of unequal lengths"):
+        dataset_of([[1], [2, 3]], None, 1)
+    with pytest.raises(TypeError, match="data is a NoneType, expected an array of numbers"):
+        dataset_of(None, None, 1)

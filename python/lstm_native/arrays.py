@@ -125,3 +125,10 @@ def positive_int(value: Any, label: str, argument: str) -> int:
     if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
         raise ValueError(f"{label}: {argument} is {value!r}, expected a positive integer")
     return int(value)
+
+
+def whole_number(value: Any, label: str, argument: str) -> int:
+    """`value` as an int of any sign; bools and fractions are refused."""
+    if isinstance(value, bool) or not isinstance(value, int | np.integer):
+        raise ValueError(f"{label}: {argument} is {value!r}, expected an integer")
+    return int(value)

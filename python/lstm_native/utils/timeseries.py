@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lstm_native import _core, random_state
-from lstm_native.arrays import optional_int, positive_int
+from lstm_native.arrays import optional_int, positive_int, to_numpy, whole_number
 
 Array = npt.NDArray[Any]
 _NAME = "timeseries_dataset_from_array"
@@ -47,14 +47,15 @@ class TimeseriesDataset:
         """The first batches of every pass.
 
         Args:
-            count: How many; all when there are fewer, or when it is -1.
+            count: How many; all when there are fewer, or when it is -1 or another negative number.
 
         Raises:
-            ValueError: Another negative number, or no whole one.
+            ValueError: No integer.
         """
         taken = copy.copy(self)
-        if count != -1:
-            taken._batches = min(self._batches, positive_int(count, f"{_NAME}: take", "count"))
+        count = whole_number(count, f"{_NAME}: take", "count")
+        if count >= 0:
+            taken._batches = min(self._batches, count)
         return taken
 
     def set_epoch(self, number: int) -> None:
@@ -112,10 +113,13 @@ def timeseries_dataset_from_array(
     Raises:
         ValueError: An index or a number of steps outside the data; a window longer than the data.
     """
-    data = data if isinstance(data, np.ndarray) else np.asarray(data)
+    data = to_numpy(data, _NAME, "data")
     if data.ndim == 0:
         raise ValueError(f"{_NAME}: data is a single number, expected an array (steps, ...)")
     rows = len(data)
+    for name, value in (("start_index", start_index), ("end_index", end_index)):
+        if value is not None:
+            whole_number(value, _NAME, name)
     if start_index is not None and not 0 <= start_index < rows:
         raise ValueError(
             f"{_NAME}: `start_index` must be in [0, {rows}), the steps of data, not {start_index}"
@@ -124,14 +128,17 @@ def timeseries_dataset_from_array(
     if end_index is not None and not first < end_index <= rows:
         raise ValueError(f"{_NAME}: `end_index` must be in ({first}, {rows}], not {end_index}")
     for name, value in (("sampling_rate", sampling_rate), ("sequence_stride", sequence_stride)):
-        if not 0 < value < max(rows, 2):
+        if not 0 < whole_number(value, _NAME, name) < max(rows, 2):
             raise ValueError(f"{_NAME}: `{name}` must be in [1, {rows}), the steps of data, not {value}")
     length = positive_int(sequence_length, _NAME, "sequence_length")
     size = optional_int(batch_size, _NAME, "batch_size")
     data = data[first:end_index]
     windows = len(data) - (length - 1) * sampling_rate
     if targets is not None:
-        targets = (targets if isinstance(targets, np.ndarray) else np.asarray(targets))[first:end_index]
+        targets = to_numpy(targets, _NAME, "targets")
+        if targets.ndim == 0:
+            raise ValueError(f"{_NAME}: targets is a single number, expected a row for each window")
+        targets = targets[first:end_index]
         windows = min(windows, len(targets))
     if windows < 1:
         raise ValueError(
