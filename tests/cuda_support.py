@@ -48,11 +48,15 @@ def build_for_host(folder: Path) -> Path:
     kernels = sorted(p for p in (CSRC / "cuda").glob("*.cu") if p.name != "runtime_cuda.cu")
     others = [
         CSRC / "cuda" / "backend_cuda.cpp",
+        CSRC / "cuda" / "blas.cpp",
         CSRC / "cuda" / "planner.cpp",
         CSRC / "core" / "activation.cpp",
+        CSRC / "core" / "library.cpp",
         ROOT / "tests" / "cpp" / "cuda_on_host.cpp",
     ]
-    run(compiler(), *HOST_FLAGS, "-O1", "-x", "c++", *kernels, *others, "-o", library)
+    blas = folder / "libcublaslt_on_host.so"
+    run(compiler(), *HOST_FLAGS, "-O1", ROOT / "tests" / "cpp" / "cublaslt_on_host.cpp", "-o", blas)
+    run(compiler(), *HOST_FLAGS, f'-DCUBLASLT_ON_HOST="{blas}"', "-O1", "-x", "c++", *kernels, *others, "-o", library)
     return library
 
 

@@ -49,6 +49,11 @@ std::uint32_t alignment_of(const void* address) {
     return static_cast<std::uint32_t>(bits & (~bits + 1));
 }
 
+template <class T>
+MatrixOf<void> elements(const MatrixOf<T>& matrix) {
+    return {matrix.data, matrix.stride, matrix.transposed};
+}
+
 }  // namespace
 
 struct Blas::Functions {
@@ -190,6 +195,22 @@ void Blas::product(std::int64_t M, std::int64_t N, std::int64_t K, const MatrixO
     f.check(f.matmul(handle_, plan.operation, &alpha, b.data, plan.a, a.data, plan.b, &beta, c, plan.c, c, plan.c,
                      &plan.algorithm, workspace_, workspace_bytes_, stream_),
             "product");
+}
+
+void product(std::int64_t M, std::int64_t N, std::int64_t K, const Matrix& a, const Matrix& b, float beta, float* c,
+             std::int64_t c_stride, const float* bias, std::int32_t wanted) {
+    blas().product(M, N, K, elements(a), elements(b), beta, c, c_stride, bias,
+                   wanted == LN_TF32 ? LN_TF32 : LN_FLOAT32);
+}
+
+void product(std::int64_t M, std::int64_t N, std::int64_t K, const MatrixOf<Bfloat16>& a, const MatrixOf<Bfloat16>& b,
+             float beta, float* c, std::int64_t c_stride, const float* bias) {
+    blas().product(M, N, K, elements(a), elements(b), beta, c, c_stride, bias, LN_BFLOAT16);
+}
+
+void product(std::int64_t M, std::int64_t N, std::int64_t K, const MatrixOf<Float16>& a, const MatrixOf<Float16>& b,
+             float beta, float* c, std::int64_t c_stride, const float* bias) {
+    blas().product(M, N, K, elements(a), elements(b), beta, c, c_stride, bias, LN_FLOAT16);
 }
 
 }  // namespace lstm_native::cuda

@@ -31,4 +31,7 @@ private:
     std::size_t workspace_bytes_;
 };
 
+// That of open_blas().
+Blas& blas();
+
 }  // namespace lstm_native::cuda

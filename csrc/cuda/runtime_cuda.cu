@@ -26,7 +26,7 @@ constexpr std::size_t kBlasWorkspace = std::size_t{32} << 20;  // what NVIDIA re
 // Made once; lives as long as the process.
 cudaStream_t stream = nullptr;
 cudaMemPool_t pool = nullptr;
-Blas* blas = nullptr;
+Blas* blas_of_device = nullptr;
 LnDeviceInfo info{};
 Offer offer;
 std::atomic<std::int32_t> wanted_precision{LN_FLOAT32};
@@ -39,11 +39,6 @@ void check(cudaError_t error, const char* what) {
     static_cast<void>(cudaGetLastError());  // forgets it where it can be forgotten
     if (error == cudaErrorMemoryAllocation) throw std::bad_alloc();
     throw std::runtime_error(core::message("CUDA: ", what, ": ", cudaGetErrorString(error)));
-}
-
-template <class T>
-MatrixOf<void> elements(const MatrixOf<T>& matrix) {
-    return {matrix.data, matrix.stride, matrix.transposed};
 }
 
 Machine find_machine(cudaDeviceProp& properties) {
@@ -139,15 +134,17 @@ void open_device() {
 }
 
 void open_blas(const char* path) {
-    if (blas != nullptr) return;
+    if (blas_of_device != nullptr) return;
     void* const workspace = allocate(kBlasWorkspace);
     try {
-        blas = new Blas(path, stream, workspace, kBlasWorkspace);
+        blas_of_device = new Blas(path, stream, workspace, kBlasWorkspace);
     } catch (...) {
         release(workspace);
         throw;
     }
 }
+
+Blas& blas() { return *blas_of_device; }
 
 LnDeviceInfo device_info() {
     LnDeviceInfo now = info;
@@ -222,21 +219,6 @@ void hand_over(void* other) {
 }
 
 void settle() { check(cudaDeviceSynchronize(), "work of the device"); }
-
-void product(std::int64_t M, std::int64_t N, std::int64_t K, const Matrix& a, const Matrix& b, float beta, float* c,
-             std::int64_t c_stride, const float* bias, std::int32_t wanted) {
-    blas->product(M, N, K, elements(a), elements(b), beta, c, c_stride, bias, wanted == LN_TF32 ? LN_TF32 : LN_FLOAT32);
-}
-
-void product(std::int64_t M, std::int64_t N, std::int64_t K, const MatrixOf<Bfloat16>& a, const MatrixOf<Bfloat16>& b,
-             float beta, float* c, std::int64_t c_stride, const float* bias) {
-    blas->product(M, N, K, elements(a), elements(b), beta, c, c_stride, bias, LN_BFLOAT16);
-}
-
-void product(std::int64_t M, std::int64_t N, std::int64_t K, const MatrixOf<Float16>& a, const MatrixOf<Float16>& b,
-             float beta, float* c, std::int64_t c_stride, const float* bias) {
-    blas->product(M, N, K, elements(a), elements(b), beta, c, c_stride, bias, LN_FLOAT16);
-}
 
 void sort_by_key(std::int64_t count, std::int64_t bound, const std::int32_t* keys, const std::int32_t* values,
                  std::int32_t* sorted_keys, std::int32_t* sorted_values) {

@@ -1,16 +1,16 @@
-// The machine of csrc/cuda/runtime.h without a GPU: memory and products of the host. With it the drivers and kernels of
-// the CUDA backend, compiled as plain C++, make a backend that the tests can run everywhere. Memory of "the device" is
-// poisoned, so that what reads before it writes does not stay hidden.
+// The machine of csrc/cuda/runtime.h without a GPU: memory of the host, and cublaslt_on_host.cpp (its path is
+// CUBLASLT_ON_HOST) in place of cuBLASLt. With it the drivers and kernels of the CUDA backend, compiled as plain C++,
+// make a backend that the tests can run everywhere. Memory of "the device" is poisoned, so that what reads before it
+// writes does not stay hidden.
 #include <algorithm>
 #include <atomic>
-#include <cmath>
 #include <cstdlib>
 #include <cstring>
 #include <new>
 #include <numeric>
-#include <type_traits>
 #include <vector>
 
+#include "cuda/blas.h"
 #include "cuda/runtime.h"
 
 namespace lstm_native::cuda {
@@ -19,6 +19,7 @@ namespace {
 std::atomic<std::int32_t> wanted_precision{LN_FLOAT32};
 std::atomic<std::int64_t> copies[3], copied_bytes[3];  // by direction
 std::atomic<std::int32_t> plan{LN_PLAN_AUTO};
+Blas* blas_of_device = nullptr;
 
 }  // namespace
 
@@ -26,7 +27,15 @@ OnDevice::OnDevice() = default;
 OnDevice::~OnDevice() = default;
 
 void open_device() {}
-void open_blas(const char*) {}
+
+// Whatever cuBLASLt was found: it would take these addresses for those of a GPU.
+void open_blas(const char*) {
+    constexpr std::size_t kWorkspace = 256;
+    static Blas* const opened = new Blas(CUBLASLT_ON_HOST, nullptr, allocate(kWorkspace), kWorkspace);
+    blas_of_device = opened;
+}
+
+Blas& blas() { return *blas_of_device; }
 
 LnDeviceInfo device_info() {
     LnDeviceInfo info{};
@@ -65,60 +74,6 @@ void synchronize() {}
 void* queue_handle() { return nullptr; }
 void hand_over(void*) {}
 void settle() {}
-
-namespace {
-
-template <class T>
-float wide(T x) {
-    if constexpr (std::is_same_v<T, float>) {
-        return x;
-    } else {
-        return x.value();
-    }
-}
-
-// To the 11 bits of TF32, half away from zero.
-float tf32(float x) { return std::isfinite(x) ? float_of((bits_of(x) + 0x1000U) & ~0x1FFFU) : x; }
-
-template <class T, class Value>
-void multiply(std::int64_t M, std::int64_t N, std::int64_t K, const MatrixOf<T>& a, const MatrixOf<T>& b, float beta,
-              float* c, std::int64_t c_stride, const float* bias, const Value& value) {
-    std::vector<float> row(static_cast<std::size_t>(N));
-    for (std::int64_t m = 0; m < M; ++m) {
-        float* const to = c + m * c_stride;
-        for (std::int64_t n = 0; n < N; ++n)
-            row[static_cast<std::size_t>(n)] =
-                (beta == 0.0F ? 0.0F : beta * to[n]) + (bias == nullptr ? 0.0F : bias[n]);
-        for (std::int64_t k = 0; k < K; ++k) {
-            const float left = value(a.transposed ? a.data[k * a.stride + m] : a.data[m * a.stride + k]);
-            for (std::int64_t n = 0; n < N; ++n)
-                row[static_cast<std::size_t>(n)] +=
-                    left * value(b.transposed ? b.data[n * b.stride + k] : b.data[k * b.stride + n]);
-        }
-        std::copy(row.begin(), row.end(), to);
-    }
-}
-
-}  // namespace
-
-void product(std::int64_t M, std::int64_t N, std::int64_t K, const Matrix& a, const Matrix& b, float beta, float* c,
-             std::int64_t c_stride, const float* bias, std::int32_t wanted) {
-    if (wanted == LN_TF32) {
-        multiply(M, N, K, a, b, beta, c, c_stride, bias, tf32);
-    } else {
-        multiply(M, N, K, a, b, beta, c, c_stride, bias, wide<float>);
-    }
-}
-
-void product(std::int64_t M, std::int64_t N, std::int64_t K, const MatrixOf<Bfloat16>& a, const MatrixOf<Bfloat16>& b,
-             float beta, float* c, std::int64_t c_stride, const float* bias) {
-    multiply(M, N, K, a, b, beta, c, c_stride, bias, wide<Bfloat16>);
-}
-
-void product(std::int64_t M, std::int64_t N, std::int64_t K, const MatrixOf<Float16>& a, const MatrixOf<Float16>& b,
-             float beta, float* c, std::int64_t c_stride, const float* bias) {
-    multiply(M, N, K, a, b, beta, c, c_stride, bias, wide<Float16>);
-}
 
 void sort_by_key(std::int64_t count, std::int64_t, const std::int32_t* keys, const std::int32_t* values,
                  std::int32_t* sorted_keys, std::int32_t* sorted_values) {
