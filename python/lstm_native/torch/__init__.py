@@ -1,7 +1,7 @@
-"""PyTorch's recurrent modules on our kernels: LSTM, GRU, and `replace`, which swaps them in for a model."""
+"""PyTorch's recurrent modules on our kernels: LSTM, GRU; `replace` swaps them in, `restore` out."""
 
 from __future__ import annotations
 
-from lstm_native.torch.modules import GRU, LSTM, replace
+from lstm_native.torch.modules import GRU, LSTM, replace, restore
 
-__all__ = ["GRU", "LSTM", "replace"]
+__all__ = ["GRU", "LSTM", "replace", "restore"]

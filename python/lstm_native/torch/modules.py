@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import warnings
 from typing import Any
 
 import torch
@@ -10,6 +11,8 @@ from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_
 
 from lstm_native import _core, cuda
 from lstm_native.torch.function import Network, PackedWeights
+
+_PACKED = "_packed_layers"  # the attribute of a module that holds its `_PackedLayers`
 
 
 class _PackedLayers:
@@ -42,6 +45,32 @@ class _Native(torch.nn.RNNBase):
         if self._takes(input, hx):
             return self._run(input, hx)
         return super().forward(input, hx)
+
+    def __prepare_scriptable__(self) -> torch.nn.Module:
+        """PyTorch's module on the same parameters, which `torch.jit.script` compiles instead of this one."""
+        kind = _THEIRS.get(type(self))
+        if kind is None:  # a class of the caller, with code of its own
+            return self
+        theirs: torch.nn.Module = object.__new__(kind)
+        vars(theirs).update({name: value for name, value in vars(self).items() if name != _PACKED})
+        return theirs
+
+    @property
+    def qconfig(self) -> Any:
+        """What PyTorch's quantization puts down in all modules; this one it cannot quantize."""
+        return None
+
+    @qconfig.setter
+    def qconfig(self, config: Any) -> None:
+        warnings.warn(
+            f"lstm_native.torch.{type(self).__name__} stays in float32 when PyTorch quantizes the model "
+            "around it: quantize lstm_native.torch.restore(model), which has PyTorch's modules again",
+            stacklevel=2,
+        )
+
+    @qconfig.deleter
+    def qconfig(self) -> None:
+        """Nothing is kept."""
 
     def _takes(self, input: Any, hx: Any) -> bool:
         """Whether our kernels run this call; wrong ones are left to PyTorch, which says what is wrong."""
@@ -107,7 +136,7 @@ class _Native(torch.nn.RNNBase):
         return output, (tuple(last) if self.cell == "lstm" else last[0])
 
     def _network(self, time_first: bool, mask: torch.Tensor | None = None) -> Network:
-        layers = self.__dict__.setdefault("_packed_layers", _PackedLayers())
+        layers = self.__dict__.setdefault(_PACKED, _PackedLayers())
         count = self.num_layers * self._directions
         return Network(
             [layers.of(number, self.cell, self.proj_size > 0) for number in range(count)],
@@ -153,6 +182,7 @@ class GRU(_Native, torch.nn.GRU):
 
 
 _OURS: dict[type, type] = {torch.nn.LSTM: LSTM, torch.nn.GRU: GRU}
+_THEIRS = {ours: theirs for theirs, ours in _OURS.items()}
 
 
 def replace(model: torch.nn.Module) -> torch.nn.Module:
@@ -166,9 +196,29 @@ def replace(model: torch.nn.Module) -> torch.nn.Module:
     Returns:
         `model`.
     """
+    return _exchanged("replace", model, _OURS)
+
+
+def restore(model: torch.nn.Module) -> torch.nn.Module:
+    """Makes every `LSTM` and `GRU` of ours in `model` PyTorch's again, in place: undoes `replace`.
+
+    What looks at the classes of modules, such as PyTorch's quantization or `torch.fx`, takes the model then.
+    `torch.jit.script` does so by itself, in the model that it is given too.
+
+    Args:
+        model: any module; itself one of them, too.
+
+    Returns:
+        `model`.
+    """
+    return _exchanged("restore", model, _THEIRS)
+
+
+def _exchanged(name: str, model: torch.nn.Module, kinds: dict[type, type]) -> torch.nn.Module:
     if not isinstance(model, torch.nn.Module):
-        raise TypeError(f"replace: model is a {type(model).__name__}, expected a torch.nn.Module")
+        raise TypeError(f"{name}: model is a {type(model).__name__}, expected a torch.nn.Module")
     for module in model.modules():
-        if ours := _OURS.get(type(module)):
-            module.__class__ = ours  # the parameters stay the very objects that optimizers know
+        if kind := kinds.get(type(module)):
+            vars(module).pop(_PACKED, None)
+            module.__class__ = kind  # the parameters stay the very objects that optimizers know
     return model
