@@ -22,6 +22,7 @@ add_library(lstm_native_cuda SHARED
   csrc/cuda/layers.cu
   csrc/cuda/loss.cu
   csrc/cuda/one_launch.cu
+  csrc/cuda/one_launch_backward.cu
   csrc/cuda/optimizers.cu
   csrc/cuda/planner.cpp
   csrc/cuda/recurrent.cu

@@ -1,7 +1,7 @@
 // Kernels whose blocks run together and wait for each other between steps (floor 1, CUDA): for_each_step_in_grid runs
-// start, then step for every step, then finish, in every block of a grid of `groups` groups of `members` blocks. What
-// blocks of a group wrote to global memory before a step, all of them may read in it. A compiler without CUDA makes
-// loops of it.
+// start, then step for every step, then finish, in every block of a grid of `groups` groups of `members` blocks; of
+// several calls that are alike each has such a grid, in one launch. What blocks of a group wrote to global memory
+// before a step, all of them may read in it. A compiler without CUDA makes loops of it.
 //
 //     struct F {
 //         struct Held { ... };                                   // what every thread keeps in registers
@@ -36,9 +36,14 @@ namespace lstm_native::cuda {
 inline constexpr int kGridThreads = 256;
 inline constexpr int kGridWarps = kGridThreads / kWarp;
 
-struct GridShape {
+struct GridShape {  // of a call
     int members = 0, groups = 0;
     std::size_t shared_bytes = 0;
+};
+
+template <class F, int kCalls>
+struct GridCalls {
+    F of[kCalls];
 };
 
 // Four values that are read and written at once, aligned to their size.
@@ -97,8 +102,9 @@ __device__ inline Quad load_fresh(const float* from) {
 struct GridBlock {
     char* shared;
     int members;
-    __device__ int group() const { return static_cast<int>(blockIdx.x) / members; }
-    __device__ int member() const { return static_cast<int>(blockIdx.x) % members; }
+    int id;  // of its call
+    __device__ int group() const { return id / members; }
+    __device__ int member() const { return id % members; }
     __device__ void meet() const { __syncthreads(); }
     template <class F>
     __device__ void each(int count, F function) const {
@@ -172,11 +178,15 @@ __device__ inline bool meet_group(const Meeting& meeting, int members, std::uint
     return __syncthreads_and(all ? 1 : 0) != 0;
 }
 
-template <class F>
+template <class F, int kCalls>
 __global__ void __launch_bounds__(kGridThreads, 1)
-    each_grid_step(const F function, int members, std::int64_t steps, const Meeting meeting) {
+    each_grid_step(const __grid_constant__ GridCalls<F, kCalls> calls, int members, int blocks, std::int64_t steps,
+                   const Meeting meeting) {
     extern __shared__ float4 shared_memory[];
-    const GridBlock block{reinterpret_cast<char*>(shared_memory), members};
+    const int call = kCalls == 1 ? 0 : static_cast<int>(blockIdx.x) / blocks;
+    const F& function = calls.of[call];
+    const GridBlock block{reinterpret_cast<char*>(shared_memory), members,
+                          static_cast<int>(blockIdx.x) - call * blocks};
     PerThread<typename F::Held> held(kGridThreads);
     function.start(block, held);
     for (std::int64_t step = 0; step < steps; ++step) {
@@ -192,17 +202,18 @@ bool launch_together(const void* kernel, int blocks, int threads, std::size_t sh
 std::uint32_t* give_up_flag();  // Meeting::to_host; synchronize() throws once it is set
 
 // False, and nothing done, where the device cannot run the blocks together.
-template <class F>
-bool for_each_step_in_grid(const GridShape& shape, std::int64_t steps, F function) {
-    const int blocks = shape.members * shape.groups;
-    const void* const kernel = reinterpret_cast<const void*>(&each_grid_step<F>);
+template <class F, int kCalls>
+bool for_each_step_in_grid(const GridShape& shape, std::int64_t steps, GridCalls<F, kCalls> calls) {
+    int blocks = shape.members * shape.groups;
+    const int all = kCalls * blocks;
+    const void* const kernel = reinterpret_cast<const void*>(&each_grid_step<F, kCalls>);
     allow_shared(kernel);
-    const Array<std::uint32_t> counters(blocks + 1);
-    zero(static_cast<std::size_t>(blocks + 1) * sizeof(std::uint32_t), counters.get());
-    Meeting meeting{counters.get(), counters.get() + blocks, give_up_flag()};
+    const Array<std::uint32_t> counters(all + 1);
+    zero(static_cast<std::size_t>(all + 1) * sizeof(std::uint32_t), counters.get());
+    Meeting meeting{counters.get(), counters.get() + all, give_up_flag()};
     int members = shape.members;
-    void* arguments[] = {&function, &members, &steps, &meeting};
-    return launch_together(kernel, blocks, kGridThreads, shape.shared_bytes, arguments);
+    void* arguments[] = {&calls, &members, &blocks, &steps, &meeting};
+    return launch_together(kernel, all, kGridThreads, shape.shared_bytes, arguments);
 }
 
 #else
@@ -266,26 +277,31 @@ struct GridBlock {
 };
 
 // Blocks come in another order in every other step: what does not depend on it needs no other barriers.
-template <class F>
-bool for_each_step_in_grid(const GridShape& shape, std::int64_t steps, const F& function) {
+template <class F, int kCalls>
+bool for_each_step_in_grid(const GridShape& shape, std::int64_t steps, const GridCalls<F, kCalls>& calls) {
     struct State {
         std::vector<Quad> shared;
         PerThread<typename F::Held> held{kGridThreads};
     };
-    std::deque<State> states(static_cast<std::size_t>(shape.members * shape.groups));
+    const int blocks = shape.members * shape.groups;
+    std::deque<State> states(static_cast<std::size_t>(kCalls * blocks));
     const auto each_block = [&](bool back, const auto& run) {
         for (std::size_t i = 0; i < states.size(); ++i) {
-            const std::size_t id = back ? states.size() - 1 - i : i;
-            State& state = states[id];
-            run(GridBlock{reinterpret_cast<char*>(state.shared.data()), shape.members, static_cast<int>(id)}, state);
+            const std::size_t number = back ? states.size() - 1 - i : i;
+            State& state = states[number];
+            const int id = static_cast<int>(number) % blocks;
+            run(calls.of[static_cast<int>(number) / blocks],
+                GridBlock{reinterpret_cast<char*>(state.shared.data()), shape.members, id}, state);
         }
     };
     for (State& state : states) state.shared.assign(shape.shared_bytes / sizeof(Quad), Quad{{NAN, NAN, NAN, NAN}});
-    each_block(false, [&](const GridBlock& block, State& state) { function.start(block, state.held); });
+    each_block(false,
+               [&](const F& function, const GridBlock& block, State& state) { function.start(block, state.held); });
     for (std::int64_t step = 0; step < steps; ++step)
-        each_block(step % 2 == 0,
-                   [&](const GridBlock& block, State& state) { function.step(block, state.held, step); });
-    each_block(false, [&](const GridBlock& block, State&) { function.finish(block); });
+        each_block(step % 2 == 0, [&](const F& function, const GridBlock& block, State& state) {
+            function.step(block, state.held, step);
+        });
+    each_block(false, [&](const F& function, const GridBlock& block, State&) { function.finish(block); });
     return true;
 }
 

@@ -109,9 +109,11 @@ LSTM_NATIVE_DEVICE RestTiles<typename Arithmetic::Word> rest_tiles(const GridPla
             streamed + number * plan.streamed_tiles * kTile};
 }
 
-template <class Cell, class Arithmetic>
+template <class Cell, class TheArithmetic>
 struct GridForward {
+    using Arithmetic = TheArithmetic;
     using Operand = typename Arithmetic::Operand;
+    using Handed = Operand;
     using Word = typename Arithmetic::Word;
     using Held = HeldTiles<Arithmetic>;
 
@@ -120,7 +122,7 @@ struct GridForward {
     std::int64_t weight_columns;
     const typename Arithmetic::Weight* weights;  // (H, weight_columns)
     Word* streamed;                              // of all blocks; scratch
-    Operand* handed;  // (2, B, stride): what the products of a step take of h, by the parity of the step
+    Handed* handed;  // (2, B, stride): what the products of a step take of h, by the parity of the step
 
     LSTM_NATIVE_DEVICE GridPart part_of(const GridBlock& block) const {
         return GridPart(plan, block, all.B, all.first.H);
@@ -285,9 +287,11 @@ private:
     }
 };
 
-template <class Cell, class Arithmetic>
+template <class Cell, class TheArithmetic>
 struct GridBackward {
+    using Arithmetic = TheArithmetic;
     using Operand = typename Arithmetic::Operand;
+    using Handed = float;
     using Word = typename Arithmetic::Word;
     using Held = HeldTiles<Arithmetic>;
     static constexpr int kKept = Cell::kSums;
@@ -300,7 +304,7 @@ struct GridBackward {
     Word* streamed;                              // of all blocks; scratch
     // (2, groups, members, rows, members, units): what a block (the second) gives to the units of another (the first),
     // by the parity of the step.
-    float* handed;
+    Handed* handed;
 
     LSTM_NATIVE_DEVICE GridPart part_of(const GridBlock& block) const {
         return GridPart(plan, block, all.B, all.first.H);

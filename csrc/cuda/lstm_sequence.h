@@ -4,6 +4,7 @@
 
 #include "cuda/cells.h"
 #include "cuda/launch.h"
+#include "cuda/one_launch.h"
 #include "cuda/planner.h"
 #include "cuda/steps.h"
 
@@ -20,12 +21,13 @@ struct LstmSequence {
         float bias;
     };
 
+    // Block `number` of the call.
     template <class B>
-    LSTM_NATIVE_HOST_DEVICE void operator()(const B& block) const {
+    LSTM_NATIVE_HOST_DEVICE void run(const B& block, std::int64_t number) const {
         const StepForward& first = all.first;
         const int H = static_cast<int>(first.H);
         const int columns = 4 * H;
-        const std::int64_t begin = block.number() * kRows;
+        const std::int64_t begin = number * kRows;
         const int rows = static_cast<int>(all.B - begin < kRows ? all.B - begin : kRows);
         // Shared: h of the rows, zero behind H; the sums of the gates; the rows of the kernel that are not held.
         float* const h = block.shared;
@@ -65,7 +67,7 @@ struct LstmSequence {
                     LSTM_NATIVE_UNROLL()
                     for (int r = 0; r < kRows; ++r) sum[r] += mine.weight[k] * h[r * kMostUnits + k];
                 }
-                LSTM_NATIVE_UNROLL(8)
+                LSTM_NATIVE_UNROLL(kRows == 4 ? 4 : 8)  // of four rows eight need more registers than there are
                 for (int k = kHeld; k < H; ++k) {
                     const float weight = rest[(k - kHeld) * columns + n];
                     LSTM_NATIVE_UNROLL()
@@ -102,11 +104,12 @@ struct LstmSequenceBackward {
         float weight[kHeld];
     };
 
+    // Block `number` of the call.
     template <class B>
-    LSTM_NATIVE_HOST_DEVICE void operator()(const B& block) const {
+    LSTM_NATIVE_HOST_DEVICE void run(const B& block, std::int64_t number) const {
         const int H = static_cast<int>(all.first.H);
         const int columns = 4 * H;
-        const std::int64_t begin = block.number() * kRows;
+        const std::int64_t begin = number * kRows;
         const int rows = static_cast<int>(all.B - begin < kRows ? all.B - begin : kRows);
         // Shared: gradients of the gates, each block of H at a fixed place with zeros behind it; partial sums;
         // gradients of the states; the part of the kernel that is not held.
@@ -177,16 +180,37 @@ struct LstmSequenceBackward {
     }
 };
 
-template <template <int> class Sequence, class Steps>
-void run_lstm_steps(const LstmPlan& plan, const Steps& all) {
-    const std::int64_t blocks = (all.B + plan.rows - 1) / plan.rows;
+// The blocks of calls that are alike, in one launch.
+template <class Sequence, int kCalls>
+struct SequencesOfCalls {
+    Sequence of[kCalls];
+    std::int64_t blocks;  // of a call
+
+    template <class B>
+    LSTM_NATIVE_HOST_DEVICE void operator()(const B& block) const {
+        const std::int64_t number = block.number();
+        const int call = kCalls == 2 && number >= blocks ? 1 : 0;
+        of[call].run(block, number - call * blocks);
+    }
+};
+
+template <class Sequence, int kCalls, class Steps>
+void run_sequences(const LstmPlan& plan, const LaunchedCall<Steps>* calls) {
+    SequencesOfCalls<Sequence, kCalls> all{};
+    all.blocks = (calls[0].all->B + plan.rows - 1) / plan.rows;
+    for (int n = 0; n < kCalls; ++n) all.of[n] = {*calls[n].all};
+    for_each_block(kCalls * all.blocks, plan.threads, plan.shared_floats, all);
+}
+
+template <template <int> class Sequence, int kCalls, class Steps>
+void run_lstm_steps(const LstmPlan& plan, const LaunchedCall<Steps>* calls) {
     switch (plan.rows) {
         case 1:
-            return for_each_block(blocks, plan.threads, plan.shared_floats, Sequence<1>{all});
+            return run_sequences<Sequence<1>, kCalls>(plan, calls);
         case 2:
-            return for_each_block(blocks, plan.threads, plan.shared_floats, Sequence<2>{all});
+            return run_sequences<Sequence<2>, kCalls>(plan, calls);
         default:
-            return for_each_block(blocks, plan.threads, plan.shared_floats, Sequence<4>{all});
+            return run_sequences<Sequence<4>, kCalls>(plan, calls);
     }
 }
 

@@ -6,9 +6,15 @@
 
 namespace lstm_native::cuda {
 
-// Runs the steps as the plan has it; false, with nothing done, where the device cannot after all: then later plans have
-// no grids. `recurrent_kernel` is of the operands' type, that of `all` float32.
-bool run_in_one_launch(const RecurrentPlan& plan, const StepsForward& all, const void* recurrent_kernel);
-bool run_in_one_launch(const RecurrentPlan& plan, const StepsBackward& all, const void* recurrent_kernel);
+template <class Steps>
+struct LaunchedCall {
+    const Steps* all;
+    const void* recurrent_kernel;  // of the operands' type; that of `all` is float32
+};
+
+// Runs the steps of the plan's calls as it has it; false, with nothing done, where the device cannot after all: then
+// later plans have no grids.
+bool run_in_one_launch(const RecurrentPlan& plan, const LaunchedCall<StepsForward>* calls);
+bool run_in_one_launch(const RecurrentPlan& plan, const LaunchedCall<StepsBackward>* calls);
 
 }  // namespace lstm_native::cuda

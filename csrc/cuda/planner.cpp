@@ -100,7 +100,7 @@ bool lay_out(GridPlan& plan, const RecurrentShape& shape, const ArithmeticCosts&
     std::int64_t tiles = 0;
     Layout layout;
     if (shape.backward) {
-        if (plan.handed_floats() * std::int64_t{sizeof(float)} > kHandedBytes) return false;
+        if (shape.calls * plan.handed_floats() * std::int64_t{sizeof(float)} > kHandedBytes) return false;
         plan.stride = stride_of(columns, costs.operand_bytes);
         plan.depth = static_cast<int>(columns / 16);
         plan.outputs = static_cast<int>(core::ceil_div(shape.H, 32));
@@ -134,13 +134,14 @@ bool lay_out(GridPlan& plan, const RecurrentShape& shape, const ArithmeticCosts&
     const auto times = static_cast<double>(core::ceil_div(rows, shape.precision == LN_FLOAT32 ? 4 : 16));
     const double weights = static_cast<double>(plan.shared_tiles * tile_bytes) * times;
     const double streamed = static_cast<double>(plan.streamed_tiles * tile_bytes);
-    const double all_streamed = streamed * plan.members * plan.groups;
+    const double blocks = static_cast<double>(plan.members) * plan.groups * shape.calls;
+    const double all_streamed = streamed * blocks;
     const double stream = times * std::max(streamed / kStreamPerProcessor / kClock,
                                            all_streamed / (all_streamed < kL2Bytes ? kL2 : kMemory));
     // What a block reads of the others; backward it writes as much.
     const double handed =
         static_cast<double>(rows * shape.H) * (shape.backward ? 8.0 : static_cast<double>(costs.operand_bytes));
-    const double exchange = std::max(handed / kL2PerProcessor / kClock, handed * plan.members * plan.groups / kL2);
+    const double exchange = std::max(handed / kL2PerProcessor / kClock, handed * blocks / kL2);
     const double cells = kCell * static_cast<double>(core::ceil_div(rows * units, 256) + plan.passes);
     plan.microseconds =
         (plan.members > 1 ? kMeet + exchange : 0.2) + cells + (products + weights / kSharedPerClock) / kClock + stream;
@@ -171,8 +172,9 @@ GridPlan plan_grid(const RecurrentShape& shape, const Offer& offer, int only_uni
         if (sums * units < 32 || sums * units > 256) continue;  // tiles have 32 columns, eight warps as many each
         const std::int64_t members = core::ceil_div(shape.H, units);
         if (only_units > 0 && units != only_units) continue;
-        if (members > offer.together || shape.B <= 0) continue;
-        const std::int64_t groups = std::min(offer.together / members, shape.B);
+        const std::int64_t together = offer.together / shape.calls;
+        if (members > together || shape.B <= 0) continue;
+        const std::int64_t groups = std::min(together / members, shape.B);
         const std::int64_t rows = core::ceil_div(shape.B, groups);
         if (rows > 512) continue;
         for (const int pass : {64, 32, 16, 8}) {
@@ -191,32 +193,54 @@ GridPlan plan_grid(const RecurrentShape& shape, const Offer& offer, int only_uni
     return best;
 }
 
+namespace {
+
+// The best that a call would do otherwise, microseconds of all its steps, estimated: step by step, and of several calls
+// each by itself.
+double alone(CellKind cell, const RecurrentShape& shape, const Offer& offer) {
+    const auto steps = static_cast<double>(shape.steps);
+    const double stepwise = steps * step_by_step_microseconds(shape, offer);
+    if (shape.calls == 1) return stepwise;
+    RecurrentShape single = shape;
+    single.calls = 1;
+    const RecurrentPlan plan = plan_recurrent(cell, single, offer, LN_PLAN_AUTO);
+    // Blocks take less than anything that waits: what has them for one call, but not for two, takes them in turns.
+    if (plan.blocks.rows > 0) return 0.0;
+    return plan.grid.units > 0 ? kStart + steps * plan.grid.microseconds : stepwise;
+}
+
+}  // namespace
+
 RecurrentPlan plan_recurrent(CellKind cell, const RecurrentShape& shape, const Offer& offer, std::int32_t wanted) {
     RecurrentPlan plan;
     plan.cell = cell;
     plan.shape = shape;
     const bool lstm = cell == CellKind::lstm;
     if (cell == CellKind::other || wanted == LN_PLAN_STEPS) return plan;
-    if (lstm && wanted <= LN_PLAN_BLOCKS) plan.blocks = plan_lstm(shape.B, shape.H, shape.backward, offer);
+    if (lstm && wanted <= LN_PLAN_BLOCKS)
+        plan.blocks = plan_lstm(shape.B * shape.calls, shape.H, shape.backward, offer);
     if (plan.blocks.rows > 0 || wanted == LN_PLAN_BLOCKS) return plan;
     const GridPlan grid = plan_grid(shape, offer, wanted > LN_PLAN_GRID ? wanted : 0);
+    if (grid.units == 0) return plan;
     const auto steps = static_cast<double>(shape.steps);
-    const bool quicker = kStart + steps * grid.microseconds < steps * step_by_step_microseconds(shape, offer);
-    if (wanted >= LN_PLAN_GRID || quicker) plan.grid = grid;
+    if (wanted >= LN_PLAN_GRID || kStart + steps * grid.microseconds < shape.calls * alone(cell, shape, offer))
+        plan.grid = grid;
     return plan;
 }
 
 std::string describe(const RecurrentPlan& plan, const Offer& offer) {
     const RecurrentShape& shape = plan.shape;
-    const char* const direction = shape.backward ? "backward" : "forward";
+    const std::string direction =
+        core::message(shape.backward ? "backward" : "forward", shape.calls == 2 ? " of two calls together" : "");
     std::ostringstream text;
     text << std::fixed << std::setprecision(1) << direction << ": ";
     if (plan.blocks.rows > 0) {
-        text << "all steps in one launch of " << core::ceil_div(shape.B, plan.blocks.rows)
+        text << "all steps in one launch of " << shape.calls * core::ceil_div(shape.B, plan.blocks.rows)
              << " blocks, each with the whole recurrent kernel and " << plan.blocks.rows << " of the batch's rows";
     } else if (plan.grid.units > 0) {
-        text << "all steps in one launch of " << plan.grid.groups << " x " << plan.grid.members << " blocks, each with "
-             << plan.grid.units << " units and " << plan.grid.rows << " of the batch's rows, which wait for each other "
+        text << "all steps in one launch of " << shape.calls * plan.grid.groups << " x " << plan.grid.members
+             << " blocks, each with " << plan.grid.units << " units and " << plan.grid.rows
+             << " of the batch's rows, which wait for each other "
              << "after every step (" << plan.grid.shared_bytes / 1024 << " KB of shared memory; about "
              << plan.grid.microseconds << " us a step by estimate, " << step_by_step_microseconds(shape, offer)
              << " step by step)";

@@ -44,6 +44,7 @@ struct LstmPlan {
 };
 constexpr int held_of(int rows) { return rows < 4 ? 64 : 48; }  // sums of more rows need registers, too
 inline constexpr int kMostUnits = 128;                          // of the plan with blocks: 4 H threads
+// B: of all calls in the launch.
 LstmPlan plan_lstm(std::int64_t B, std::int64_t H, bool backward, const Offer& offer);
 
 // Cells that have kernels for all steps in one launch: with tanh and sigmoid, or as the name says. Others go step by
@@ -56,6 +57,7 @@ struct RecurrentShape {
     int gates;  // of the weights: 4 of an LSTM, 3 of a GRU, 1 of a SimpleRNN
     bool backward;
     std::int32_t precision;  // a LnPrecision
+    int calls = 1;           // 2: as many that are alike, in the same launches, with half of the processors each
 };
 
 // How products of a precision are computed in tiles.h.
@@ -81,9 +83,9 @@ struct GridPlan {
     int units = 0;  // 8, 16, 32 or 64, of a SimpleRNN 32, 64 or 128; 0: not in this way
     int shift = 0;  // its logarithm
     int sums = 0;   // of products that a unit needs: 4, with a GRU one of them empty, or 1 of a SimpleRNN
-    int members = 0, groups = 0, rows = 0;
-    int pass = 0;     // forward: rows whose h is in shared memory at once
-    int passes = 0;   // of a step
+    int members = 0, groups = 0, rows = 0;  // groups: of a call
+    int pass = 0;                           // forward: rows whose h is in shared memory at once
+    int passes = 0;                         // of a step
     int stride = 0;   // forward: from row to row of what blocks hand on; backward: of the gradients in shared memory
     int depth = 0;    // of the tiles of a warp's output
     int outputs = 0;  // backward: of 32 units, all of them together
@@ -98,7 +100,7 @@ struct GridPlan {
 
     LSTM_NATIVE_HOST_DEVICE int columns() const { return sums * units; }    // of a block's part of the kernel
     LSTM_NATIVE_HOST_DEVICE int slices() const { return 256 / columns(); }  // of k, forward: warps that share an output
-    // Backward: sums of all blocks for all others, of two steps.
+    // Backward: sums of all blocks of a call for each other, of two steps.
     std::int64_t handed_floats() const { return std::int64_t{2} * groups * members * rows * members * units; }
 };
 // Where these are more, they do not stay in a cache of 50 MB between two steps, beside the gates that pass by: then all
@@ -119,7 +121,8 @@ struct RecurrentPlan {
 
     bool one_launch() const { return blocks.rows > 0 || grid.units > 0; }
 };
-// `wanted`: a LnPlan; with one that does not fit it is step by step.
+// `wanted`: a LnPlan; with one that does not fit it is step by step. Of two calls without one launch where one after
+// the other is faster, each with a plan of its own.
 RecurrentPlan plan_recurrent(CellKind cell, const RecurrentShape& shape, const Offer& offer, std::int32_t wanted);
 // A plan in one sentence.
 std::string describe(const RecurrentPlan& plan, const Offer& offer);

@@ -145,6 +145,46 @@ void test_recurrent() {
     expect(has(describe(plan(CellKind::lstm, 256, 2048, 512, LN_PLAN_AUTO), h100), "forward: step by step"), "steps");
 }
 
+void test_two_calls() {
+    using lstm_native::cuda::CellKind;
+    using lstm_native::cuda::describe;
+    using lstm_native::cuda::GridPlan;
+    using lstm_native::cuda::kHandedBytes;
+    using lstm_native::cuda::plan_grid;
+    using lstm_native::cuda::plan_recurrent;
+    using lstm_native::cuda::RecurrentPlan;
+    const Offer h100{132, 227 * 1024, 132};
+    for (const std::int64_t H : {1, 100, 256, 512, 1000, 1024, 2048}) {
+        for (const std::int64_t B : {1, 16, 64, 256}) {
+            for (const bool back : {false, true}) {
+                const GridPlan plan = plan_grid({B, H, 512, 4, back, LN_TF32, 2}, h100);
+                if (plan.units == 0) continue;
+                expect(2 * plan.members * plan.groups <= h100.together, "blocks of both run together");
+                expect(std::int64_t{plan.groups} * plan.rows >= B && std::int64_t{plan.members} * plan.units >= H,
+                       "each has all rows and units");
+                expect(!back || 2 * plan.handed_floats() * 4 <= kHandedBytes, "sums of both stay in the cache");
+            }
+        }
+    }
+    const auto plan = [&](CellKind cell, std::int64_t B, std::int64_t H, bool back = false,
+                          std::int32_t wanted = LN_PLAN_AUTO, std::int32_t precision = LN_FLOAT32) {
+        return plan_recurrent(cell, {B, H, 512, cell == CellKind::lstm ? 4 : 3, back, precision, 2}, h100, wanted);
+    };
+    for (const bool back : {false, true}) {
+        expect(plan(CellKind::lstm, 16, 128, back).blocks.rows == 1, "small ones have blocks beside each other");
+        expect(plan(CellKind::lstm, 132, 128, back).blocks.rows == 2, "or more rows a block");
+        expect(plan(CellKind::gru, 1, 256, back).grid.units > 0, "a part of the processors is enough");
+    }
+    expect(!plan(CellKind::lstm, 600, 128).one_launch(), "both are too many, but each fits blocks");
+    expect(plan_recurrent(CellKind::lstm, {600, 128, 512, 4, false, LN_FLOAT32}, h100, LN_PLAN_AUTO).one_launch(), "");
+    expect(!plan(CellKind::lstm, 1, 2048).one_launch(), "one after the other where a call has weights for all");
+    expect(!plan(CellKind::lstm, 16, 128, false, LN_PLAN_STEPS).one_launch(), "as one asks");
+    expect(plan(CellKind::lstm, 16, 128, false, LN_PLAN_GRID).grid.units > 0, "as one asks");
+    expect(has(describe(plan(CellKind::lstm, 16, 128), h100),
+               "forward of two calls together: all steps in one launch of 32 blocks, each with the whole"),
+           "said");
+}
+
 void test_unusable() {
     using lstm_native::cuda::Machine;
     using lstm_native::cuda::unusable;
@@ -173,6 +213,7 @@ int main() {
     test_lstm();
     test_grid();
     test_recurrent();
+    test_two_calls();
     test_unusable();
     return failures == 0 ? 0 : 1;
 }
