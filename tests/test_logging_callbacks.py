@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 
 from lstm_native.callbacks import (
+    BackupAndRestore,
+    Callback,
     CallbackList,
     CSVLogger,
     EarlyStopping,
@@ -160,3 +162,45 @@ def test_tensorboard_arguments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     with pytest.raises(ImportError, match=r"pip install 'lstm-native\[tensorboard\]'"):
         sentiment().fit(x, y, verbose=0, callbacks=TensorBoard(tmp_path))
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(("save_freq", "dies_in"), [("epoch", 1), ("epoch", 2), (1, 0), (1, 2), (5, 3)])
+def test_an_epoch_that_is_run_again_has_one_line(tmp_path: Path, save_freq: Any, dies_in: int) -> None:
+    x, y = data()
+
+    class Dies(Callback):
+        """After the line was written, and before the backup."""
+
+        def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+            if epoch == dies_in and not (tmp_path / "died").exists():
+                (tmp_path / "died").touch()
+                raise KeyboardInterrupt
+
+    def train(name: str, *more: Callback) -> dict[str, list[Any]]:
+        model = sentiment()
+        model.build(x.shape)
+        logger = CSVLogger(tmp_path / name, append=True)
+        try:
+            calls = [logger, *more]
+            history = model.fit(x, y, epochs=4, batch_size=16, verbose=0, callbacks=calls).history
+        finally:
+            logger.on_train_end()  # closes the file, as the end of the process would
+        return history
+
+    backup = BackupAndRestore(tmp_path / "backup", save_freq)
+    train("log")  # another training before, whose lines stay
+    earlier = (tmp_path / "log").read_text()
+    with pytest.raises(KeyboardInterrupt):
+        train("log", Dies(), backup)
+    assert len(lines(tmp_path / "log")) == 1 + 4 + dies_in + 1
+    history = train("log", Dies(), backup)
+    table = lines(tmp_path / "log")
+    assert [row[0] for row in table] == ["epoch", *"0123", *"0123"]
+    assert (tmp_path / "log").read_text().startswith(earlier)
+    assert [row[table[0].index("loss")] for row in table[5:]] == [str(value) for value in history["loss"]]
+    # The same in a new file, with its header.
+    (tmp_path / "died").unlink()
+    with pytest.raises(KeyboardInterrupt):
+        train("new", Dies(), backup)
+    train("new", Dies(), backup)
+    assert [row[0] for row in lines(tmp_path / "new")] == ["epoch", *"0123"]

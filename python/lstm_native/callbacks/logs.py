@@ -41,49 +41,60 @@ class CSVLogger(Callback):
     """Writes the values of every epoch to a line of a CSV file.
 
     The columns are "epoch" and the values of the first epoch; where there is no validation in that one,
-    columns for its values are added. A value that an epoch lacks is "NA".
+    columns for its values are added. A value that an epoch lacks is "NA". Where `BackupAndRestore` goes back
+    to an epoch that has its line already, `append=True` writes it once.
 
     Args:
         filename: The file.
         separator: What stands between columns (default ",").
         append: True goes on in a file that exists, False starts it anew (default False).
 
+    Attributes:
+        columns: Names of the values; None before the first epoch.
+        size: Bytes of the file, with the lines written so far.
+
     Raises:
         OSError: While training, when the file cannot be written.
     """
+
+    kept: ClassVar[tuple[str, ...]] = ("columns", "size")
 
     def __init__(self, filename: str | os.PathLike[str], separator: str = ",", append: bool = False) -> None:
         super().__init__()
         self.filename = os.fspath(filename)
         self.separator = separator
         self.append = append
+        self.columns: list[str] | None = None
+        self.size = 0
         self._file: TextIO | None = None
         self._writer: Any = None
-        self._keys: list[str] | None = None
 
     def on_train_begin(self, logs: Logs = None) -> None:
         """Opens the file."""
         import csv  # rarely needed, and importing the package must not cost
 
         self._close()
-        going_on = self.append and os.path.exists(self.filename) and os.path.getsize(self.filename) > 0
         self._file = open(self.filename, "a" if self.append else "w", newline="", encoding="utf-8")  # noqa: SIM115
         self._writer = csv.writer(self._file, delimiter=self.separator)
-        self._keys = None
-        self._header = not going_on
+        self.columns = None
+        self.size = self._file.tell()
 
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         """Writes a line."""
         logs = logs or {}
         assert self._file is not None
-        if self._keys is None:
-            self._keys = sorted(logs)
-            if not any(key.startswith("val_") for key in self._keys):
-                self._keys += [f"val_{key}" for key in self._keys]
-            if self._header:
-                self._writer.writerow(["epoch", *self._keys])
-        self._writer.writerow([epoch, *(_cell(logs.get(key, "NA")) for key in self._keys)])
+        if self.columns is None:
+            self.columns = sorted(logs)
+            if not any(key.startswith("val_") for key in self.columns):
+                self.columns += [f"val_{key}" for key in self.columns]
+        if self.size < self._file.tell():  # a backup was taken before the lines behind it
+            self._file.truncate(self.size)
+            self._file.seek(0, os.SEEK_END)
+        if self._file.tell() == 0:
+            self._writer.writerow(["epoch", *self.columns])
+        self._writer.writerow([epoch, *(_cell(logs.get(key, "NA")) for key in self.columns)])
         self._file.flush()
+        self.size = self._file.tell()
 
     def on_train_end(self, logs: Logs = None) -> None:
         """Closes the file."""
