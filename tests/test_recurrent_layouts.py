@@ -108,19 +108,43 @@ def test_both_directions_in_one_output(
     x, d = f32(rng.normal(size=(*shape, INPUTS))), f32(rng.normal(size=(*shape, 2 * width)))
     mask = rng.random(shape) < 0.7
     turn = swapped if time_first else np.ascontiguousarray
-    layout: dict[str, Any] = {"time_first": time_first, "bidirectional": True}
-    joined = tensor(np.full((*turn(d[..., 0]).shape, 2 * width), np.nan)).to(device)
-    for backwards in (False, True):
+    weights = [weights_of(cell, device) for _ in range(2)]
+    calls: list[_core.RecurrentCall] = [
+        (
+            own,
+            tensor(turn(x)),
+            tensor(mask, "bool"),
+            *(None, None, None),
+            True,
+            backwards,
+            False,
+            True,
+            *(None, 0, None),
+            time_first,
+        )
+        for own, backwards in zip(weights, (False, True), strict=True)
+    ]
+    (joined, h, _, saved), (same, other_h, _, other_saved) = _core.recurrent_forward_together(calls, True)
+    assert _core.same_bits(joined, same)
+    assert saved is not None
+    assert other_saved is not None
+    gradients = _core.recurrent_backward_together(
+        [
+            (own, kept, tensor(turn(d)), None, None, True, False)
+            for own, kept in zip(weights, (saved, other_saved), strict=True)
+        ]
+    )
+    for backwards, last_h, got in zip((False, True), (h, other_h), gradients, strict=True):
         part = d[..., width:][:, ::-1] if backwards else d[..., :width]
-        expected = results(device, cell, x, np.ascontiguousarray(part), mask, backwards, 0)
-        got = results(device, cell, turn(x), turn(d), mask, backwards, 0, output=joined, **layout)
-        outputs = expected[0][:, ::-1] if backwards else expected[0]
+        output, *expected = results(device, cell, x, np.ascontiguousarray(part), mask, backwards, 0)
         columns = slice(width, None) if backwards else slice(width)
-        assert_bits(np.ascontiguousarray(joined.numpy()[..., columns]), turn(outputs))
-        assert_bits(got[2], turn(expected[2]))
-        for mine, other in zip([got[1], *got[3:]], [expected[1], *expected[3:]], strict=True):
-            assert_bits(mine, other)
-    assert not np.isnan(joined.numpy()).any()
+        assert_bits(
+            np.ascontiguousarray(joined.numpy()[..., columns]), turn(output[:, ::-1] if backwards else output)
+        )
+        expected[1] = turn(expected[1])
+        mine = [last_h.numpy(), *(t.numpy() for t in got if t is not None)]
+        for one, other in zip(mine, expected, strict=True):
+            assert_bits(one, other)
 
 
 def test_wrong_calls() -> None:
@@ -132,8 +156,6 @@ def test_wrong_calls() -> None:
             weights, x, None, None, None, None, *(sequences or (True,)), False, False, False, **more
         )
 
-    with pytest.raises(ValueError, match=r"output has shape .*, expected \(2, 3, 38\)"):
-        call(bidirectional=True, output=tensor(np.zeros((3, 2, 38))))
     with pytest.raises(ValueError, match="for outputs of all steps"):
         call(False, time_first=True)
     with pytest.raises(ValueError, match="indexed inputs with time_first"):

@@ -30,55 +30,114 @@ double recurrent_work(const ops::RecurrentWeights& weights, double steps) {
            static_cast<double>(weights.gate_columns());
 }
 
-py::tuple recurrent_forward(ops::RecurrentWeights& weights, const Tensor& inputs, OptionalTensor mask,
-                            OptionalTensor reset, OptionalTensor initial_h, OptionalTensor initial_c,
-                            bool return_sequences, bool go_backwards, bool zero_output_for_mask, bool training,
-                            OptionalTensor index, std::int64_t checkpoint_steps, OptionalTensor recurrent_mask,
-                            bool time_first, bool bidirectional, OptionalTensor output) {
+double recurrent_work(const ops::RecurrentCall& call) {
+    // Any shape may come here; wrong ones are the operation's to refuse.
+    const core::Shape& shape = (call.index.defined() ? call.index : call.inputs).shape();
+    return recurrent_work(call.weights, shape.rank() >= 2 ? static_cast<double>(shape[0] * shape[1]) : 0.0);
+}
+
+double recurrent_work(const ops::RecurrentBackCall& call) {
+    const LnRecurrentForward& forward = call.saved.forward;
+    return 2.0 * recurrent_work(call.weights, static_cast<double>(forward.B) * static_cast<double>(forward.T));
+}
+
+template <class Call>
+double recurrent_work(const std::vector<Call>& calls) {
+    double work = 0.0;
+    for (const Call& call : calls) work += recurrent_work(call);
+    return work;
+}
+
+ops::RecurrentCall forward_call(ops::RecurrentWeights& weights, const Tensor& inputs, OptionalTensor mask,
+                                OptionalTensor reset, OptionalTensor initial_h, OptionalTensor initial_c,
+                                bool return_sequences, bool go_backwards, bool zero_output_for_mask, bool training,
+                                OptionalTensor index, std::int64_t checkpoint_steps, OptionalTensor recurrent_mask,
+                                bool time_first) {
     ops::RecurrentOptions options;
     options.return_sequences = return_sequences;
     options.go_backwards = go_backwards;
     options.zero_output_for_mask = zero_output_for_mask;
     options.training = training;
-    options.checkpoint_steps = checkpoint_steps;
     options.time_first = time_first;
-    options.bidirectional = bidirectional;
-    // Any shape may come here; wrong ones are the operation's to refuse.
-    const core::Shape& shape = index.tensor == nullptr ? inputs.shape() : index.get().shape();
-    const double steps = shape.rank() >= 2 ? static_cast<double>(shape[0] * shape[1]) : 0.0;
-    ops::RecurrentResult result = run(recurrent_work(weights, steps), [&] {
-        return ops::recurrent_forward(weights, inputs, index.get(), mask.get(), reset.get(), initial_h.get(),
-                                      initial_c.get(), recurrent_mask.get(), output.get(), options);
-    });
+    options.checkpoint_steps = checkpoint_steps;
+    return {weights,         inputs,          index.get(),          mask.get(), reset.get(),
+            initial_h.get(), initial_c.get(), recurrent_mask.get(), options};
+}
+
+ops::RecurrentBackCall backward_call(ops::RecurrentWeights& weights, ops::RecurrentSaved& saved,
+                                     OptionalTensor d_output, OptionalTensor d_h, OptionalTensor d_c,
+                                     bool need_d_inputs, bool need_d_initial) {
+    return {weights, saved, d_output.get(), d_h.get(), d_c.get(), need_d_inputs, need_d_initial};
+}
+
+py::tuple to_python(ops::RecurrentResult&& result) {
     return py::make_tuple(std::move(result.output), std::move(result.h), or_none(std::move(result.c)),
                           std::move(result.saved));
 }
 
-ops::RecurrentGradients run_backward(ops::RecurrentWeights& weights, ops::RecurrentSaved& saved,
-                                     const OptionalTensor& d_output, const OptionalTensor& d_h,
-                                     const OptionalTensor& d_c, bool need_d_inputs, bool need_d_initial) {
-    const double steps = static_cast<double>(saved.forward.B) * static_cast<double>(saved.forward.T);
-    return run(2.0 * recurrent_work(weights, steps), [&] {
-        return ops::recurrent_backward(weights, saved, d_output.get(), d_h.get(), d_c.get(), need_d_inputs,
-                                       need_d_initial);
-    });
+py::tuple to_python(ops::RecurrentGradients&& result) {
+    return py::make_tuple(or_none(std::move(result.d_inputs)), or_none(std::move(result.d_kernel)),
+                          or_none(std::move(result.d_recurrent_kernel)), or_none(std::move(result.d_bias)),
+                          or_none(std::move(result.d_initial_h)), or_none(std::move(result.d_initial_c)),
+                          or_none(std::move(result.d_peepholes)), or_none(std::move(result.d_projection)));
 }
 
-py::tuple recurrent_backward(ops::RecurrentWeights& weights, ops::RecurrentSaved& saved, OptionalTensor d_output,
-                             OptionalTensor d_h, OptionalTensor d_c, bool need_d_inputs, bool need_d_initial) {
-    ops::RecurrentGradients result = run_backward(weights, saved, d_output, d_h, d_c, need_d_inputs, need_d_initial);
+template <class Result>
+py::list to_python(std::vector<Result>&& results) {
+    py::list list;
+    for (Result& result : results) list.append(to_python(std::move(result)));
+    return list;
+}
+
+py::tuple recurrent_forward(const ops::RecurrentCall& call) {
+    return to_python(run(recurrent_work(call), [&] { return ops::recurrent_forward(call); }));
+}
+
+ops::RecurrentGradients run_backward(const ops::RecurrentBackCall& call) {
+    return run(recurrent_work(call), [&] { return ops::recurrent_backward(call); });
+}
+
+py::tuple recurrent_backward(const ops::RecurrentBackCall& call) {
+    ops::RecurrentGradients result = run_backward(call);
     return py::make_tuple(or_none(std::move(result.d_inputs)), or_none(std::move(result.d_kernel)),
                           or_none(std::move(result.d_recurrent_kernel)), or_none(std::move(result.d_bias)),
                           or_none(std::move(result.d_initial_h)), or_none(std::move(result.d_initial_c)));
 }
 
-py::tuple general_backward(ops::RecurrentWeights& weights, ops::RecurrentSaved& saved, OptionalTensor d_output,
-                           OptionalTensor d_h, OptionalTensor d_c, bool need_d_inputs, bool need_d_initial) {
-    ops::RecurrentGradients result = run_backward(weights, saved, d_output, d_h, d_c, need_d_inputs, need_d_initial);
-    return py::make_tuple(or_none(std::move(result.d_inputs)), or_none(std::move(result.d_kernel)),
-                          or_none(std::move(result.d_recurrent_kernel)), or_none(std::move(result.d_bias)),
-                          or_none(std::move(result.d_initial_h)), or_none(std::move(result.d_initial_c)),
-                          or_none(std::move(result.d_peepholes)), or_none(std::move(result.d_projection)));
+py::tuple general_backward(const ops::RecurrentBackCall& call) { return to_python(run_backward(call)); }
+
+// A function of the arguments that make a call.
+template <class Result, class Call, class... Arguments>
+auto of_arguments(Result (*function)(const Call&), Call (*make)(Arguments...)) {
+    return [=](Arguments... arguments) { return function(make(arguments...)); };
+}
+
+template <class Call, class... Arguments, std::size_t... I>
+Call call_of(const py::tuple& arguments, Call (*make)(Arguments...), std::index_sequence<I...>) {
+    return make(arguments[I].template cast<Arguments>()...);
+}
+
+// The calls that are made of the arguments in each tuple.
+template <class Call, class... Arguments>
+std::vector<Call> calls_of(const std::vector<py::tuple>& given, Call (*make)(Arguments...)) {
+    std::vector<Call> calls;
+    calls.reserve(given.size());
+    for (const py::tuple& arguments : given) {
+        core::check(arguments.size() == sizeof...(Arguments), "recurrent calls: one has ", arguments.size(),
+                    " arguments, expected ", sizeof...(Arguments));
+        calls.push_back(call_of(arguments, make, std::index_sequence_for<Arguments...>{}));
+    }
+    return calls;
+}
+
+py::list recurrent_forward_together(const std::vector<py::tuple>& given, bool joined) {
+    const std::vector<ops::RecurrentCall> calls = calls_of(given, &forward_call);
+    return to_python(run(recurrent_work(calls), [&] { return ops::recurrent_forward(calls, joined); }));
+}
+
+py::list recurrent_backward_together(const std::vector<py::tuple>& given) {
+    const std::vector<ops::RecurrentBackCall> calls = calls_of(given, &backward_call);
+    return to_python(run(recurrent_work(calls), [&] { return ops::recurrent_backward(calls); }));
 }
 
 // A name, or (name, alpha, beta).
@@ -187,11 +246,13 @@ void bind_layers(py::module_& module) {
     py::class_<ops::RecurrentSaved, std::shared_ptr<ops::RecurrentSaved>>(module, "RecurrentSaved");
     const py::arg any;
     module
-        .def("recurrent_forward", &recurrent_forward, any, any, any, any, any, any, any, any, any, any,
-             py::arg("index") = py::none(), py::arg("checkpoint_steps") = 0, py::arg("recurrent_mask") = py::none(),
-             py::arg("time_first") = false, py::arg("bidirectional") = false, py::arg("output") = py::none())
-        .def("recurrent_backward", &recurrent_backward)
-        .def("general_backward", &general_backward);
+        .def("recurrent_forward", of_arguments(&recurrent_forward, &forward_call), any, any, any, any, any, any, any,
+             any, any, any, py::arg("index") = py::none(), py::arg("checkpoint_steps") = 0,
+             py::arg("recurrent_mask") = py::none(), py::arg("time_first") = false)
+        .def("recurrent_forward_together", &recurrent_forward_together)
+        .def("recurrent_backward", of_arguments(&recurrent_backward, &backward_call))
+        .def("recurrent_backward_together", &recurrent_backward_together)
+        .def("general_backward", of_arguments(&general_backward, &backward_call));
 
     py::class_<ops::DenseWeights, std::shared_ptr<ops::DenseWeights>>(module, "DenseWeights")
         .def(py::init<VariablePointer, VariablePointer>(), present, py::arg());

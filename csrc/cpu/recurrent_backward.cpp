@@ -252,33 +252,42 @@ private:
     std::int64_t stride_;
 };
 
-void run_back(const LnContext& context, const RecurrentPack& pack, const LnRecurrentBackward& args) {
-    const LnRecurrentForward& forward = *args.forward;
-    const RecurrentPlan plan(pack, forward.B, forward.steps, forward.recurrent_mask != nullptr);
-    const int want = recurrent_threads(context, plan);
+void run_back(const LnContext& context, const Plans& plans, const LnRecurrentBackwardCall* call) {
+    const auto args = [call](std::int64_t n) -> const LnRecurrentBackward& { return *call[n].args; };
+    const int want = recurrent_threads(context, plans);
     // Made here rather than by the first member: it may fail.
-    pack.recurrent_transposed();
-    if (args.d_inputs != nullptr) pack.kernel_transposed();
+    for (std::int64_t n = 0; n < plans.count; ++n) {
+        plans[n].pack.recurrent_transposed();
+        if (args(n).d_inputs != nullptr) plans[n].pack.kernel_transposed();
+    }
     {
-        const std::int64_t input = steps_make_d_inputs(args) ? plan.input_floats() : 0;
-        const std::int64_t states = BackwardTile::states_floats(plan);
+        const std::int64_t input =
+            plans.largest([&](std::int64_t n) { return steps_make_d_inputs(args(n)) ? plans[n].input_floats() : 0; });
+        const std::int64_t states =
+            plans.largest([&](std::int64_t n) { return BackwardTile::states_floats(plans[n]); });
         const core::Block<float> scratch =
             core::allocate_array<float>(static_cast<std::size_t>(want * (input + states)));
         float* const of_groups = scratch.get() + want * input;
-        run_tiles(plan, want, [&](std::int64_t tile, const Share& share) {
-            BackwardTile(plan, args, tile, share, of_groups + share.group * states)
+        run_tiles(plans, want, [&](std::int64_t n, std::int64_t tile, const Share& share) {
+            BackwardTile(plans[n], args(n), tile, share, of_groups + share.group * states)
                 .run(scratch.get() + share.rank * input);
         });
     }
-    weight_gradients(context, plan, args);
+    weight_gradients(context, plans, call);
 }
 
 }  // namespace
 
 LnStatus recurrent_backward(LnContext* context, std::int64_t calls, const LnRecurrentBackwardCall* call) {
     return guarded(context, [&] {
-        for (std::int64_t n = 0; n < calls; ++n)
-            run_back(*context, *static_cast<const RecurrentPack*>(call[n].pack), *call[n].args);
+        const auto plan_of = [](const LnRecurrentBackwardCall& one) {
+            const LnRecurrentForward& forward = *one.args->forward;
+            return RecurrentPlan(*static_cast<const RecurrentPack*>(one.pack), forward.B, forward.steps,
+                                 forward.recurrent_mask != nullptr);
+        };
+        run_plans(*context, calls, call, plan_of, [&](const Plans& some, const LnRecurrentBackwardCall* of_them) {
+            run_back(*context, some, of_them);
+        });
     });
 }
 

@@ -206,23 +206,32 @@ private:
     const float* mask_ = nullptr;  // null: none
 };
 
-void run_sequence(const RecurrentPlan& plan, const LnRecurrentForward& args, int want) {
-    core::Block<float> projected;
-    if (args.index != nullptr) {
-        projected = core::allocate_array<float>(static_cast<std::size_t>(indexed_floats(plan, args)));
-        project_rows(plan, args, want, projected.get());
+void run_sequences(const Plans& plans, const LnRecurrentForwardCall* call, int want) {
+    const auto args = [call](std::int64_t n) -> const LnRecurrentForward& { return *call[n].args; };
+    std::vector<core::Block<float>> projected;  // of those with indexed inputs
+    for (std::int64_t n = 0; n < plans.count; ++n) {
+        if (args(n).index == nullptr) continue;
+        projected.resize(static_cast<std::size_t>(plans.count));
+        core::Block<float>& rows = projected[static_cast<std::size_t>(n)];
+        rows = core::allocate_array<float>(static_cast<std::size_t>(indexed_floats(plans[n], args(n))));
+        project_rows(plans[n], args(n), want, rows.get());
     }
-    const std::int64_t input = args.index != nullptr ? 0 : plan.input_floats();
-    const std::int64_t tile_memory = args.saved != nullptr ? 0 : plan.tile_floats(plan.largest_tile(), Kept::few);
-    const std::int64_t mask = plan.masked ? plan.state_floats() : 0;
+    const std::int64_t input =
+        plans.largest([&](std::int64_t n) { return args(n).index != nullptr ? 0 : plans[n].input_floats(); });
+    const std::int64_t tile_memory = plans.largest([&](std::int64_t n) {
+        return args(n).saved != nullptr ? 0 : plans[n].tile_floats(plans[n].largest_tile(), Kept::few);
+    });
+    const std::int64_t mask =
+        plans.largest([&](std::int64_t n) { return plans[n].masked ? plans[n].state_floats() : 0; });
     const core::Block<float> scratch =
         core::allocate_array<float>(static_cast<std::size_t>(want * (input + tile_memory + mask)));
     float* const inputs = scratch.get();
     float* const memories = inputs + want * input;
     float* const masks = memories + want * tile_memory;
-    run_tiles(plan, want, [&](std::int64_t tile, const Share& share) {
-        ForwardTile(plan, args, tile, share, memories + share.group * tile_memory)
-            .run(projected.get(), inputs + share.rank * input, masks + share.group * mask);
+    run_tiles(plans, want, [&](std::int64_t n, std::int64_t tile, const Share& share) {
+        const float* const rows = projected.empty() ? nullptr : projected[static_cast<std::size_t>(n)].get();
+        ForwardTile(plans[n], args(n), tile, share, memories + share.group * tile_memory)
+            .run(rows, inputs + share.rank * input, masks + share.group * mask);
     });
 }
 
@@ -235,12 +244,13 @@ std::size_t recurrent_saved_bytes(const void* pack, std::int64_t B, std::int64_t
 
 LnStatus recurrent_forward(LnContext* context, std::int64_t calls, const LnRecurrentForwardCall* call) {
     return guarded(context, [&] {
-        for (std::int64_t n = 0; n < calls; ++n) {
-            const LnRecurrentForward& args = *call[n].args;
-            const RecurrentPlan plan(*static_cast<const RecurrentPack*>(call[n].pack), args.B, args.steps,
-                                     args.recurrent_mask != nullptr);
-            run_sequence(plan, args, recurrent_threads(*context, plan));
-        }
+        const auto plan_of = [](const LnRecurrentForwardCall& one) {
+            return RecurrentPlan(*static_cast<const RecurrentPack*>(one.pack), one.args->B, one.args->steps,
+                                 one.args->recurrent_mask != nullptr);
+        };
+        run_plans(*context, calls, call, plan_of, [&](const Plans& some, const LnRecurrentForwardCall* of_them) {
+            run_sequences(some, of_them, recurrent_threads(*context, some));
+        });
     });
 }
 
@@ -253,8 +263,10 @@ std::size_t recurrent_step_bytes(const void* pack, std::int64_t B) {
 LnStatus recurrent_step(LnContext* context, const void* pack, const LnRecurrentForward* args, void* workspace) {
     return guarded(context, [&] {
         const RecurrentPlan plan(*static_cast<const RecurrentPack*>(pack), args->B, 1, false);
-        const int threads = recurrent_threads(*context, plan);
-        if (threads > 1 && plan.tiles > 1) return run_sequence(plan, *args, threads);
+        const Plans one{&plan, 1};
+        const LnRecurrentForwardCall call = {pack, args};
+        const int threads = recurrent_threads(*context, one);
+        if (threads > 1 && plan.tiles > 1) return run_sequences(one, &call, threads);
         float* const input = static_cast<float*>(workspace);
         Share all_units{};
         all_units.members = 1;

@@ -1,5 +1,6 @@
 #include "cpu/recurrent_plan.h"
 
+#include <algorithm>
 #include <atomic>
 #include <vector>
 
@@ -12,6 +13,8 @@ namespace {
 constexpr std::int64_t kChunkFloats = 196608;
 // Multiply-adds of a step above which a hand-over between threads (0.15 to 1 us) pays.
 constexpr double kSharedStepWork = 65536;
+// Floats of a recurrent kernel, or of a member's part of it, that stay in a second-level cache of a megabyte.
+constexpr std::int64_t kCachedFloats = 196608;
 }  // namespace
 
 RecurrentPlan::RecurrentPlan(const RecurrentPack& weights, std::int64_t batch, std::int64_t time, bool with_mask)
@@ -81,55 +84,124 @@ TileMemory::State TileMemory::state(std::int64_t t) const {
     return state;
 }
 
+double RecurrentPlan::work(std::int64_t rows) const {
+    return static_cast<double>(rows) * static_cast<double>(T) * static_cast<double>(pack.config.I + pack.config.H) *
+           static_cast<double>(pack.columns.columns());
+}
+
 namespace {
 
 struct Grouping {
     std::int64_t groups, members;  // groups * members <= team
 };
 
-Grouping group_team(const RecurrentPlan& plan, int team) {
-    const RecurrentPack& pack = plan.pack;
-    const double step_work = static_cast<double>(plan.largest_tile()) * static_cast<double>(pack.config.H) *
-                             static_cast<double>(pack.columns.columns());
-    if (plan.tiles >= team || step_work < kSharedStepWork) return {std::min<std::int64_t>(team, plan.tiles), 1};
-    return {plan.tiles, std::min<std::int64_t>(team / plan.tiles, plan.unit_blocks / 2)};
+Grouping group_team(const Plans& plans, std::int64_t team) {
+    std::int64_t tiles = 0;
+    std::int64_t pairs = plans[0].unit_blocks / 2;
+    bool shared = true;
+    for (const RecurrentPlan& plan : plans) {
+        tiles += plan.tiles;
+        pairs = std::min(pairs, plan.unit_blocks / 2);
+        const double step_work = static_cast<double>(plan.largest_tile()) * static_cast<double>(plan.pack.config.H) *
+                                 static_cast<double>(plan.pack.columns.columns());
+        shared = shared && step_work >= kSharedStepWork;
+    }
+    if (tiles >= team || !shared) return {std::min<std::int64_t>(team, tiles), 1};
+    return {tiles, std::min<std::int64_t>(team / tiles, pairs)};
 }
+
+std::int64_t tiles_of(const Plans& plans) {
+    std::int64_t tiles = 0;
+    for (const RecurrentPlan& plan : plans) tiles += plan.tiles;
+    return tiles;
+}
+
+double work_of(const Plans& plans) {
+    double work = 0.0;
+    for (const RecurrentPlan& plan : plans) work += plan.work(plan.B);
+    return work;
+}
+
+// No more threads than tiles after a stall: each runs on its own, without a barrier a step.
+std::int64_t unless_stalled(const Plans& plans, std::int64_t threads) {
+    return core::Barrier::lately_stalled() ? std::min(threads, tiles_of(plans)) : threads;
+}
+
+// How the steps of some calls are run.
+struct Run {
+    Run(const LnContext& context, const Plans& plans)
+        : grouping(group_team(plans, unless_stalled(plans, threads_for(context, work_of(plans))))) {
+        double tile = 0.0;
+        for (const RecurrentPlan& plan : plans) {
+            tile = std::max(tile, plan.work(plan.largest_tile()));
+            kernel = std::max(kernel, plan.pack.config.H * plan.pack.columns.columns());
+        }
+        time = tile * static_cast<double>(core::ceil_div(tiles_of(plans), grouping.groups)) /
+               static_cast<double>(grouping.members);
+        kernel /= grouping.members;
+    }
+
+    Grouping grouping;
+    double time = 0.0;        // in multiply-adds of one thread
+    std::int64_t kernel = 0;  // floats of a recurrent kernel that a member walks over at every step, at most
+};
 
 }  // namespace
 
-int recurrent_threads(const LnContext& context, const RecurrentPlan& plan) {
-    const RecurrentPack& pack = plan.pack;
-    const double inner = static_cast<double>(pack.config.I + pack.config.H);
-    const double work =
-        static_cast<double>(plan.B) * static_cast<double>(plan.T) * inner * static_cast<double>(pack.columns.columns());
-    std::int64_t threads = plan.T == 1 ? threads_for_repeated(context, work) : threads_for(context, work);
-    // No more threads than tiles: each runs on its own, without a barrier a step.
-    if (core::Barrier::lately_stalled()) threads = std::min(threads, plan.tiles);
-    const Grouping grouping = group_team(plan, static_cast<int>(threads));
+bool sooner_together(const LnContext& context, const Plans& plans) {
+    const Run together(context, plans);
+    double apart = 0.0;
+    for (const RecurrentPlan& plan : plans) {
+        const Run alone(context, {&plan, 1});
+        apart += alone.time;
+        if (together.kernel > kCachedFloats && alone.grouping.members > together.grouping.members) return false;
+    }
+    return together.time <= 1.1 * apart;  // barriers count too
+}
+
+int recurrent_threads(const LnContext& context, const Plans& plans) {
+    const double work = work_of(plans);
+    const bool is_step = std::all_of(plans.begin(), plans.end(), [](const RecurrentPlan& plan) { return plan.T == 1; });
+    const int threads = is_step ? threads_for_repeated(context, work) : threads_for(context, work);
+    const Grouping grouping = group_team(plans, unless_stalled(plans, threads));
     return static_cast<int>(grouping.groups * grouping.members);
 }
 
-void run_tiles(const RecurrentPlan& plan, int want, TileBody body, const void* argument) {
-    std::atomic<std::int64_t> next{0};
+void run_tiles(const Plans& plans, int want, TileBody body, const void* argument) {
+    std::atomic<std::int64_t> of_one{0};
+    std::vector<std::atomic<std::int64_t>> of_each(plans.count > 1 ? static_cast<std::size_t>(plans.count) : 0);
+    std::atomic<std::int64_t>* const next = plans.count > 1 ? of_each.data() : &of_one;
     std::vector<core::Barrier> barriers(want > 1 ? static_cast<std::size_t>(want) : 0);
     auto member = [&](int rank, int team) {
-        const Grouping grouping = group_team(plan, team);
+        const Grouping grouping = group_team(plans, team);
         Share share{};
         share.rank = rank;
         share.members = grouping.members;
         share.member = rank % share.members;
         share.group = rank / share.members;
         if (share.group >= grouping.groups) return;
-        const Range pairs = part_of(plan.unit_blocks / 2, share.members, share.member);
-        share.blocks = {2 * pairs.begin, 2 * pairs.end};
+        const auto take_units = [&](const RecurrentPlan& plan) {
+            const Range pairs = part_of(plan.unit_blocks / 2, share.members, share.member);
+            share.blocks = {2 * pairs.begin, 2 * pairs.end};
+        };
         if (share.members > 1) {
+            std::int64_t call = 0;
+            std::int64_t tile = share.group;
+            while (tile >= plans[call].tiles) tile -= plans[call++].tiles;
+            take_units(plans[call]);
             share.barrier = &barriers[static_cast<std::size_t>(share.group)];
-            body(argument, share.group, share);
-        } else {
-            for (std::int64_t tile; (tile = next.fetch_add(1)) < plan.tiles;) body(argument, tile, share);
+            body(argument, call, tile, share);
+            return;
+        }
+        // Each begins with another call, whose weights its caches then hold.
+        for (std::int64_t n = 0; n < plans.count; ++n) {
+            const std::int64_t call = (rank * plans.count / team + n) % plans.count;
+            take_units(plans[call]);
+            for (std::int64_t tile; (tile = next[call].fetch_add(1)) < plans[call].tiles;)
+                body(argument, call, tile, share);
         }
     };
-    if (group_team(plan, want).members > 1) {
+    if (group_team(plans, want).members > 1) {
         core::run_team(want, member);
     } else {
         core::run_open_team(want, member);

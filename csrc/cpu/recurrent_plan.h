@@ -7,6 +7,7 @@
 #pragma once
 
 #include <cstdint>
+#include <vector>
 
 #include "backend/backend.h"
 #include "core/thread_pool.h"
@@ -36,6 +37,8 @@ public:
 
     Range tile_rows(std::int64_t tile) const { return part_of(B, tiles, tile); }
     std::int64_t largest_tile() const { return core::ceil_div(B, tiles); }
+    // Multiply-adds of so many rows of the batch.
+    double work(std::int64_t rows) const;
     std::int64_t chunks() const { return core::ceil_div(T, steps); }
     // Empty for the one behind the last.
     Range chunk_steps(std::int64_t chunk) const {
@@ -102,18 +105,58 @@ struct Share {
     }
 };
 
-// Members that pay for this call.
-int recurrent_threads(const LnContext& context, const RecurrentPlan& plan);
+// Some calls that do not depend on each other.
+struct Plans {
+    const RecurrentPlan* first;
+    std::int64_t count;
 
-// Runs body(tile, share) for every tile; `want` from recurrent_threads. `group` and `rank` are below `want`.
-using TileBody = void (*)(const void* argument, std::int64_t tile, const Share& share);
-void run_tiles(const RecurrentPlan& plan, int want, TileBody body, const void* argument);
+    const RecurrentPlan& operator[](std::int64_t call) const { return first[call]; }
+    const RecurrentPlan* begin() const { return first; }
+    const RecurrentPlan* end() const { return first + count; }
+
+    // The largest of what `floats` says of each: scratch that the calls share.
+    template <class F>
+    std::int64_t largest(const F& floats) const {
+        std::int64_t found = 0;
+        for (std::int64_t call = 0; call < count; ++call) found = std::max<std::int64_t>(found, floats(call));
+        return found;
+    }
+};
+
+// Whether the calls are done sooner when their tiles are spread over the threads together.
+bool sooner_together(const LnContext& context, const Plans& plans);
+
+// Calls body(plans, call) with all the calls where they are done sooner together, else with one after the other;
+// plan_of(call) is the plan of one.
+template <class Call, class PlanOf, class F>
+void run_plans(const LnContext& context, std::int64_t calls, const Call* call, const PlanOf& plan_of, const F& body) {
+    if (calls == 1) {
+        const RecurrentPlan plan = plan_of(*call);
+        return body(Plans{&plan, 1}, call);
+    }
+    std::vector<RecurrentPlan> plans;
+    plans.reserve(static_cast<std::size_t>(calls));
+    for (std::int64_t n = 0; n < calls; ++n) plans.push_back(plan_of(call[n]));
+    if (sooner_together(context, {plans.data(), calls})) return body(Plans{plans.data(), calls}, call);
+    for (std::int64_t n = 0; n < calls; ++n) body(Plans{plans.data() + n, 1}, call + n);
+}
+
+// Members that pay for these calls.
+int recurrent_threads(const LnContext& context, const Plans& plans);
+
+// Runs body(call, tile, share) for every tile of every call; `want` from recurrent_threads. `group` and `rank` are
+// below `want`.
+using TileBody = void (*)(const void* argument, std::int64_t call, std::int64_t tile, const Share& share);
+void run_tiles(const Plans& plans, int want, TileBody body, const void* argument);
 
 template <class F>
-void run_tiles(const RecurrentPlan& plan, int want, const F& body) {
+void run_tiles(const Plans& plans, int want, const F& body) {
     run_tiles(
-        plan, want,
-        [](const void* f, std::int64_t tile, const Share& share) { (*static_cast<const F*>(f))(tile, share); }, &body);
+        plans, want,
+        [](const void* f, std::int64_t call, std::int64_t tile, const Share& share) {
+            (*static_cast<const F*>(f))(call, tile, share);
+        },
+        &body);
 }
 
 }  // namespace lstm_native::cpu

@@ -1,5 +1,7 @@
 #include "cpu/recurrent_weight_gradients.h"
 
+#include <vector>
+
 #include "core/thread_pool.h"
 #include "cpu/recurrent_indexed.h"
 #include "cpu/recurrent_tile.h"
@@ -111,37 +113,67 @@ private:
     const bool of_inputs_;
 };
 
+// One call's part of the work.
+struct CallGradients {
+    CallGradients(const RecurrentPlan& of_plan, const LnRecurrentBackward& of_args)
+        : plan(of_plan), args(of_args), gradients(of_plan, of_args) {
+        if (!indexed()) return;
+        // A block of its own for the sums: forward gave one of the same size back, that of the projected rows.
+        sums = core::allocate_array<float>(static_cast<std::size_t>(indexed_floats(plan, *args.forward)));
+    }
+
+    bool indexed() const { return args.forward->index != nullptr; }
+    // Floats of scratch for `run`.
+    std::int64_t input_floats() const {
+        return indexed() ? kIndexedRows * plan.input_blocks * plan.lanes : gradients.input_floats();
+    }
+    // For some pairs of columns.
+    void run(const Range& pairs, float* input, const float* ones) const {
+        gradients.add_up(pairs, input, ones);
+        if (!indexed()) return;
+        sum_by_row(plan, args, pairs, sums.get());
+        if (args.d_kernel != nullptr) indexed_kernel_gradient(plan, args, pairs, sums.get(), input);
+    }
+
+    const RecurrentPlan& plan;
+    const LnRecurrentBackward& args;
+    WeightGradients gradients;
+    core::Block<float> sums;
+};
+
 }  // namespace
 
-void weight_gradients(const LnContext& context, const RecurrentPlan& plan, const LnRecurrentBackward& args) {
-    const RecurrentPack& pack = plan.pack;
-    const double work = static_cast<double>(plan.B * plan.T) * static_cast<double>(pack.columns.columns()) *
-                        static_cast<double>(pack.config.I + pack.config.H);
+void weight_gradients(const LnContext& context, const Plans& plans, const LnRecurrentBackwardCall* call) {
+    double work = 0.0;
+    std::vector<CallGradients> of_calls;
+    of_calls.reserve(static_cast<std::size_t>(plans.count));
+    for (std::int64_t n = 0; n < plans.count; ++n) {
+        work += plans[n].work(plans[n].B);
+        of_calls.emplace_back(plans[n], *call[n].args);
+    }
+    const auto of = [&](std::int64_t n) -> const CallGradients& { return of_calls[static_cast<std::size_t>(n)]; };
     const int threads = threads_for(context, work);
-    const std::int64_t pairs = pack.columns.pairs();
     // A few tasks a thread, so that one that is held up does not hold up all.
-    const std::int64_t tasks = threads == 1 ? 1 : std::min<std::int64_t>(pairs, 4 * threads);
+    const std::int64_t wanted = threads == 1 ? 1 : core::ceil_div(4 * threads, plans.count);
+    const auto tasks_of = [&](std::int64_t n) { return std::min(plans[n].pack.columns.pairs(), wanted); };
+    std::int64_t tasks = 0;
+    for (std::int64_t n = 0; n < plans.count; ++n) tasks += tasks_of(n);
 
-    // A block of its own for the sums: forward gave one of the same size back, that of the projected rows.
-    const bool indexed = args.forward->index != nullptr;
-    core::Block<float> sums;
-    if (indexed) sums = core::allocate_array<float>(static_cast<std::size_t>(indexed_floats(plan, *args.forward)));
-    const std::int64_t rows = plan.largest_tile() * plan.steps * plan.lanes;
-    const WeightGradients gradients(plan, args);
-    const std::int64_t input = indexed ? kIndexedRows * plan.input_blocks * plan.lanes : gradients.input_floats();
+    const std::int64_t input = plans.largest([&](std::int64_t n) { return of(n).input_floats(); });
+    const std::int64_t rows =
+        plans.largest([&](std::int64_t n) { return plans[n].largest_tile() * plans[n].steps * plans[n].lanes; });
     const core::Block<float> scratch = core::allocate_array<float>(static_cast<std::size_t>(rows + threads * input));
     float* const ones = scratch.get();
     std::fill_n(ones, rows, 1.0F);
 
     core::parallel_tasks(tasks, threads, [&](std::int64_t task, int rank) {
-        const Range part = part_of(pairs, tasks, task);
-        float* const inputs = ones + rows + rank * input;
-        gradients.add_up(part, inputs, ones);
-        if (!indexed) return;
-        sum_by_row(plan, args, part, sums.get());
-        if (args.d_kernel != nullptr) indexed_kernel_gradient(plan, args, part, sums.get(), inputs);
+        std::int64_t n = 0;
+        while (task >= tasks_of(n)) task -= tasks_of(n++);
+        of(n).run(part_of(plans[n].pack.columns.pairs(), tasks_of(n), task), ones + rows + rank * input, ones);
     });
-    if (indexed && args.d_inputs != nullptr) indexed_input_gradient(plan, args, threads, sums.get());
+    for (const CallGradients& one : of_calls)
+        if (one.indexed() && one.args.d_inputs != nullptr)
+            indexed_input_gradient(one.plan, one.args, threads, one.sums.get());
 }
 
 }  // namespace lstm_native::cpu

@@ -148,21 +148,40 @@ Tensor control_bytes(std::int64_t B, std::int64_t T, const Tensor& given_mask, c
     return control;
 }
 
-}  // namespace
+// Where a call writes: from a column on in an output of so many, which the first of the calls makes.
+struct Place {
+    std::int64_t column, columns;
+    bool joined;
+    core::Tensor output;
+};
 
-RecurrentResult recurrent_forward(RecurrentWeights& weights, const Tensor& given_inputs, const Tensor& given_index,
-                                  const Tensor& mask, const Tensor& reset, const Tensor& given_h, const Tensor& given_c,
-                                  const Tensor& given_recurrent_mask, const Tensor& given_output,
-                                  const RecurrentOptions& options) {
-    const Shape steps = step_shape(weights, given_inputs, given_index, options.time_first);
+// A call that was checked, with its outputs.
+struct Prepared {
+    RecurrentWeights* weights;
+    RecurrentArrays arrays;
+    std::shared_ptr<const void> pack;  // null: the batch has no rows
+    LnRecurrentForward args{};
+    RecurrentResult result;
+
+    bool in_segments() const { return result.saved != nullptr && result.saved->segment_steps < args.T; }
+    bool is_plain() const { return pack != nullptr && !weights->is_general() && !in_segments(); }
+};
+
+Prepared prepare(const RecurrentCall& call, const Place& place) {
+    RecurrentWeights& weights = call.weights;
+    const RecurrentOptions& options = call.options;
+    const Shape steps = step_shape(weights, call.inputs, call.index, options.time_first);
     const core::Device device = weights.device();
-    const Tensor inputs = given_inputs.to(device);
-    const Tensor index = given_index.to(device);
-    const Tensor initial_h = given_h.to(device);
-    const Tensor initial_c = given_c.to(device);
-    const Tensor recurrent_mask = given_recurrent_mask.to(device);
-    check(inputs.dtype() == DType::float32, weights.label(), ": input has dtype ", core::name_of(inputs.dtype()),
-          ", expected float32");
+    Prepared made;
+    made.weights = &weights;
+    RecurrentArrays& arrays = made.arrays;
+    arrays.inputs = call.inputs.to(device);
+    arrays.index = call.index.to(device);
+    arrays.initial_h = call.initial_h.to(device);
+    arrays.initial_c = call.initial_c.to(device);
+    arrays.recurrent_mask = call.recurrent_mask.to(device);
+    check(arrays.inputs.dtype() == DType::float32, weights.label(), ": input has dtype ",
+          core::name_of(arrays.inputs.dtype()), ", expected float32");
     const std::int64_t B = steps[0];
     const std::int64_t T = steps[1];
     const std::int64_t H = weights.units();
@@ -170,107 +189,145 @@ RecurrentResult recurrent_forward(RecurrentWeights& weights, const Tensor& given
     check(T > 0, weights.label(), ": input has shape ", steps, ", expected at least one time step");
     check(options.checkpoint_steps >= 0, weights.label(), ": checkpoint_steps is ", options.checkpoint_steps,
           ", expected at least 0");
-    check(options.checkpoint_steps == 0 || !index.defined(), weights.label(), ": checkpoint_steps with indexed inputs");
-    check(!weights.is_general() || !index.defined(), weights.label(), ": indexed inputs with general weights");
-    check_optional(weights.label(), "mask", mask, {B, T}, DType::boolean);
-    check_optional(weights.label(), "reset", reset, {B, T}, DType::boolean);
-    check_optional(weights.label(), "initial_state h", initial_h, {B, P}, DType::float32);
-    check_optional(weights.label(), "initial_state c", initial_c, {B, H}, DType::float32);
-    check_optional(weights.label(), "recurrent_mask", recurrent_mask, {B, P}, DType::float32);
-
-    check(!initial_c.defined() || weights.has_cell_state(), weights.label(),
+    check(options.checkpoint_steps == 0 || !call.index.defined(), weights.label(),
+          ": checkpoint_steps with indexed inputs");
+    check(!weights.is_general() || !call.index.defined(), weights.label(), ": indexed inputs with general weights");
+    check_optional(weights.label(), "mask", call.mask, {B, T}, DType::boolean);
+    check_optional(weights.label(), "reset", call.reset, {B, T}, DType::boolean);
+    check_optional(weights.label(), "initial_state h", call.initial_h, {B, P}, DType::float32);
+    check_optional(weights.label(), "initial_state c", call.initial_c, {B, H}, DType::float32);
+    check_optional(weights.label(), "recurrent_mask", call.recurrent_mask, {B, P}, DType::float32);
+    check(!call.initial_c.defined() || weights.has_cell_state(), weights.label(),
           ": initial_state has a c, which this cell has not");
+    check(options.return_sequences || (!options.time_first && !place.joined), weights.label(),
+          ": time_first and joined are for outputs of all steps");
 
-    check(options.return_sequences || (!options.time_first && !options.bidirectional), weights.label(),
-          ": time_first and bidirectional are for outputs of all steps");
-    const std::int64_t columns = options.bidirectional ? 2 * P : P;
     const Shape output_shape =
-        options.return_sequences ? sequence_shape(B, T, columns, options.time_first) : Shape{B, P};
-    check_optional(weights.label(), "output", given_output, output_shape, DType::float32);
-    check(!given_output.defined() || given_output.device() == device, weights.label(), ": output lies on the device ",
-          core::name_of(given_output.device()), ", expected ", core::name_of(device));
-
-    RecurrentResult result;
-    result.output = given_output.defined() ? given_output : Tensor::empty(output_shape, DType::float32, device);
+        options.return_sequences ? sequence_shape(B, T, place.columns, options.time_first) : Shape{B, P};
+    check_optional(weights.label(), "joined output", place.output, output_shape, DType::float32);
+    check(!place.output.defined() || place.output.device() == device, weights.label(),
+          ": joined output lies on the device ", core::name_of(place.output.device()), ", expected ",
+          core::name_of(device));
+    RecurrentResult& result = made.result;
+    result.output = place.output.defined() ? place.output : Tensor::empty(output_shape, DType::float32, device);
     result.h = Tensor::empty({B, P}, DType::float32, device);
     if (weights.has_cell_state()) result.c = Tensor::empty({B, H}, DType::float32, device);
-    const Tensor control = control_bytes(B, T, mask, reset, options).to(device);
+    arrays.control = control_bytes(B, T, call.mask, call.reset, options).to(device);
 
-    LnRecurrentForward forward{};
+    LnRecurrentForward& forward = made.args;
     forward.B = B;
     forward.T = forward.steps = T;
-    forward.inputs = floats(inputs);
+    forward.inputs = floats(arrays.inputs);
     forward.input = strides_of(B, T, weights.inputs(), options.time_first);
-    forward.index = index.data<std::int32_t>();
-    forward.R = index.defined() ? inputs.shape()[0] : 0;
-    forward.control = control.data<std::uint8_t>();
-    forward.initial_h = floats(initial_h);
-    forward.initial_c = floats(initial_c);
-    forward.recurrent_mask = floats(recurrent_mask);
+    forward.index = arrays.index.data<std::int32_t>();
+    forward.R = arrays.index.defined() ? arrays.inputs.shape()[0] : 0;
+    forward.control = arrays.control.data<std::uint8_t>();
+    forward.initial_h = floats(arrays.initial_h);
+    forward.initial_c = floats(arrays.initial_c);
+    forward.recurrent_mask = floats(arrays.recurrent_mask);
     forward.go_backwards = options.go_backwards ? 1 : 0;
-    forward.output = strides_of(B, T, columns, options.time_first);
-    std::int64_t output_begin = 0;
-    if (options.bidirectional && options.go_backwards) {
-        output_begin = P + (T - 1) * forward.output.step;
+    forward.output = strides_of(B, T, place.columns, options.time_first);
+    std::int64_t output_begin = place.column;
+    if (place.joined && options.go_backwards) {
+        output_begin += (T - 1) * forward.output.step;
         forward.output.step = -forward.output.step;
     }
     (options.return_sequences ? forward.outputs : forward.last_output) = result.output.data<float>() + output_begin;
     forward.last_h = result.h.data<float>();
     forward.last_c = result.c.data<float>();
 
-    const std::shared_ptr<const void> pack = B > 0 ? weights.pack() : nullptr;
-    if (options.training) {
-        result.saved = std::make_shared<RecurrentSaved>();
-        RecurrentSaved& saved = *result.saved;
-        saved.return_sequences = options.return_sequences;
-        saved.output_shape = output_shape;
-        saved.output_begin = output_begin;
-        saved.inputs = inputs;
-        saved.index = index;
-        saved.control = control;
-        saved.initial_h = initial_h;
-        saved.initial_c = initial_c;
-        saved.recurrent_mask = recurrent_mask;
-        saved.pack = pack;
-        saved.segment_steps = options.checkpoint_steps > 0 ? std::min(options.checkpoint_steps, T) : T;
-        const bool in_segments = saved.segment_steps < T;
-        if (B > 0 && !in_segments) {
-            const std::size_t bytes = weights.saved_bytes(pack.get(), B, T, recurrent_mask.defined());
-            saved.memory = Tensor::empty({static_cast<std::int64_t>(bytes)}, DType::uint8, device);
-            forward.saved = saved.memory.raw();
-        }
-        saved.forward = forward;
-        if (B > 0 && in_segments) {
-            forward_in_segments(saved, weights);
-            return result;
-        }
+    if (B > 0) made.pack = weights.pack();
+    if (!options.training) return made;
+    result.saved = std::make_shared<RecurrentSaved>();
+    RecurrentSaved& saved = *result.saved;
+    static_cast<RecurrentArrays&>(saved) = std::move(arrays);
+    saved.return_sequences = options.return_sequences;
+    saved.output_shape = output_shape;
+    saved.output_begin = output_begin;
+    saved.pack = made.pack;
+    saved.segment_steps = options.checkpoint_steps > 0 ? std::min(options.checkpoint_steps, T) : T;
+    if (B > 0 && saved.segment_steps == T) {
+        const std::size_t bytes = weights.saved_bytes(made.pack.get(), B, T, call.recurrent_mask.defined());
+        saved.memory = Tensor::empty({static_cast<std::int64_t>(bytes)}, DType::uint8, device);
+        forward.saved = saved.memory.raw();
     }
-    if (B > 0) weights.forward(pack.get(), forward);
-    return result;
+    saved.forward = forward;
+    return made;
 }
 
-RecurrentGradients recurrent_backward(RecurrentWeights& weights, RecurrentSaved& saved, const Tensor& d_output,
-                                      const Tensor& d_h, const Tensor& d_c, bool need_d_inputs, bool need_d_initial) {
+// Whether one call of the backend takes them all.
+template <class Call>
+bool go_together(const std::vector<Call>& calls) {
+    return !calls.empty() && std::all_of(calls.begin(), calls.end(), [&](const Call& call) {
+        return call.is_plain() && call.weights->device() == calls.front().weights->device();
+    });
+}
+
+void run(const Prepared& call) {
+    if (call.pack == nullptr) return;
+    if (call.in_segments()) return forward_in_segments(*call.result.saved, *call.weights);
+    call.weights->forward(call.pack.get(), call.args);
+}
+
+void run(const std::vector<Prepared>& calls) {
+    if (!go_together(calls)) {
+        for (const Prepared& call : calls) run(call);
+        return;
+    }
+    std::vector<LnRecurrentForwardCall> all;
+    for (const Prepared& call : calls) all.push_back({call.pack.get(), &call.args});
+    RecurrentWeights::forward(calls.front().weights->device(), all);
+}
+
+void check_back(const RecurrentBackCall& call) {
+    const RecurrentWeights& weights = call.weights;
+    const RecurrentSaved& saved = call.saved;
     const std::int64_t B = saved.forward.B;
-    const std::int64_t T = saved.forward.T;
-    const std::int64_t H = weights.units();
-    const std::int64_t P = weights.outputs();
-    check_optional(weights.label(), "gradient of the output", d_output, saved.output_shape, DType::float32);
-    check_optional(weights.label(), "gradient of h", d_h, {B, P}, DType::float32);
-    check_optional(weights.label(), "gradient of c", d_c, {B, H}, DType::float32);
-    const core::Device device = saved.inputs.device();
-    if (weights.device() != device)
+    check_optional(weights.label(), "gradient of the output", call.d_output, saved.output_shape, DType::float32);
+    check_optional(weights.label(), "gradient of h", call.d_h, {B, weights.outputs()}, DType::float32);
+    check_optional(weights.label(), "gradient of c", call.d_c, {B, weights.units()}, DType::float32);
+    if (weights.device() != saved.inputs.device())
         throw std::runtime_error(core::message(weights.label(), ": the weights have moved to ",
                                                core::name_of(weights.device()),
                                                " since this forward pass; run forward again"));
-    if (saved.used.exchange(true))
-        throw std::runtime_error(
-            core::message(weights.label(), ": backward was already called for this forward pass; run forward again"));
+}
 
-    const Tensor there[] = {d_output.to(device), d_h.to(device), d_c.to(device)};
-    const auto make = B == 0 ? &Tensor::zeros : &Tensor::empty;
+// Marks what was saved as used, of all calls or of none.
+void use_saved(const RecurrentBackCall* calls, std::size_t count) {
+    for (std::size_t n = 0; n < count; ++n) {
+        if (!calls[n].saved.used.exchange(true)) continue;
+        while (n-- > 0) calls[n].saved.used = false;
+        throw std::runtime_error(core::message(
+            calls->weights.label(), ": backward was already called for this forward pass; run forward again"));
+    }
+}
+
+// A call of backward, with its gradients.
+struct PreparedBack {
+    RecurrentWeights* weights;
+    RecurrentSaved* saved;
+    Tensor upstream[3];
+    LnRecurrentBackward args{};
     RecurrentGradients gradients;
-    if (need_d_inputs) gradients.d_inputs = make(saved.inputs.shape(), DType::float32, device);
+
+    bool in_segments() const { return saved->segment_steps < saved->forward.T; }
+    bool is_plain() const { return saved->pack != nullptr && !weights->is_general() && !in_segments(); }
+};
+
+PreparedBack prepare_back(const RecurrentBackCall& call) {
+    const RecurrentWeights& weights = call.weights;
+    RecurrentSaved& saved = call.saved;
+    const std::int64_t B = saved.forward.B;
+    const core::Device device = weights.device();
+    PreparedBack made;
+    made.weights = &call.weights;
+    made.saved = &saved;
+    const Tensor* const given[] = {&call.d_output, &call.d_h, &call.d_c};
+    for (int i = 0; i < 3; ++i) made.upstream[i] = given[i]->to(device);
+
+    const auto make = B == 0 ? &Tensor::zeros : &Tensor::empty;
+    RecurrentGradients& gradients = made.gradients;
+    if (call.need_d_inputs) gradients.d_inputs = make(saved.inputs.shape(), DType::float32, device);
     const auto like = [&](const std::shared_ptr<Variable>& variable) {
         return variable == nullptr ? Tensor() : make(variable->tensor().shape(), DType::float32, device);
     };
@@ -279,32 +336,96 @@ RecurrentGradients recurrent_backward(RecurrentWeights& weights, RecurrentSaved&
     gradients.d_bias = like(weights.bias());
     gradients.d_peepholes = like(weights.peepholes());
     gradients.d_projection = like(weights.projection());
-    if (need_d_initial) {
-        gradients.d_initial_h = make({B, P}, DType::float32, device);
-        if (weights.has_cell_state()) gradients.d_initial_c = make({B, H}, DType::float32, device);
+    if (call.need_d_initial) {
+        gradients.d_initial_h = make({B, weights.outputs()}, DType::float32, device);
+        if (weights.has_cell_state()) gradients.d_initial_c = make({B, weights.units()}, DType::float32, device);
     }
-    if (B == 0) return gradients;
 
-    LnRecurrentBackward backward{};
+    LnRecurrentBackward& backward = made.args;
     backward.forward = &saved.forward;
     backward.saved = saved.memory.raw();
-    if (there[0].defined())
-        (saved.return_sequences ? backward.d_outputs : backward.d_last_output) = floats(there[0]) + saved.output_begin;
-    backward.d_last_h = floats(there[1]);
-    backward.d_last_c = floats(there[2]);
+    if (call.d_output.defined())
+        (saved.return_sequences ? backward.d_outputs : backward.d_last_output) =
+            floats(made.upstream[0]) + saved.output_begin;
+    backward.d_last_h = floats(made.upstream[1]);
+    backward.d_last_c = floats(made.upstream[2]);
     backward.d_inputs = gradients.d_inputs.data<float>();
     backward.d_kernel = gradients.d_kernel.data<float>();
     backward.d_recurrent_kernel = gradients.d_recurrent_kernel.data<float>();
     backward.d_bias = gradients.d_bias.data<float>();
     backward.d_initial_h = gradients.d_initial_h.data<float>();
     backward.d_initial_c = gradients.d_initial_c.data<float>();
-    if (saved.segment_steps < T) {
-        backward_in_segments(weights, saved, backward, gradients);
-        return gradients;
+    return made;
+}
+
+void run(const PreparedBack& call) {
+    RecurrentSaved& saved = *call.saved;
+    if (saved.pack == nullptr) return;
+    if (call.in_segments()) return backward_in_segments(*call.weights, saved, call.args, call.gradients);
+    call.weights->backward(saved.pack.get(), call.args, call.gradients.d_peepholes.data<float>(),
+                           call.gradients.d_projection.data<float>());
+}
+
+void run(const std::vector<PreparedBack>& calls) {
+    if (!go_together(calls)) {
+        for (const PreparedBack& call : calls) run(call);
+        return;
     }
-    weights.backward(saved.pack.get(), backward, gradients.d_peepholes.data<float>(),
-                     gradients.d_projection.data<float>());
-    saved.memory = {};
+    std::vector<LnRecurrentBackwardCall> all;
+    for (const PreparedBack& call : calls) all.push_back({call.saved->pack.get(), &call.args});
+    RecurrentWeights::backward(calls.front().weights->device(), all);
+}
+
+}  // namespace
+
+RecurrentResult recurrent_forward(const RecurrentCall& call) {
+    Prepared prepared = prepare(call, {0, call.weights.outputs(), false, {}});
+    run(prepared);
+    return std::move(prepared.result);
+}
+
+std::vector<RecurrentResult> recurrent_forward(const std::vector<RecurrentCall>& calls, bool joined) {
+    std::int64_t columns = 0;
+    for (const RecurrentCall& call : calls) columns += call.weights.outputs();
+    Place place{0, columns, joined, {}};
+    std::vector<Prepared> prepared;
+    prepared.reserve(calls.size());
+    for (const RecurrentCall& call : calls) {
+        if (!joined) place.columns = call.weights.outputs();
+        prepared.push_back(prepare(call, place));
+        if (!joined) continue;
+        place.output = prepared.back().result.output;
+        place.column += call.weights.outputs();
+    }
+    run(prepared);
+    std::vector<RecurrentResult> results;
+    results.reserve(calls.size());
+    for (Prepared& call : prepared) results.push_back(std::move(call.result));
+    return results;
+}
+
+RecurrentGradients recurrent_backward(const RecurrentBackCall& call) {
+    check_back(call);
+    use_saved(&call, 1);
+    PreparedBack prepared = prepare_back(call);
+    run(prepared);
+    call.saved.memory = {};
+    return std::move(prepared.gradients);
+}
+
+std::vector<RecurrentGradients> recurrent_backward(const std::vector<RecurrentBackCall>& calls) {
+    for (const RecurrentBackCall& call : calls) check_back(call);
+    use_saved(calls.data(), calls.size());
+    std::vector<PreparedBack> prepared;
+    prepared.reserve(calls.size());
+    for (const RecurrentBackCall& call : calls) prepared.push_back(prepare_back(call));
+    run(prepared);
+    std::vector<RecurrentGradients> gradients;
+    gradients.reserve(calls.size());
+    for (PreparedBack& call : prepared) {
+        call.saved->memory = {};
+        gradients.push_back(std::move(call.gradients));
+    }
     return gradients;
 }
 

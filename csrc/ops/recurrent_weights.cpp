@@ -193,6 +193,14 @@ void RecurrentWeights::forward(const void* pack, const LnRecurrentForward& args)
     call(backend.recurrent_forward, 1, &one);
 }
 
+void RecurrentWeights::forward(core::Device device, const std::vector<LnRecurrentForwardCall>& calls) {
+    call(backend_of(device).recurrent_forward, static_cast<std::int64_t>(calls.size()), calls.data());
+}
+
+void RecurrentWeights::backward(core::Device device, const std::vector<LnRecurrentBackwardCall>& calls) {
+    call(backend_of(device).recurrent_backward, static_cast<std::int64_t>(calls.size()), calls.data());
+}
+
 void RecurrentWeights::step(const void* pack, const LnRecurrentForward& args, void* workspace) const {
     const LnBackend& backend = this->backend();
     call(is_general_ ? backend.general_step : backend.recurrent_step, pack, &args, workspace);

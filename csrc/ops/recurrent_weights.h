@@ -5,6 +5,7 @@
 #include <limits>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "backend/backend.h"
 #include "core/tensor.h"
@@ -70,6 +71,9 @@ public:
     std::size_t saved_bytes(const void* pack, std::int64_t B, std::int64_t steps, bool masked) const;
     std::size_t step_bytes(const void* pack, std::int64_t B) const;
     void forward(const void* pack, const LnRecurrentForward& args) const;
+    // Some calls together, of weights that are not general, on one device.
+    static void forward(core::Device device, const std::vector<LnRecurrentForwardCall>& calls);
+    static void backward(core::Device device, const std::vector<LnRecurrentBackwardCall>& calls);
     void step(const void* pack, const LnRecurrentForward& args, void* workspace) const;
     // d_peepholes, d_projection: null where the weights have none.
     void backward(const void* pack, const LnRecurrentBackward& args, float* d_peepholes, float* d_projection) const;

@@ -1,7 +1,7 @@
 """Types of the native module (floor 3). Private: the public face is the package around it."""
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -135,6 +135,8 @@ class RecurrentWeights:
 class RecurrentSaved:
     """What `recurrent_backward` needs of one forward call. Good for one backward call."""
 
+RecurrentResult: TypeAlias = tuple[Tensor, Tensor, Tensor | None, RecurrentSaved | None]
+
 def recurrent_forward(
     weights: RecurrentWeights,
     inputs: Tensor,
@@ -151,9 +153,7 @@ def recurrent_forward(
     checkpoint_steps: int = 0,
     recurrent_mask: Tensor | None = None,
     time_first: bool = False,
-    bidirectional: bool = False,
-    output: Tensor | None = None,
-) -> tuple[Tensor, Tensor, Tensor | None, RecurrentSaved | None]:
+) -> RecurrentResult:
     """Runs inputs (B, T, I): returns output (B, T, U) or (B, U), last h (B, U), last c (B, U), saved.
 
     `mask` and `reset` are bool (B, T), in input order. Outputs are in processed order. `saved` is None
@@ -161,8 +161,32 @@ def recurrent_forward(
     index[b, t]. `checkpoint_steps` other than 0 keeps one state every so many steps, and backward computes
     the rest again; it does not go with `index`. The recurrent product takes h * recurrent_mask (B, U).
 
-    `time_first`: inputs and output are (T, B, ...). `bidirectional`: output is (..., 2 U), its first columns
-    are written, or with `go_backwards` the last ones, in input order; into `output` where it is given.
+    `time_first`: inputs and output are (T, B, ...).
+    """
+
+# The arguments of one call, all of them.
+RecurrentCall: TypeAlias = tuple[
+    RecurrentWeights,
+    Tensor,
+    Tensor | None,
+    Tensor | None,
+    Tensor | None,
+    Tensor | None,
+    bool,
+    bool,
+    bool,
+    bool,
+    Tensor | None,
+    int,
+    Tensor | None,
+    bool,
+]
+
+def recurrent_forward_together(calls: Sequence[RecurrentCall], joined: bool, /) -> list[RecurrentResult]:
+    """Results of calls that run together where they can, with the bits of one after the other.
+
+    All are checked before one runs. `joined`: they write one output of all steps, their columns side by
+    side, those of a call that goes backwards in input order.
     """
 
 def recurrent_backward(
@@ -197,6 +221,13 @@ def general_backward(
     Tensor | None,
 ]:
     """As `recurrent_backward`, and then the gradients of peepholes and projection."""
+
+RecurrentBackCall: TypeAlias = tuple[
+    RecurrentWeights, RecurrentSaved, Tensor | None, Tensor | None, Tensor | None, bool, bool
+]
+
+def recurrent_backward_together(calls: Sequence[RecurrentBackCall], /) -> list[tuple[Tensor | None, ...]]:
+    """`general_backward` of each of the calls, which run together where they can."""
 
 # --- dense, embedding, activations --------------------------------------------------------------
 

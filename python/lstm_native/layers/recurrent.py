@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -323,72 +323,109 @@ class RecurrentLayer(SequenceLayer):
         reset: Tensor | None = None,
     ) -> Any:
         """See `SequenceLayer`."""
+        if self._native:
+            call = self.prepare_forward(inputs, ctx, mask, initial_state, reset)
+            return self.finish_forward(_core.recurrent_forward(*call), ctx, initial_state is not None)
+        self.check_input_shape(inputs.shape)
+        start = self._start(initial_state, inputs.shape[0], ctx)
+        if self._dropout is not None:
+            inputs = self._dropout.forward(inputs, ctx)
+        if self._recurrent_dropout is not None and ctx.training:
+            raise self.error("recurrent_dropout takes activations of lstm_native.activations only")
+        if ctx.record:
+            self.check_can_train()
+        return self._handed_over(*self._forward_in_python(inputs, mask, reset, start), ctx)
+
+    def backward(self, d_outputs: Any, ctx: Context, need_d_inputs: bool = True) -> Any:
+        """See `SequenceLayer`."""
+        run_backward: Any = _core.general_backward if self._general else _core.recurrent_backward
+        call, finish = self.prepare_backward(d_outputs, ctx, need_d_inputs)
+        return finish(run_backward(*call))
+
+    # What `forward` and `backward` do before and after their native calls, for who makes these calls.
+
+    @property
+    def is_native(self) -> bool:
+        """Whether `forward` and `backward` are a native call between what prepares and finishes it."""
+        own = type(self)
+        return (
+            self._native and own.forward is RecurrentLayer.forward and own.backward is RecurrentLayer.backward
+        )
+
+    def prepare_forward(
+        self,
+        inputs: Any,
+        ctx: Context,
+        mask: Tensor | None,
+        initial_state: tuple[Tensor, ...] | None,
+        reset: Tensor | None,
+    ) -> _core.RecurrentCall:
+        """The arguments of `_core.recurrent_forward`."""
         self.check_input_shape(inputs.shape)
         start = self._start(initial_state, inputs.shape[0], ctx)
         if self._dropout is not None:
             inputs = self._dropout.forward(inputs, ctx)
         noise: Tensor | None = None
         if self._recurrent_dropout is not None and ctx.training:
-            if not self._native:
-                raise self.error("recurrent_dropout takes activations of lstm_native.activations only")
             noise = self._recurrent_dropout.noise(
                 (inputs.shape[0], self.output_units), self.recurrent_kernel.device
             )
-        if self._native:
-            rows, numbers = inputs if isinstance(inputs, IndexedRows) else (inputs, None)
-            outputs, h, c, saved = _core.recurrent_forward(
-                self._packed,
-                rows,
-                mask,
-                reset,
-                None if start is None else start[0],
-                None if start is None or len(start) == 1 else start[1],
-                self.return_sequences,
-                self.go_backwards,
-                self.zero_output_for_mask,
-                ctx.record,
-                numbers,
-                self.checkpoint_steps or 0,
-                noise,
-            )
-            if ctx.record:
-                ctx.save(self, (saved, initial_state is not None))
-        else:
-            if ctx.record:
-                self.check_can_train()
-            outputs, h, c = self._forward_in_python(inputs, mask, reset, start)
+        rows, numbers = (inputs[0], inputs[1]) if isinstance(inputs, IndexedRows) else (inputs, None)
+        return (
+            self._packed,
+            rows,
+            mask,
+            reset,
+            None if start is None else start[0],
+            None if start is None or len(start) == 1 else start[1],
+            self.return_sequences,
+            self.go_backwards,
+            self.zero_output_for_mask,
+            ctx.record,
+            numbers,
+            self.checkpoint_steps or 0,
+            noise,
+            False,
+        )
+
+    def finish_forward(self, result: _core.RecurrentResult, ctx: Context, initial_state_given: bool) -> Any:
+        """What `forward` returns, from what the native call did."""
+        outputs, h, c, saved = result
+        if ctx.record:
+            ctx.save(self, (saved, initial_state_given))
+        return self._handed_over(outputs, h, c, ctx)
+
+    def _handed_over(self, outputs: Tensor, h: Tensor, c: Tensor | None, ctx: Context) -> Any:
         states = (h,) if c is None else (h, c)
         if self.stateful:
             ctx.states[self] = states
         return (outputs, *states) if self.return_state else outputs
 
-    def backward(self, d_outputs: Any, ctx: Context, need_d_inputs: bool = True) -> Any:
-        """See `SequenceLayer`."""
+    def prepare_backward(
+        self, d_outputs: Any, ctx: Context, need_d_inputs: bool
+    ) -> tuple[_core.RecurrentBackCall, Callable[[Sequence[Any]], Any]]:
+        """The arguments of the native call; what makes of its gradients those that `backward` returns."""
         saved, initial_state_given = ctx.take(self)
         d_out, *d_states = d_outputs if self.return_state else (d_outputs,)
         d_h, d_c = (*d_states, None, None)[:2]
-        run_backward: Any = _core.general_backward if self._general else _core.recurrent_backward
-        d_inputs, d_kernel, d_recurrent, d_bias, d_h0, d_c0, *d_more = run_backward(
-            self._packed,
-            saved,
-            d_out,
-            d_h,
-            d_c,
-            need_d_inputs or self._dropout is not None,
-            initial_state_given,
-        )
-        ctx.add_gradient(self.kernel, d_kernel)
-        ctx.add_gradient(self.recurrent_kernel, d_recurrent)
-        if self.bias is not None and d_bias is not None:
-            ctx.add_gradient(self.bias, d_bias)
-        for variable, gradient in zip((self.peepholes, self.projection_kernel), d_more, strict=False):
-            if variable is not None:
-                ctx.add_gradient(variable, gradient)
-        if self._dropout is not None and d_inputs is not None:
-            d_inputs = self._dropout.backward(d_inputs, ctx)
-        if not initial_state_given:
-            return d_inputs
-        return (d_inputs, d_h0) if d_c0 is None else (d_inputs, d_h0, d_c0)
+        need_d_inputs = need_d_inputs or self._dropout is not None
+
+        def finish(gradients: Sequence[Any]) -> Any:
+            d_inputs, d_kernel, d_recurrent, d_bias, d_h0, d_c0, *d_more = gradients
+            ctx.add_gradient(self.kernel, d_kernel)
+            ctx.add_gradient(self.recurrent_kernel, d_recurrent)
+            if self.bias is not None and d_bias is not None:
+                ctx.add_gradient(self.bias, d_bias)
+            for variable, gradient in zip((self.peepholes, self.projection_kernel), d_more, strict=False):
+                if variable is not None:
+                    ctx.add_gradient(variable, gradient)
+            if self._dropout is not None and d_inputs is not None:
+                d_inputs = self._dropout.backward(d_inputs, ctx)
+            if not initial_state_given:
+                return d_inputs
+            return (d_inputs, d_h0) if d_c0 is None else (d_inputs, d_h0, d_c0)
+
+        return (self._packed, saved, d_out, d_h, d_c, need_d_inputs, initial_state_given), finish
 
     def add_to_stream(self, stream: _core.Stream) -> None:
         if self.go_backwards:

@@ -14,6 +14,7 @@ from lstm_native.layers.building import with_held
 from lstm_native.layers.cloning import clone_layer
 from lstm_native.layers.context import Context
 from lstm_native.layers.dense import ActivationAtEnd
+from lstm_native.layers.recurrent import RecurrentLayer
 from lstm_native.layers.sequence import SequenceLayer
 from lstm_native.trees import flat
 
@@ -270,11 +271,13 @@ class Bidirectional(Layer):
         if initial_state is not None:
             half = len(initial_state) // 2
             given = [tuple(initial_state[:half]), tuple(initial_state[half:])]
+        joined = self._joins()
         outputs: list[Tensor] = []
         states: list[Tensor] = []
         penalties: list[ActivityPenalty | None] = []
-        for layer, start in zip(self.held_layers(), given, strict=True):
-            result = layer.forward(inputs, ctx, mask, start, _reset_of(layer, reset))
+        for layer, result in zip(
+            self.held_layers(), self._results(inputs, ctx, mask, given, reset, joined), strict=True
+        ):
             penalty = None if layer.activity_regularizer is None else ActivityPenalty(layer)
             if penalty is not None:
                 penalty.forward(result, ctx)
@@ -285,11 +288,52 @@ class Bidirectional(Layer):
         y, y_rev = outputs
         if ctx.record:
             factors = (y, y_rev) if self.merge_mode == "mul" else (None, None)
-            ctx.save(self, (y.shape[-1], factors, penalties))
+            ctx.save(self, (joined, y.shape[-1], factors, penalties))
         if self.merge_mode is None:
             return (y, _core.merge_forward("concat", None, y_rev), *states)
-        joined = _core.merge_forward(self.merge_mode, y, y_rev)
-        return (joined, *states) if self.return_state else joined
+        output = y if joined else _core.merge_forward(self.merge_mode, y, y_rev)
+        return (output, *states) if self.return_state else output
+
+    def _are_native(self) -> bool:
+        """Whether one native call runs both directions."""
+        return all(isinstance(layer, RecurrentLayer) and layer.is_native for layer in self.held_layers())
+
+    def _joins(self) -> bool:
+        """Whether both directions write the joined output."""
+        return (
+            self.merge_mode == "concat"
+            and self.return_sequences
+            and not self.forward_layer.go_backwards
+            and self._are_native()
+            and all(layer.activity_regularizer is None for layer in self.held_layers())
+        )
+
+    def _results(
+        self,
+        inputs: Any,
+        ctx: Context,
+        mask: Tensor | None,
+        given: Sequence[tuple[Tensor, ...] | None],
+        reset: Tensor | None,
+        joined: bool,
+    ) -> list[Any]:
+        """What `forward` of each direction returns; with `joined` the same output, that of both."""
+        directions = list(zip(self.held_layers(), given, strict=True))
+        if not self._are_native():
+            return [
+                layer.forward(inputs, ctx, mask, start, _reset_of(layer, reset))
+                for layer, start in directions
+            ]
+        calls = [
+            layer.prepare_forward(inputs, ctx, mask, start, _reset_of(layer, reset))
+            for layer, start in directions
+        ]
+        return [
+            layer.finish_forward(result, ctx, start is not None)
+            for (layer, start), result in zip(
+                directions, _core.recurrent_forward_together(calls, joined), strict=True
+            )
+        ]
 
     def backward(self, d_outputs: Any, ctx: Context, need_d_inputs: bool = True) -> Any:
         """Gradient of the inputs; (d_inputs, gradients of the initial states) when those were given.
@@ -299,7 +343,7 @@ class Bidirectional(Layer):
             ctx: the running pass.
             need_d_inputs: whether the gradient of the inputs is wanted.
         """
-        units, factors, penalties = ctx.take(self)
+        joined, units, factors, penalties = ctx.take(self)
         parts = list(d_outputs) if isinstance(d_outputs, tuple) else [d_outputs]
         if self.merge_mode is None:
             d_y, d_rev, *d_states = parts
@@ -307,19 +351,19 @@ class Bidirectional(Layer):
                 d_rev = _core.merge_backward("concat", d_rev, 0, None, None)[1]
         else:
             d_joined, *d_states = parts
-            d_y = d_rev = None
-            if d_joined is not None:
+            d_y = d_rev = d_joined if joined else None
+            if d_joined is not None and not joined:
                 d_y, d_rev = _core.merge_backward(self.merge_mode, d_joined, units, *factors)
         half = len(d_states) // 2
-        d_inputs: Tensor | None = None
-        d_initial: list[Tensor] = []
-        for layer, d_output, d_state, penalty in zip(
-            self.held_layers(), (d_y, d_rev), (d_states[:half], d_states[half:]), penalties, strict=True
+        d_results = []
+        for d_output, d_state, penalty in zip(
+            (d_y, d_rev), (d_states[:half], d_states[half:]), penalties, strict=True
         ):
             d_result = (d_output, *d_state) if self.return_state else d_output
-            if penalty is not None:
-                d_result = penalty.backward(d_result, ctx)
-            d = layer.backward(d_result, ctx, need_d_inputs)
+            d_results.append(d_result if penalty is None else penalty.backward(d_result, ctx))
+        d_inputs: Tensor | None = None
+        d_initial: list[Tensor] = []
+        for d in self._gradients(d_results, ctx, need_d_inputs):
             if isinstance(d, tuple):
                 d, *rest = d
                 d_initial += rest
@@ -328,6 +372,18 @@ class Bidirectional(Layer):
             elif d is not None:
                 _core.add_(d_inputs, d)
         return (d_inputs, *d_initial) if d_initial else d_inputs
+
+    def _gradients(self, d_results: Sequence[Any], ctx: Context, need_d_inputs: bool) -> list[Any]:
+        """What `backward` of each direction returns."""
+        directions = list(zip(self.held_layers(), d_results, strict=True))
+        if not self._are_native():
+            return [layer.backward(d_result, ctx, need_d_inputs) for layer, d_result in directions]
+        calls, finish = zip(
+            *(layer.prepare_backward(d_result, ctx, need_d_inputs) for layer, d_result in directions),
+            strict=True,
+        )
+        gradients = _core.recurrent_backward_together(list(calls))
+        return [make(of_one) for make, of_one in zip(finish, gradients, strict=True)]
 
     def add_to_stream(self, stream: _core.Stream) -> None:
         raise self.error("reads the sequence from its end too and cannot run step by step in a stream")

@@ -92,24 +92,21 @@ class PackedWeights:
         bias = rest[0] if rest else None
         return _core.RecurrentWeights.in_rows(self._cell, tensors[0], tensors[1], bias, projection)
 
-    def backward(
-        self, weights: _core.RecurrentWeights, *arguments: Any
-    ) -> tuple[Any, tuple[Any, Any], list[torch.Tensor]]:
-        """Gradients of x, of h and c, and of PyTorch's parameters.
+    def gradients(self, native: Sequence[Any]) -> list[torch.Tensor]:
+        """Those of PyTorch's parameters.
 
         Args:
-            weights: what `native` gave to the forward call.
-            arguments: of `_core.recurrent_backward` behind them.
+            native: gradients of kernel, recurrent kernel, bias, h, c, peepholes and projection.
         """
-        backward = _core.general_backward if self._projects else _core.recurrent_backward
-        d_x, d_weight_ih, d_weight_hh, d_bias, d_h0, d_c0, *rest = backward(weights, *arguments)
+        d_weight_ih, d_weight_hh, d_bias, *_, d_projection = native
         gradients = [to_torch(d_weight_ih), to_torch(d_weight_hh)]
         if d_bias is not None:
             # An LSTM's biases are summed: each has the gradient of the sum. Tensors that share no memory.
             bias = to_torch(d_bias)
             gradients += [d.clone() for d in ((bias, bias) if self._cell == "lstm" else bias.unbind())]
-        gradients += [to_torch(d) for d in rest[1:] if d is not None]
-        return d_x, (d_h0, d_c0), gradients
+        if d_projection is not None:
+            gradients.append(to_torch(d_projection))
+        return gradients
 
 
 @dataclass
@@ -171,12 +168,14 @@ class Network:
             layers: list[_Kept] = []
             last: list[tuple[Any, Any]] = []
             for first in range(0, count, self.directions):
-                kept = _Kept()
-                output = None
-                for number in range(first, first + self.directions):
-                    own = self.packed[number].native(weights[number * size : (number + 1) * size], training)
-                    output, *state, saved = _core.recurrent_forward(
-                        own,
+                numbers = range(first, first + self.directions)
+                own = [
+                    self.packed[number].native(weights[number * size : (number + 1) * size], training)
+                    for number in numbers
+                ]
+                calls: list[_core.RecurrentCall] = [
+                    (
+                        of_one,
                         now,
                         self.mask,
                         None,
@@ -185,14 +184,17 @@ class Network:
                         number != first,
                         False,
                         training,
-                        time_first=self.time_first,
-                        bidirectional=self.directions == 2,
-                        output=output,
+                        None,
+                        0,
+                        None,
+                        self.time_first,
                     )
-                    kept.saved.append((own, saved))
-                    last.append((state[0], state[1]))
-                assert output is not None
-                now = output
+                    for number, of_one in zip(numbers, own, strict=True)
+                ]
+                results = _core.recurrent_forward_together(calls, True)
+                now = results[0][0]
+                last += [(h_last, c_last) for _, h_last, c_last, _ in results]
+                kept = _Kept([(of_one, result[3]) for of_one, result in zip(own, results, strict=True)])
                 if self.dropout and first + self.directions < count:
                     kept.noise = noises[len(layers)] if noises else self._noise(now.shape, x.device)
                     now = _core.multiply(now, kept.noise)
@@ -230,11 +232,16 @@ class Network:
                 kept = layers[layer]
                 if kept.noise is not None and d_output is not None:
                     d_output = _core.multiply(d_output, kept.noise)
+                results = _core.recurrent_backward_together(
+                    [
+                        (weights, saved, d_output, *d_last[number], layer > 0 or wanted[0], given)
+                        for number, (weights, saved) in enumerate(kept.saved, layer * self.directions)
+                    ]
+                )
                 d_input = None
-                for number, (weights, saved) in enumerate(kept.saved, layer * self.directions):
-                    d_x, d_initial[number], d_weights[number] = self.packed[number].backward(
-                        weights, saved, d_output, *d_last[number], layer > 0 or wanted[0], given
-                    )
+                for number, (d_x, *native) in enumerate(results, layer * self.directions):
+                    d_initial[number] = native[3], native[4]
+                    d_weights[number] = self.packed[number].gradients(native)
                     if d_input is None:
                         d_input = d_x
                     elif d_x is not None:
