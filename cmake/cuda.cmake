@@ -19,6 +19,7 @@ add_library(lstm_native_cuda SHARED
   csrc/cuda/arithmetic.cu
   csrc/cuda/backend_cuda.cpp
   csrc/cuda/blas.cpp
+  csrc/cuda/graphs.cpp
   csrc/cuda/layers.cu
   csrc/cuda/loss.cu
   csrc/cuda/one_launch.cu

@@ -49,6 +49,7 @@ def build_for_host(folder: Path) -> Path:
     others = [
         CSRC / "cuda" / "backend_cuda.cpp",
         CSRC / "cuda" / "blas.cpp",
+        CSRC / "cuda" / "graphs.cpp",
         CSRC / "cuda" / "planner.cpp",
         CSRC / "core" / "activation.cpp",
         CSRC / "core" / "library.cpp",
@@ -56,7 +57,18 @@ def build_for_host(folder: Path) -> Path:
     ]
     blas = folder / "libcublaslt_on_host.so"
     run(compiler(), *HOST_FLAGS, "-O1", ROOT / "tests" / "cpp" / "cublaslt_on_host.cpp", "-o", blas)
-    run(compiler(), *HOST_FLAGS, f'-DCUBLASLT_ON_HOST="{blas}"', "-O1", "-x", "c++", *kernels, *others, "-o", library)
+    run(
+        compiler(),
+        *HOST_FLAGS,
+        f'-DCUBLASLT_ON_HOST="{blas}"',
+        "-O1",
+        "-x",
+        "c++",
+        *kernels,
+        *others,
+        "-o",
+        library,
+    )
     return library
 
 

@@ -274,7 +274,14 @@ typedef enum LnPrecision { LN_FLOAT32 = 0, LN_TF32 = 1, LN_BFLOAT16 = 2, LN_FLOA
 /* How recurrent calls run their steps: as the backend finds best, step by step, or in one launch in one of two ways
  * where the shape allows it; from 8 on in the second way with blocks of so many units. Results agree but for rounding.
  */
-typedef enum LnPlan { LN_PLAN_AUTO = 0, LN_PLAN_STEPS = 1, LN_PLAN_BLOCKS = 2, LN_PLAN_GRID = 3 } LnPlan;
+typedef enum LnPlan {
+    LN_PLAN_AUTO = 0,
+    LN_PLAN_STEPS = 1,
+    LN_PLAN_BLOCKS = 2,
+    LN_PLAN_GRID = 3,
+    LN_PLAN_LAUNCHES = 4, /* step by step, each by launches of its own */
+    LN_PLAN_GRAPHS = 5    /* step by step, as a graph where launches come again */
+} LnPlan;
 
 typedef struct LnDeviceInfo {
     char name[128];       /* "NVIDIA H100 80GB HBM3" */

@@ -93,12 +93,8 @@ struct Blas::Plans {
     }
 };
 
-Blas::Blas(const char* path, void* stream, void* workspace, std::size_t workspace_bytes)
-    : functions_(new Functions{}),
-      plans_(new Plans),
-      stream_(stream),
-      workspace_(workspace),
-      workspace_bytes_(workspace_bytes) {
+Blas::Blas(const char* path, void* workspace, std::size_t workspace_bytes)
+    : functions_(new Functions{}), plans_(new Plans), workspace_(workspace), workspace_bytes_(workspace_bytes) {
     std::string reason;
     void* const library = core::open_library(path, &reason);
     if (library == nullptr)
@@ -193,7 +189,7 @@ void Blas::product(std::int64_t M, std::int64_t N, std::int64_t K, const MatrixO
     if (bias != nullptr) f.check(f.operation_set(plan.operation, kBiasPointer, &bias, sizeof bias), "bias");
     const float alpha = 1.0F;
     f.check(f.matmul(handle_, plan.operation, &alpha, b.data, plan.a, a.data, plan.b, &beta, c, plan.c, c, plan.c,
-                     &plan.algorithm, workspace_, workspace_bytes_, stream_),
+                     &plan.algorithm, workspace_, workspace_bytes_, queue_of_thread()),
             "product");
 }
 

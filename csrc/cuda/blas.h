@@ -9,11 +9,11 @@
 
 namespace lstm_native::cuda {
 
-// Products on one stream, with scratch memory of `workspace_bytes`. Thread-safe.
+// Products on the queue, with scratch memory of `workspace_bytes`. Thread-safe.
 class Blas {
 public:
     // runtime_error where the library or one of its functions is not found, or it does not start.
-    Blas(const char* path, void* stream, void* workspace, std::size_t workspace_bytes);
+    Blas(const char* path, void* workspace, std::size_t workspace_bytes);
     Blas(const Blas&) = delete;
     Blas& operator=(const Blas&) = delete;
 
@@ -27,7 +27,7 @@ private:
     // Live for ever, as the device does.
     Functions* functions_;
     Plans* plans_;
-    void *handle_ = nullptr, *stream_, *workspace_;
+    void *handle_ = nullptr, *workspace_;
     std::size_t workspace_bytes_;
 };
 

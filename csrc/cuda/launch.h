@@ -7,6 +7,7 @@
 
 #include <cmath>
 #include <cstdint>
+#include <functional>
 #include <vector>
 
 #include "core/host_device.h"
@@ -122,6 +123,9 @@ void for_each_block(std::int64_t blocks, int threads, std::size_t shared_floats,
 
 #else
 
+// Runs a launch, or keeps it for the graph that this thread makes.
+void enqueue(std::function<void()> launch);
+
 struct Block {
     float* shared;
     std::int64_t id;
@@ -142,10 +146,12 @@ struct PerThread {
 
 template <class F>
 void for_each_block(std::int64_t blocks, int, std::size_t shared_floats, F function) {
-    for (std::int64_t id = 0; id < blocks; ++id) {
-        std::vector<float> shared(shared_floats, NAN);
-        function(Block{shared.data(), id});
-    }
+    enqueue([=] {
+        for (std::int64_t id = 0; id < blocks; ++id) {
+            std::vector<float> shared(shared_floats, NAN);
+            function(Block{shared.data(), id});
+        }
+    });
 }
 
 struct Lanes {
@@ -161,12 +167,16 @@ struct Lanes {
 
 template <class F>
 void for_each(std::int64_t count, F function) {
-    for (std::int64_t i = 0; i < count; ++i) function(i);
+    enqueue([=] {
+        for (std::int64_t i = 0; i < count; ++i) function(i);
+    });
 }
 
 template <class F>
 void for_each_row(std::int64_t count, F function) {
-    for (std::int64_t row = 0; row < count; ++row) function(row, Lanes{});
+    enqueue([=] {
+        for (std::int64_t row = 0; row < count; ++row) function(row, Lanes{});
+    });
 }
 
 #endif

@@ -10,6 +10,7 @@
 #include "core/error.h"
 #include "cuda/entries.h"
 #include "cuda/gate_rows.h"
+#include "cuda/graphs.h"
 #include "cuda/one_launch.h"
 #include "cuda/recurrent_parts.h"
 #include "cuda/status.h"
@@ -29,6 +30,15 @@ RecurrentPlan plan_of(const LnRecurrentConfig& config, std::int32_t type, bool p
 }
 RecurrentPlan plan_of(const Pack& pack, const LnRecurrentForward& f, bool backward, int calls) {
     return plan_of(pack.config, pack.type, pack.general.plain, f.B, f.T, backward, calls);
+}
+
+// Of a call whose steps run one by one.
+std::int64_t graph_of(const RecurrentPlan& plan, std::int32_t cell, bool projects, std::int64_t steps) {
+    return steps_of_graph(steps, launches_of_step(cell, projects, plan.shape.backward),
+                          step_by_step_microseconds(plan.shape, device_offer()), wanted_plan());
+}
+std::int64_t graph_of(const RecurrentPlan& plan, const Pack& pack, std::int64_t steps) {
+    return graph_of(plan, pack.config.cell, pack.projects(), steps);
 }
 
 const Pack& pack_of(const void* pack) { return *static_cast<const Pack*>(pack); }
@@ -155,7 +165,7 @@ void run_forward(const Pack& pack, const LnRecurrentForward& f) {
     while (steps.prepare()) {
         const LaunchedCall<StepsForward> launched = steps.launched();
         if (!plan.one_launch()) {
-            run_stepwise(steps.call);
+            run_stepwise(steps.call, graph_of(plan, pack, steps.call.all.steps));
         } else if (!run_in_one_launch(plan, &launched)) {
             return run_forward<T>(pack, f);  // all of it, in another way
         }
@@ -257,7 +267,7 @@ void run_backward(const Pack& pack, const LnRecurrentBackward& b, float* d_peeph
     const RecurrentPlan plan = plan_of(pack, *b.forward, true, 1);
     const LaunchedCall<StepsBackward> launched = steps.launched();
     if (!plan.one_launch()) {
-        run_stepwise(steps.call);
+        run_stepwise(steps.call, graph_of(plan, pack, b.forward->steps));
     } else if (!run_in_one_launch(plan, &launched)) {
         return run_backward<T>(pack, b, d_peepholes, d_projection);
     }
@@ -433,9 +443,16 @@ LnStatus recurrent_explain(LnContext* context, const LnRecurrentConfig* config, 
     return guarded(context, [=] {
         const Offer offer = device_offer();
         std::string all;
-        for (const bool backward : {false, true})
-            all +=
-                (backward ? "; " : "") + describe(plan_of(*config, operand_type(), true, B, steps, backward, 1), offer);
+        for (const bool backward : {false, true}) {
+            const RecurrentPlan plan = plan_of(*config, operand_type(), true, B, steps, backward, 1);
+            all += (backward ? "; " : "") + describe(plan, offer);
+            if (plan.one_launch() || graph_of(plan, config->cell, false, steps) == 0) continue;
+            all += ", as a CUDA graph where a call comes again with the same addresses";
+        }
+        const GraphCounts graphs = graph_counts();
+        if (graphs.made > 0)
+            all += core::message("; graphs so far: ", graphs.made, " made, ", graphs.kept, " kept, ", graphs.launched,
+                                 " times launched");
         std::snprintf(text, size, "%s", all.c_str());
     });
 }

@@ -45,6 +45,15 @@ void* queue_handle();
 void hand_over(void* stream);
 void settle();
 
+// Launches and products of this thread between begin_graph() and end_graph() go into a graph and are not run; nothing
+// else of this header may be called there. cancel_graph() after an error in between. One at a time in the process.
+void begin_graph();
+void* end_graph();
+void cancel_graph() noexcept;
+void launch_graph(void* graph);            // not by two threads at once
+void destroy_graph(void* graph) noexcept;  // its work may still be waiting
+void* queue_of_thread();                   // the queue, or the graph that this thread makes
+
 // Memory for a while.
 template <class T>
 class Array {

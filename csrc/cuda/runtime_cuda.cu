@@ -32,7 +32,8 @@ Offer offer;
 std::atomic<std::int32_t> wanted_precision{LN_FLOAT32};
 std::atomic<bool> can_wait{true};  // blocks for each other: until it has failed
 std::atomic<std::int32_t> plan{LN_PLAN_AUTO};
-std::uint32_t* given_up = nullptr;  // of grid.h, in memory of the host that the device writes to
+thread_local cudaStream_t of_graph = nullptr;  // while this thread makes a graph: takes its launches
+std::uint32_t* given_up = nullptr;             // of grid.h, in memory of the host that the device writes to
 
 void check(cudaError_t error, const char* what) {
     if (error == cudaSuccess) return;
@@ -62,7 +63,7 @@ Machine find_machine(cudaDeviceProp& properties) {
 
 }  // namespace
 
-cudaStream_t queue() { return stream; }
+cudaStream_t queue() { return of_graph != nullptr ? of_graph : stream; }
 
 void check_launch() { check(cudaGetLastError(), "start of a kernel"); }
 
@@ -137,7 +138,7 @@ void open_blas(const char* path) {
     if (blas_of_device != nullptr) return;
     void* const workspace = allocate(kBlasWorkspace);
     try {
-        blas_of_device = new Blas(path, stream, workspace, kBlasWorkspace);
+        blas_of_device = new Blas(path, workspace, kBlasWorkspace);
     } catch (...) {
         release(workspace);
         throw;
@@ -208,6 +209,7 @@ void synchronize() {
 }
 
 void* queue_handle() { return stream; }
+void* queue_of_thread() { return queue(); }
 
 void hand_over(void* other) {
     cudaEvent_t done = nullptr;
@@ -219,6 +221,48 @@ void hand_over(void* other) {
 }
 
 void settle() { check(cudaDeviceSynchronize(), "work of the device"); }
+
+// A stream for each graph, so that other threads go on with the one that all use. Relaxed: no other work is meant, so
+// none is forbidden.
+void begin_graph() {
+    cudaStream_t made = nullptr;
+    check(cudaStreamCreateWithFlags(&made, cudaStreamNonBlocking), "stream of a graph");
+    of_graph = made;
+    check(cudaStreamBeginCapture(made, cudaStreamCaptureModeRelaxed), "begin of a graph");
+}
+
+void* end_graph() {
+    cudaGraph_t graph = nullptr;
+    check(cudaStreamEndCapture(of_graph, &graph), "end of a graph");
+    cudaGraphExec_t ready = nullptr;
+    const cudaError_t error = cudaGraphInstantiate(&ready, graph, 0);
+    static_cast<void>(cudaGraphDestroy(graph));
+    check(error, "making a graph ready");
+    static_cast<void>(cudaStreamDestroy(of_graph));
+    of_graph = nullptr;
+    return ready;
+}
+
+void cancel_graph() noexcept {
+    if (of_graph == nullptr) return;
+    cudaStreamCaptureStatus status = cudaStreamCaptureStatusNone;
+    cudaGraph_t graph = nullptr;
+    if (cudaStreamIsCapturing(of_graph, &status) == cudaSuccess && status != cudaStreamCaptureStatusNone)
+        static_cast<void>(cudaStreamEndCapture(of_graph, &graph));
+    if (graph != nullptr) static_cast<void>(cudaGraphDestroy(graph));
+    static_cast<void>(cudaStreamDestroy(of_graph));
+    of_graph = nullptr;
+    static_cast<void>(cudaGetLastError());
+}
+
+void launch_graph(void* graph) {
+    check(cudaGraphLaunch(static_cast<cudaGraphExec_t>(graph), stream), "start of a graph");
+}
+
+// The driver keeps one that runs until it is over.
+void destroy_graph(void* graph) noexcept {
+    static_cast<void>(cudaGraphExecDestroy(static_cast<cudaGraphExec_t>(graph)));
+}
 
 void sort_by_key(std::int64_t count, std::int64_t bound, const std::int32_t* keys, const std::int32_t* values,
                  std::int32_t* sorted_keys, std::int32_t* sorted_values) {

@@ -1,6 +1,9 @@
 #include "cuda/stepwise.h"
 
+#include <algorithm>
+
 #include "cuda/cells.h"
+#include "cuda/graphs.h"
 #include "cuda/launch.h"
 
 namespace lstm_native::cuda {
@@ -165,22 +168,53 @@ void run_step(const StepwiseBackward<T>& call, std::int64_t step) {
     });
 }
 
+// The steps [begin, begin + count) of those that are to run: backward, 0 is the last of the call.
+template <class Call>
+struct Part {
+    Call call;
+    std::int64_t begin, count;
+
+    void run() const {
+        for (std::int64_t i = begin; i < begin + count; ++i)
+            run_step(call, call.cell.backward != 0 ? call.all.steps - 1 - i : i);
+    }
+};
+
+template <class Call>
+void run_parts(const Call& call, std::int64_t steps_of_graph) {
+    const std::int64_t steps = call.all.steps;
+    if (steps_of_graph == 0) return Part<Call>{call, 0, steps}.run();
+    const std::int64_t launches = launches_of_step(call.cell.cell, call.cell.options.projects, call.cell.backward != 0);
+    for (std::int64_t begin = 0; begin < steps; begin += steps_of_graph) {
+        auto part = cleared<Part<Call>>();
+        std::memcpy(static_cast<void*>(&part.call), &call, sizeof call);
+        part.begin = begin;
+        part.count = std::min(steps_of_graph, steps - begin);
+        run_as_graph(&part, sizeof part, part.count * launches, [&] { part.run(); });
+    }
+}
+
 }  // namespace
 
-template <class T>
-void run_stepwise(const StepwiseForward<T>& call) {
-    for (std::int64_t step = 0; step < call.all.steps; ++step) run_step(call, step);
+std::int64_t launches_of_step(std::int32_t cell, bool projects, bool backward) {
+    if (cell == LN_CELL_GRU_BEFORE || projects) return 4;
+    return cell == LN_CELL_GRU && backward ? 3 : 2;
 }
 
 template <class T>
-void run_stepwise(const StepwiseBackward<T>& call) {
-    for (std::int64_t step = call.all.steps - 1; step >= 0; --step) run_step(call, step);
+void run_stepwise(const StepwiseForward<T>& call, std::int64_t steps_of_graph) {
+    run_parts(call, steps_of_graph);
 }
 
-template void run_stepwise(const StepwiseForward<float>&);
-template void run_stepwise(const StepwiseForward<Bfloat16>&);
-template void run_stepwise(const StepwiseForward<Float16>&);
-template void run_stepwise(const StepwiseBackward<float>&);
-template void run_stepwise(const StepwiseBackward<Bfloat16>&);
+template <class T>
+void run_stepwise(const StepwiseBackward<T>& call, std::int64_t steps_of_graph) {
+    run_parts(call, steps_of_graph);
+}
+
+template void run_stepwise(const StepwiseForward<float>&, std::int64_t);
+template void run_stepwise(const StepwiseForward<Bfloat16>&, std::int64_t);
+template void run_stepwise(const StepwiseForward<Float16>&, std::int64_t);
+template void run_stepwise(const StepwiseBackward<float>&, std::int64_t);
+template void run_stepwise(const StepwiseBackward<Bfloat16>&, std::int64_t);
 
 }  // namespace lstm_native::cuda

@@ -23,6 +23,7 @@ struct StepwiseCell {
     std::int32_t precision;  // of products of floats, a LnPrecision
     std::int32_t general;    // a LSTM of general_cells.h
     std::int32_t common;     // tanh and sigmoid; else `activations`
+    std::int32_t backward;
     AnyActivations activations;
     std::int64_t P, weight_columns;
     const T* recurrent_kernel;
@@ -52,11 +53,14 @@ struct StepwiseBackward {
     float* d_cell;           // (B, H)
 };
 
-// All steps of call.all.
+// All steps of call.all. Of `steps_of_graph` steps each (graphs.h) a graph is made where they come again; 0: none.
 template <class T>
-void run_stepwise(const StepwiseForward<T>& call);
+void run_stepwise(const StepwiseForward<T>& call, std::int64_t steps_of_graph);
 template <class T>
-void run_stepwise(const StepwiseBackward<T>& call);
+void run_stepwise(const StepwiseBackward<T>& call, std::int64_t steps_of_graph);
+
+// Of a step: products and kernels.
+std::int64_t launches_of_step(std::int32_t cell, bool projects, bool backward);
 
 // What the steps of a call need for themselves.
 template <class T>
@@ -141,6 +145,7 @@ template <class T>
 StepwiseBackward<T> stepwise_backward(const Pack& pack, const BackwardMemory<T>& memory) {
     auto call = cleared<StepwiseBackward<T>>();
     fill_cell(pack, call.cell);
+    call.cell.backward = 1;
     call.cell.options.d_cell = memory.d_cell.get();
     call.cell.options.peephole_gradients = memory.peephole_sums.get();
     call.gates = memory.gates.get();

@@ -1,10 +1,12 @@
 // The functions of cuBLASLt that csrc/cuda/blas.cpp calls, on memory of the host, written after NVIDIA's documentation
 // (https://docs.nvidia.com/cuda/cublas/#using-the-cublaslt-api): columns lie one after the other, D = op(A) op(B) +
-// beta C + bias. What the documentation does not allow, or blas.cpp should not ask for, is refused.
+// beta C + bias. What the documentation does not allow, or blas.cpp should not ask for, is refused. A stream is null,
+// or a graph (cuda_on_host.cpp) that keeps the product for later.
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <functional>
 #include <vector>
 
 #include "cuda/half.h"
@@ -199,11 +201,13 @@ EXPORTED int cublasLtMatmulAlgoGetHeuristic(void*, const void* product, const vo
 EXPORTED int cublasLtMatmul(void* handle, const void* product, const float* alpha, const void* a_data, const void* a,
                             const void* b_data, const void* b, const float* beta, const void* c_data, const void* c,
                             void* d_data, const void* d, const void* algorithm, const void* workspace,
-                            std::size_t workspace_bytes, const void*) {
-    const auto& p = *static_cast<const Product*>(product);
-    const auto& left = *static_cast<const Layout*>(a);
-    const auto& right = *static_cast<const Layout*>(b);
-    const auto& result = *static_cast<const Layout*>(d);
+                            std::size_t workspace_bytes, void* stream) {
+    // By value, as the device gets them.
+    const auto p = *static_cast<const Product*>(product);
+    const auto left = *static_cast<const Layout*>(a);
+    const auto right = *static_cast<const Layout*>(b);
+    const auto result = *static_cast<const Layout*>(d);
+    const float scale = *beta;
     Algorithm chosen{};
     std::memcpy(&chosen, algorithm, sizeof chosen);
     const void* const arrays[] = {a_data, b_data, c_data, d_data};
@@ -213,8 +217,12 @@ EXPORTED int cublasLtMatmul(void* handle, const void* product, const float* alph
         workspace_bytes < chosen.workspace || !fit(p, left, right, *static_cast<const Layout*>(c), result))
         return kInvalid;
     if ((p.epilogue != 1 && p.epilogue != 4) || (p.epilogue == 4 && p.bias == nullptr)) return kNotSupported;
-    const auto run = [&](auto zero, const auto& value) {
-        multiply<decltype(zero)>(p, a_data, left, b_data, right, *beta, static_cast<float*>(d_data), result, value);
+    const auto run = [=](auto zero, const auto& value) {
+        const std::function<void()> work = [=] {
+            multiply<decltype(zero)>(p, a_data, left, b_data, right, scale, static_cast<float*>(d_data), result, value);
+        };
+        if (stream == nullptr) return work();
+        static_cast<std::vector<std::function<void()>>*>(stream)->push_back(work);
     };
     if (left.type == kBfloat16) {
         run(Bfloat16{}, [](Bfloat16 x) { return x.value(); });
