@@ -241,13 +241,22 @@ def steps_of_features() -> ln.Model:
     )
 
 
+def steps_that_branch() -> ln.Model:
+    inputs = ln.Input((9, 3))
+    masked = ln.Masking(1.0)(inputs)
+    x = layers.GRU(6, return_sequences=True)(masked)
+    y = layers.LayerNormalization()(layers.add([x, ln.LSTM(6, return_sequences=True)(x)]))
+    joined = layers.concatenate([masked, layers.average([x, y])])
+    return ln.Model(inputs, ln.Dense(2)(joined))
+
+
 def features_of_a_step(rng: np.random.Generator, step: int) -> Array:
     x = rng.normal(size=(3, 3)).astype(np.float32)
     x[step % 3] = 1  # a constant row, whose normalization is zero, which Masking skips
     return x
 
 
-@pytest.mark.parametrize("make", [steps_of_ids, steps_of_features])
+@pytest.mark.parametrize("make", [steps_of_ids, steps_of_features, steps_that_branch])
 def test_streams(make: Callable[[], ln.Model]) -> None:
     here, there = both(make)
     rng = np.random.default_rng(0)

@@ -463,9 +463,3 @@ def test_copies_and_files(make: Callable[[], Any], tmp_path: Path) -> None:
         assert [type(layer) for layer in again.layers] == [type(layer) for layer in model.layers]
         again.set_weights(model.get_weights())
         np.testing.assert_array_equal(again.predict(x, verbose=0), model.predict(x, verbose=0))
-
-
-def test_streams_say_where_a_model_branches() -> None:
-    model, _ = residual()
-    with pytest.raises(ValueError, match=r"those of this model branch \(at Add 'add.*'\)"):
-        model.stream()

@@ -12,6 +12,7 @@
 #include "bindings/convert.h"
 #include "core/activation.h"
 #include "core/error.h"
+#include "ops/merge.h"
 #include "ops/normalization.h"
 #include "ops/stream.h"
 
@@ -162,6 +163,13 @@ void bind_stream(py::module_& module) {
                 self.native().add(ops::stream_layer_norm(std::move(weights)));
             },
             present)
+        .def("add_join",
+             [](Stream& self, const std::string& label, const std::string& mode,
+                const std::vector<std::int64_t>& slots) {
+                 self.native().add_join(label, ops::merge_from_name(mode), slots);
+             })
+        .def("read", [](Stream& self, std::int64_t slot) { self.native().read(slot); })
+        .def_property_readonly("slot", [](Stream& self) { return self.native().slot(); })
         .def_property_readonly("rows", [](Stream& self) { return self.native().rows(); })
         .def_property_readonly("width", [](Stream& self) { return self.native().width(); })
         .def("step", &Stream::step)

@@ -30,18 +30,39 @@ private:
 };
 
 Stream::Stream(std::string label, std::int64_t rows, std::int64_t features, core::Device device)
-    : label_(std::move(label)), rows_(rows), features_(features), width_(features), device_(device) {
+    : label_(std::move(label)), rows_(rows), features_(features), device_(device), widths_{features}, slots_(1) {
     check(rows > 0, label_, ": batch_size is ", rows, ", expected at least 1");
     check(features >= 0, label_, ": a step has ", features, " features, expected at least 0");
     if (device != core::Device::cpu) inputs_ = Tensor::empty({rows, features}, DType::float32, device);
 }
 
+std::size_t Stream::known(std::int64_t slot) const {
+    check(slot >= 0 && slot < static_cast<std::int64_t>(slots_.size()), label_, ": there is no slot ", slot);
+    return static_cast<std::size_t>(slot);
+}
+
+void Stream::read(std::int64_t slot) {
+    const Busy busy(*this);
+    at_ = known(slot);
+}
+
 void Stream::add(std::unique_ptr<StreamLayer> layer) {
     const Busy busy(*this);
-    const std::int64_t width = layer->connect(rows_, width_, device_);
-    layers_.push_back(std::move(layer));
-    work_ += layers_.back()->work();
-    width_ = width;
+    const std::int64_t width = layer->connect(rows_, widths_[at_], device_);
+    layers_.push_back({std::move(layer), at_});
+    work_ += layers_.back().layer->work();
+    widths_.push_back(width);
+    slots_.emplace_back();
+    at_ = slots_.size() - 1;
+}
+
+void Stream::add_join(const std::string& label, LnMerge mode, const std::vector<std::int64_t>& slots) {
+    check(slots.size() > 1, label, ": joins ", slots.size(), " values, expected at least 2");
+    read(slots[0]);
+    for (std::size_t i = 1; i < slots.size(); ++i) {
+        const std::size_t other = known(slots[i]);
+        add(stream_join(label, mode, slots_, other, widths_[other]));
+    }
 }
 
 void Stream::add_embedding(std::string label, std::shared_ptr<Variable> table, bool mask_zero) {
@@ -71,9 +92,9 @@ void Stream::check_arrays(const ArrayView& x, const ArrayView& y) const {
         core::fail(label_, ": x_t has shape ", x.shape, ", expected ", expected, " or ",
                    ids ? Shape{} : Shape{features_});
     }
-    if (y.dtype != DType::float32 || y.shape.rank() != 2 || y.shape[0] != rows_ || y.shape[1] != width_)
+    if (y.dtype != DType::float32 || y.shape.rank() != 2 || y.shape[0] != rows_ || y.shape[1] != width())
         core::fail(label_, ": out is ", core::name_of(y.dtype), " of shape ", y.shape, ", expected float32 ",
-                   Shape{rows_, width_});
+                   Shape{rows_, width()});
 }
 
 template <class Id>
@@ -90,7 +111,7 @@ void Stream::take_ids(const Id* ids) {
 void Stream::step(const ArrayView& x, const ArrayView& y) {
     check_arrays(x, y);
     const Busy busy(*this);
-    StreamStep now;
+    StreamStep& now = slots_[0];
     if (!takes_ids()) {
         now.values = static_cast<const float*>(x.data);
         if (inputs_.defined()) {
@@ -105,18 +126,22 @@ void Stream::step(const ArrayView& x, const ArrayView& y) {
             take_ids(static_cast<const std::int64_t*>(x.data));
         }
     }
-    const std::size_t output_bytes = static_cast<std::size_t>(rows_ * width_) * sizeof(float);
-    for (const auto& layer : layers_) layer->prepare();
-    for (const auto& layer : layers_) layer->run(now);
-    if (inputs_.defined()) core::copy_bytes(y.data, core::Device::cpu, now.values, device_, output_bytes);
-    for (const auto& layer : layers_) layer->finish();
-    if (!inputs_.defined()) std::memmove(y.data, now.values, output_bytes);
+    const std::size_t output_bytes = static_cast<std::size_t>(rows_ * width()) * sizeof(float);
+    for (const Use& use : layers_) use.layer->prepare();
+    for (std::size_t i = 0; i < layers_.size(); ++i) {
+        slots_[i + 1] = slots_[layers_[i].from];
+        layers_[i].layer->run(slots_[i + 1]);
+    }
+    const float* const outputs = slots_[at_].values;
+    if (inputs_.defined()) core::copy_bytes(y.data, core::Device::cpu, outputs, device_, output_bytes);
+    for (const Use& use : layers_) use.layer->finish();
+    if (!inputs_.defined()) std::memmove(y.data, outputs, output_bytes);
 }
 
 std::vector<StreamState*> Stream::states() {
     std::vector<StreamState*> states;
-    for (const auto& layer : layers_) {
-        if (StreamState* const state = layer->state()) states.push_back(state);
+    for (const Use& use : layers_) {
+        if (StreamState* const state = use.layer->state()) states.push_back(state);
     }
     return states;
 }

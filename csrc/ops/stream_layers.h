@@ -5,7 +5,9 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <vector>
 
+#include "backend/backend.h"
 #include "core/activation.h"
 #include "core/tensor.h"
 #include "ops/dense.h"
@@ -61,5 +63,9 @@ std::unique_ptr<StreamLayer> stream_masking(float value);
 std::unique_ptr<StreamLayer> stream_recurrent(std::shared_ptr<RecurrentWeights> weights, bool zero_output_for_mask);
 std::unique_ptr<StreamLayer> stream_dense(std::shared_ptr<DenseWeights> weights);
 std::unique_ptr<StreamLayer> stream_activation(core::Activation activation);
+// What it reads, joined with what `steps[other]` holds by then, of `width` columns; a step counts that does in either.
+// Messages call it `label`.
+std::unique_ptr<StreamLayer> stream_join(std::string label, LnMerge mode, const std::vector<StreamStep>& steps,
+                                         std::size_t other, std::int64_t width);
 
 }  // namespace lstm_native::ops

@@ -321,8 +321,9 @@ def additive_scores_backward(
 class Stream:
     """One time step of a whole model as one call, for `rows` sequences side by side.
 
-    Layers are added in order. A call that fails changes nothing; one from a second thread meanwhile
-    raises RuntimeError.
+    Layers are added in topological order: each reads the slot that the one before it filled, or the one that
+    `read` names; slot 0 is what a step is given. A call that fails changes nothing; one from a second thread
+    meanwhile raises RuntimeError.
     """
 
     def __init__(
@@ -343,6 +344,12 @@ class Stream:
     def add_dense(self, weights: DenseWeights, /) -> None: ...
     def add_activation(self, name: str, /) -> None: ...
     def add_layer_norm(self, weights: LayerNormWeights, /) -> None: ...
+    def add_join(self, label: str, mode: str, slots: Sequence[int], /) -> None:
+        """Joins slots by a `merge_mode`: "concat", "sum", "ave" or "mul"."""
+    def read(self, slot: int, /) -> None: ...
+    @property
+    def slot(self) -> int:
+        """The slot that the next layer reads, and that outputs come from."""
     @property
     def rows(self) -> int: ...
     @property

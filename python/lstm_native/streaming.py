@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -13,10 +13,16 @@ from lstm_native.arrays import Shape, to_float32, to_numpy
 from lstm_native.layers.base import Layer
 from lstm_native.layers.embedding import Embedding
 from lstm_native.layers.inputs import InputLayer
+from lstm_native.layers.masking import Masking
+
+if TYPE_CHECKING:
+    from lstm_native.models.graph import Step
 
 Array = npt.NDArray[np.float32]
-# What decides a layer's inference: whoever redefines one of these must redefine add_to_stream as well.
-_INFERENCE = ("forward", "forward_logits", "activate", "compute_mask")
+# What says how a layer runs step by step, and one of several inputs.
+_STEP, _JOIN = ("add_to_stream",), ("add_join_to_stream", "merge_mode")
+# What decides a layer's inference: whoever redefines one of these must redefine that as well.
+_INFERENCE = ("forward", "forward_logits", "activate", "joined", "compute_mask")
 
 
 class Stream:
@@ -33,9 +39,15 @@ class Stream:
     __slots__ = ("_label", "_native", "_step", "batch_size")
 
     def __init__(
-        self, layers: Sequence[Layer], input_shape: Shape, batch_size: int, label: str, device: str
+        self,
+        steps: Sequence[Step],
+        output: int,
+        input_shape: Shape,
+        batch_size: int,
+        label: str,
+        device: str,
     ) -> None:
-        first = next((layer for layer in layers if not isinstance(layer, InputLayer)), None)
+        first = next((step.layer for step in steps if not isinstance(step.layer, InputLayer)), None)
         ids = isinstance(first, Embedding)
         if len(input_shape) != (2 if ids else 3):
             expected = "(batch, time)" if ids else "(batch, time, features)"
@@ -52,10 +64,40 @@ class Stream:
         self.batch_size = batch_size
         self._label = label
         self._native = _core.Stream(label, batch_size, features, convert, device)
-        for layer in layers:
-            _check_own_step(layer)
-            layer.add_to_stream(self._native)
+        slots = {0: 0}
+        shapes: dict[int, Any] = {0: input_shape}
+        masked = any(_makes_mask(step.layer) for step in steps)
+        for step in steps:
+            self._add(step, slots, shapes, masked)
+        self._native.read(slots[output])
         self._step = self._native.step
+
+    def _add(self, step: Step, slots: dict[int, int], shapes: dict[int, Any], masked: bool) -> None:
+        """Adds a use of a layer.
+
+        Args:
+            step: the use.
+            slots: native slots by those of the model; gets that of the output.
+            shapes: of what is in the slots of the model; gets that of the output.
+            masked: whether some steps may not count.
+        """
+        layer = step.layer
+        _check_own_step(layer, _JOIN if step.several else _STEP)
+        if step.states or step.flags or step.arguments or step.training:
+            raise layer.error(
+                "is called with states, a mask or other arguments, and cannot run step by step in a stream"
+            )
+        if not all(slot in slots for slot in step.inputs):
+            raise layer.error("reads the states of another layer, and cannot run step by step in a stream")
+        given = tuple(shapes[slot] for slot in step.inputs)
+        if step.several:
+            layer.add_join_to_stream(self._native, [slots[slot] for slot in step.inputs], given, masked)
+        else:
+            self._native.read(slots[step.inputs[0]])
+            layer.add_to_stream(self._native)
+        slots[step.outputs[0]] = self._native.slot
+        shape = layer.compute_output_shape(given if step.several else given[0])
+        shapes[step.outputs[0]] = shape[0] if isinstance(shape[0], list | tuple) else shape
 
     def step(self, x_t: Any, out: Array | None = None) -> Array:
         """Runs one time step of every row.
@@ -128,13 +170,17 @@ class Stream:
         return ValueError(f"{self._label}: {message}")
 
 
-def _check_own_step(layer: Layer) -> None:
+def _makes_mask(layer: Layer) -> bool:
+    return isinstance(layer, Masking) or bool(getattr(layer, "mask_zero", False))
+
+
+def _check_own_step(layer: Layer, methods: tuple[str, ...] = _STEP) -> None:
     """Raises ValueError where a subclass computes something else than the step it inherited."""
     for held in layer.held_layers():
         _check_own_step(held)
     kinds = type(layer).__mro__
-    step = next(kind for kind in kinds if "add_to_stream" in vars(kind))
+    step = next((kind for kind in kinds if not vars(kind).keys().isdisjoint(methods)), Layer)
     for name in _INFERENCE:
         definer = next((kind for kind in kinds if name in vars(kind)), step)
         if not issubclass(step, definer):
-            raise layer.error(f"cannot run step by step in a stream: it defines {name} but no add_to_stream")
+            raise layer.error(f"cannot run step by step in a stream: it defines {name} but no {methods[0]}")

@@ -165,6 +165,19 @@ class Layer(symbolic.Callee, Weighted, Configurable):
         """
         raise self.error("cannot run step by step in a stream, for it defines no add_to_stream")
 
+    def add_join_to_stream(
+        self, stream: _core.Stream, slots: Sequence[int], shapes: Sequence[Any], masked: bool
+    ) -> None:
+        """The same for a layer of several inputs.
+
+        Args:
+            stream: the stream.
+            slots: its slots that the layer reads.
+            shapes: of the inputs.
+            masked: whether some steps may not count.
+        """
+        self.add_to_stream(stream)
+
     def check_can_train(self) -> None:
         """Raises ValueError when the layer works forward only."""
         if self.is_custom:

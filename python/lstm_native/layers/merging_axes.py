@@ -101,6 +101,14 @@ class Concatenate(MergingLayer):
         parts = _apart(d_outputs.reshape((rows, sum(widths))), widths)
         return tuple(part.reshape(shape) for part, shape in zip(parts, shapes, strict=True))
 
+    def add_join_to_stream(
+        self, stream: _core.Stream, slots: Sequence[int], shapes: Sequence[Shape], masked: bool
+    ) -> None:
+        """See `Layer`."""
+        if self._axis_of(shapes[0]) < len(shapes[0]) - 1:
+            raise self.error("joins along the time and cannot run step by step in a stream")
+        stream.add_join(self.label(), "concat", slots)
+
 
 def _side_by_side(parts: Sequence[Tensor]) -> Tensor:
     """Tensors (rows, width) as one; in halves, so that many parts are not copied over and over."""

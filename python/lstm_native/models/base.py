@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 from lstm_native import _core, cuda, saving
 from lstm_native.arrays import positive_int, to_step_flags
 from lstm_native.layers.base import Context, Layer, structure_version
-from lstm_native.layers.merging import MergingLayer
-from lstm_native.models.graph import Graph, Steps
+from lstm_native.models.graph import Graph, Steps, steps_of
 from lstm_native.models.plan import Chain, unique
 from lstm_native.naming import snake_case
 from lstm_native.registration import custom_object_scope
@@ -287,18 +286,16 @@ class Model(Trainer):
             A stream with zero states and states of its own: `stateful` layers neither give nor take any.
 
         Raises:
-            ValueError: the model is not built, takes no sequences, or has a layer that cannot run step by
-                step; the message names the layer.
+            ValueError: the model is not built, takes no sequences, has several inputs or outputs, or a layer
+                that cannot run step by step; the message names the layer.
         """
         rows = positive_int(batch_size, self.label(), "stream: batch_size")
         if not self.built:
             raise self.error("stream before the model is built: call build(input_shape) first")
-        layers = self.layers_in_a_row()
-        if layers is None:
-            joins = [layer for layer in self._plan().layers if isinstance(layer, MergingLayer)]
-            where = f" (at {joins[0].label()})" if joins else ""
-            raise self.error(f"stream needs layers that follow each other, those of this model branch{where}")
-        return Stream(layers, self.input_shape, rows, self.label(), self.device)
+        steps, output = steps_of(self._plan())
+        if output is None:
+            raise self.error("stream needs a model with one input and one output")
+        return Stream(steps, output, self.input_shape, rows, self.label(), self.device)
 
     def layers_in_a_row(self) -> list[Layer] | None:
         """The layers, nested ones too, where each reads only the one before it; None where not."""

@@ -16,7 +16,7 @@ from lstm_native.later import max_calls
 from lstm_native.layers.base import ActivityPenalty, Context, Layer, Tensor
 from lstm_native.layers.dense import ActivationAtEnd
 from lstm_native.layers.symbolic import name_of_mask
-from lstm_native.models.plan import Plan, forward_into
+from lstm_native.models.plan import Chain, Plan, forward_into
 
 
 class Step(NamedTuple):
@@ -125,6 +125,18 @@ class _Identity(Layer):
         return d_outputs
 
 
+def steps_of(plan: Chain | Graph) -> tuple[list[Step], int | None]:
+    """The uses of layers in a plan with one input, which is slot 0, and the slot of its output.
+
+    That is None where there are several inputs or outputs.
+    """
+    if isinstance(plan, Graph):
+        single = plan.inputs == len(plan.outputs) == 1
+        return plan.steps, plan.outputs[0] if single else None
+    steps = [Step(layer, (i,), False, (), {}, {}, None, (i + 1,)) for i, layer in enumerate(plan.layers)]
+    return steps, len(steps)
+
+
 class _Use(NamedTuple):
     """How one kind of pass uses a step."""
 
@@ -145,16 +157,19 @@ class Graph(Plan):
         inputs: number of inputs.
         outputs: slots of the outputs.
         version: that of the structure.
+
+    Attributes:
+        steps, inputs, outputs: as given.
     """
 
     def __init__(
         self, steps: list[Step], slots: int, inputs: int, outputs: tuple[int, ...], version: int
     ) -> None:
         super().__init__([step.layer for step in steps], version)
-        self._steps = steps
+        self.steps = steps
         self._slots = slots
-        self._inputs = inputs
-        self._outputs = outputs
+        self.inputs = inputs
+        self.outputs = outputs
         self._readers: list[list[Step]] = [[] for _ in range(slots)]
         for step in steps:
             for slot in {*step.inputs, *step.states, *step.flags.values()}:
@@ -181,19 +196,19 @@ class Graph(Plan):
         return (
             isinstance(layer, ActivationAtEnd)
             and not self._readers[slot]
-            and self._outputs.count(slot) == 1
-            and bool(activations[self._outputs.index(slot)])
-            and layer.output_activation == activations[self._outputs.index(slot)]
+            and self.outputs.count(slot) == 1
+            and bool(activations[self.outputs.index(slot)])
+            and layer.output_activation == activations[self.outputs.index(slot)]
         )
 
     def _uses(self, activations: Sequence[Any], everything: bool = False) -> list[_Use]:
         """How a pass uses the steps: `activations` as in `forward_to_loss`."""
         reached = [False] * self._slots  # by gradients
-        for slot, activation in zip(self._outputs, activations, strict=True):
+        for slot, activation in zip(self.outputs, activations, strict=True):
             reached[slot] |= activation is not False
-        kept = set(self._outputs)
+        kept = set(self.outputs)
         uses: list[_Use] = []
-        for step in reversed(self._steps):
+        for step in reversed(self.steps):
             layer, sources = step.layer, (*step.inputs, *step.states)
             wanted = isinstance(layer, ActivityPenalty) or any(reached[slot] for slot in step.outputs)
             record = everything or (wanted and self._trained[step.outputs[0]])
@@ -209,7 +224,7 @@ class Graph(Plan):
 
     def _forward_of(self, step: Step) -> Any:
         readers = self._readers[step.outputs[0]]
-        only = len(readers) == 1 and step.outputs[0] not in self._outputs
+        only = len(readers) == 1 and step.outputs[0] not in self.outputs
         reader = readers[0] if only else None
         if reader is not None and reader.inputs != step.outputs:
             reader = None
@@ -218,7 +233,7 @@ class Graph(Plan):
     def unmoved_by_padding(self) -> bool:
         # Where states are given, the mask enters a call only if it is passed.
         return super().unmoved_by_padding() and all(
-            "mask" in step.flags or not step.states for step in self._steps
+            "mask" in step.flags or not step.states for step in self.steps
         )
 
     # --- passes -----------------------------------------------------------------------------------
@@ -229,13 +244,13 @@ class Graph(Plan):
     def forward_to_loss(
         self, inputs: Any, ctx: Context, activation: Any, mask: Any = None
     ) -> tuple[Any, Any]:
-        several = len(self._outputs) > 1
+        several = len(self.outputs) > 1
         uses = self._uses_to_loss(activation if several else (activation,))
         outputs = self._run(uses, inputs, ctx, mask)
-        fused: list[Any] = [None] * len(self._outputs)
+        fused: list[Any] = [None] * len(self.outputs)
         for use in uses:
             if use.fused:
-                fused[self._outputs.index(use.step.outputs[0])] = use.step.layer
+                fused[self.outputs.index(use.step.outputs[0])] = use.step.layer
         return outputs, tuple(fused) if several else fused[0]
 
     def _uses_to_loss(self, activations: tuple[Any, ...]) -> list[_Use]:
@@ -247,9 +262,9 @@ class Graph(Plan):
     def _run(self, uses: list[_Use], inputs: Any, ctx: Context, mask: Any) -> Any:
         values: list[Any] = [None] * self._slots
         masks: list[Any] = [None] * self._slots
-        values[: self._inputs] = inputs if self._inputs > 1 else (inputs,)
+        values[: self.inputs] = inputs if self.inputs > 1 else (inputs,)
         if mask is not None:
-            masks[: self._inputs] = mask if self._inputs > 1 else (mask,)
+            masks[: self.inputs] = mask if self.inputs > 1 else (mask,)
         record, training = ctx.record, ctx.training
         for step, forward, fused, recorded, _, ends in uses:
             x, before, into, arguments = _read(step, values, masks)
@@ -270,14 +285,14 @@ class Graph(Plan):
             for slot in ends:
                 values[slot] = masks[slot] = None
         ctx.record = record
-        if len(self._outputs) == 1:
-            ctx.mask = masks[self._outputs[0]]
-            return values[self._outputs[0]]
-        ctx.mask = tuple(masks[slot] for slot in self._outputs)  # type: ignore[assignment]
-        return tuple(values[slot] for slot in self._outputs)
+        if len(self.outputs) == 1:
+            ctx.mask = masks[self.outputs[0]]
+            return values[self.outputs[0]]
+        ctx.mask = tuple(masks[slot] for slot in self.outputs)  # type: ignore[assignment]
+        return tuple(values[slot] for slot in self.outputs)
 
     def backward_from_loss(self, gradient: Any, ctx: Context, fused: Any) -> None:
-        several = len(self._outputs) > 1
+        several = len(self.outputs) > 1
         gradients = gradient if several else (gradient,)
         layers = fused if several else (fused,)
         activations = tuple(
@@ -287,9 +302,9 @@ class Graph(Plan):
         self._walk_back(self._uses_to_loss(activations), gradients, ctx)
 
     def backward(self, d_outputs: Any, ctx: Context, need_d_inputs: bool) -> Any:
-        gradients = d_outputs if len(self._outputs) > 1 else (d_outputs,)
+        gradients = d_outputs if len(self.outputs) > 1 else (d_outputs,)
         sums = self._walk_back(self._all, gradients, ctx)
-        return tuple(sums[: self._inputs]) if self._inputs > 1 else sums[0]
+        return tuple(sums[: self.inputs]) if self.inputs > 1 else sums[0]
 
     def _walk_back(self, uses: list[_Use], gradients: Sequence[Any], ctx: Context) -> list[Tensor | None]:
         sums: list[Tensor | None] = [None] * self._slots
@@ -305,7 +320,7 @@ class Graph(Plan):
                 own[slot] = True
             _core.add_(known, gradient)
 
-        for slot, gradient in zip(self._outputs, gradients, strict=True):
+        for slot, gradient in zip(self.outputs, gradients, strict=True):
             add(slot, gradient)
         for use in reversed(uses):
             step = use.step
