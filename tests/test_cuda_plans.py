@@ -66,7 +66,9 @@ def test_grids_with_all_that_a_call_may_have(cell: str, seed: int) -> None:
 @pytest.mark.parametrize(("batch", "units"), [(1, 64), (17, 140), (9, 7), (2, 300)])
 def test_grids_of_a_simple_rnn(activation: str, plan: int, batch: int, units: int) -> None:
     _core.cuda_set_plan(plan)
-    assert_case(on_device(recurrent_case(units, batch, 4, 5, units, cell="simple_rnn", activation=activation)))
+    assert_case(
+        on_device(recurrent_case(units, batch, 4, 5, units, cell="simple_rnn", activation=activation))
+    )
 
 
 @pytest.mark.parametrize("activation", ["tanh", "relu"])

@@ -138,13 +138,15 @@ def test_both_directions_in_one_output(
         part = d[..., width:][:, ::-1] if backwards else d[..., :width]
         output, *expected = results(device, cell, x, np.ascontiguousarray(part), mask, backwards, 0)
         columns = slice(width, None) if backwards else slice(width)
-        assert_bits(
-            np.ascontiguousarray(joined.numpy()[..., columns]), turn(output[:, ::-1] if backwards else output)
-        )
         expected[1] = turn(expected[1])
+        expected.append(turn(output[:, ::-1] if backwards else output))
         mine = [last_h.numpy(), *(t.numpy() for t in got if t is not None)]
+        mine.append(np.ascontiguousarray(joined.numpy()[..., columns]))
         for one, other in zip(mine, expected, strict=True):
-            assert_bits(one, other)
+            if device == "cpu":
+                assert_bits(one, other)
+            else:  # sums of up to 136 products in another order, where two calls have another plan
+                np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-5 * float(np.abs(other).max()))
 
 
 def test_wrong_calls() -> None:

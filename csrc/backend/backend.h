@@ -331,7 +331,8 @@ typedef struct LnBackend {
     /* Bytes of `saved` for one training call of `steps` steps; `masked`: with a recurrent_mask. */
     size_t (*recurrent_saved_bytes)(const void* pack, int64_t B, int64_t steps, int32_t masked);
     /* Some calls, in any order or at the same time: none reads what another writes, and they write different elements,
-     * of the same arrays maybe. Results are those of one after the other, bit for bit. */
+     * of the same arrays maybe. Results are those of one after the other: on the CPU bit for bit, on a GPU but for
+     * rounding, as the plan may be another one. */
     LnStatus (*recurrent_forward)(LnContext*, int64_t calls, const LnRecurrentForwardCall*);
     /* One time step (T = 1) of inference in `workspace`, recurrent_step_bytes bytes aligned to a cache line: the same
      * bits as recurrent_forward. A batch of few rows asks for no memory. */

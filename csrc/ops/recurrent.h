@@ -69,7 +69,7 @@ RecurrentResult recurrent_forward(const RecurrentCall& call);
 
 // Some calls at once, the directions of a bidirectional layer for instance; all are checked before one of them runs.
 // With `joined` they write one output of all steps, their columns side by side, those of a call that goes backwards in
-// input order. Results are those of one call after the other, bit for bit.
+// input order. Results are those of one call after the other, on the CPU bit for bit.
 std::vector<RecurrentResult> recurrent_forward(const std::vector<RecurrentCall>& calls, bool joined);
 
 // d_output has the shape of the output, d_inputs that of the inputs. `saved` is good for one call.

@@ -183,7 +183,7 @@ RecurrentCall: TypeAlias = tuple[
 ]
 
 def recurrent_forward_together(calls: Sequence[RecurrentCall], joined: bool, /) -> list[RecurrentResult]:
-    """Results of calls that run together where they can, with the bits of one after the other.
+    """Results of calls that run together where they can: on the CPU the bits of one after the other.
 
     All are checked before one runs. `joined`: they write one output of all steps, their columns side by
     side, those of a call that goes backwards in input order.
