@@ -420,6 +420,23 @@ def test_masked_steps_may_hold_anything() -> None:
     assert_bits(replace(case, x=f32(x)).native()["h0"], case.native()["h0"])
 
 
+@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("emitted", [True, False])
+def test_steps_that_no_row_takes_are_not_computed(isa: str, cell: str, emitted: bool) -> None:
+    """NaN in inputs behind the last step of any row, and in chunks before the first one, reaches nothing."""
+    options: dict[str, Any] = {"peepholes": True, "projection": 5} if cell == "lstm" else {}
+    case = general_case(10, cell, 2, 150, 3, 7, zero_output_for_mask=not emitted, **options)
+    mask = np.zeros((2, 150), bool)
+    mask[0, 100:110] = mask[1, 104:120] = True
+    case = replace(case, arrays={**case.arrays, "mask": mask})
+    x = case.x.copy()
+    x[:, :96] = x[:, 120:] = np.nan
+    expected, got = assert_as_reference(case), replace(case, x=x).native()
+    for name, value in expected.items():
+        if value is not None:
+            assert_bits(got[name], value, name)
+
+
 def test_empty_batch() -> None:
     case = general_case(10, "lstm", 0, 4, 3, 5, peepholes=True, projection=2)
     native = case.native()

@@ -57,13 +57,17 @@ public:
             zero_state(args_.d_initial_h, P(), rows);
             zero_state(args_.d_initial_c, H(), rows);
         }
+        const Range active = active_chunks(plan_, forward_, rows);
+        idle({active.end, plan_.T}, rows.begin, m, d);
         for (std::int64_t n = plan_.chunks(); n-- > 0;) {
-            const std::int64_t steps = plan_.chunk_steps(n);
+            const std::int64_t steps = plan_.active_steps(n, active);
+            if (steps == 0) continue;
             const std::int64_t t = forward_.first + n * plan_.steps;
             const Chunk chunk = chunk_of(tile, n);
             for (std::int64_t s = steps; s-- > 0;) step(chunk, rows.begin, m, s, t + s, d);
             if (args_.d_inputs != nullptr) input_gradient(chunk, rows.begin, m, t, steps, input);
         }
+        idle({0, active.begin}, rows.begin, m, d);
         const bool inside = forward_.start_h != nullptr;
         if (inside) {
             zero_state(args_.d_start_h, P(), rows);
@@ -85,9 +89,11 @@ public:
         bool accumulate = args_.accumulate != 0;
         for (std::int64_t tile = 0; tile < plan_.tiles; ++tile) {
             const Range rows = plan_.tile_rows(tile);
+            const std::int64_t m = rows.end - rows.begin;
+            const Range active = active_chunks(plan_, forward_, rows);
             for (std::int64_t n = 0; n < plan_.chunks(); ++n) {
-                const std::int64_t steps = plan_.chunk_steps(n);
-                const std::int64_t m = rows.end - rows.begin;
+                const std::int64_t steps = plan_.active_steps(n, active);
+                if (steps == 0) continue;
                 if (args_.d_kernel != nullptr)
                     block_general_inputs(pack_, forward_, rows.begin, m, forward_.first + n * plan_.steps, steps,
                                          input);
@@ -96,6 +102,9 @@ public:
                 accumulate = true;
             }
         }
+        if (accumulate) return;
+        for (std::int64_t pair = pairs.begin; pair < pairs.end; ++pair)
+            pair_gradients(chunk_of(0, 0), 0, pair, d_projection, input, ones, false);  // zero
     }
 
     std::int64_t largest_chunk() const { return plan_.largest_tile() * plan_.steps * plan_.lanes; }
@@ -140,11 +149,24 @@ private:
         return ((control == nullptr ? LN_UPDATE | LN_EMIT : control[row * forward_.T]) & what) != 0;
     }
 
+    const std::uint8_t* control_at(std::int64_t row, std::int64_t t) const {
+        return forward_.control == nullptr ? nullptr : forward_.control + row * forward_.T + t;
+    }
+
+    // Steps of the call at which the state stands still: their outputs' gradients are the state's, their inputs have
+    // none.
+    void idle(const Range& steps, std::int64_t row, std::int64_t m, const Gradients& d) const {
+        for (std::int64_t t = forward_.first + steps.end; t-- > forward_.first + steps.begin;) {
+            add_output_gradient(control_at(row, t), row, m, t, d);
+            for (std::int64_t r = row; args_.d_inputs != nullptr && r < row + m; ++r)
+                std::fill_n(args_.d_inputs + general_input_place(forward_, r, t), pack_.config.I, 0.0F);
+        }
+    }
+
     void step(const Chunk& chunk, std::int64_t row, std::int64_t m, std::int64_t s, std::int64_t t,
               const Gradients& d) const {
         const std::int64_t slot = s * m * plan_.lanes;
-        const std::uint8_t* const control =
-            forward_.control == nullptr ? nullptr : forward_.control + row * forward_.T + t;
+        const std::uint8_t* const control = control_at(row, t);
         add_output_gradient(control, row, m, t, d);
         if (pack_.has_projection()) project_back(chunk, control, m, slot, d);
         GeneralStepBackward g{};

@@ -31,16 +31,19 @@ public:
                       m * plan_.lanes);
             mask = scratch + input_floats();
         }
+        const Range active = active_chunks(plan_, args_, rows);
         Chunk before{};
         std::int64_t before_steps = 0;
-        for (std::int64_t n = 0; n < plan_.chunks(); ++n) {
-            const std::int64_t steps = plan_.chunk_steps(n);
+        for (std::int64_t n = active.begin / plan_.steps; n < plan_.chunks(); ++n) {
+            const std::int64_t steps = plan_.active_steps(n, active);
+            if (steps == 0 && before.h != nullptr) break;  // the state is loaded even if no step runs
             const bool training = args_.saved != nullptr;
             float* const memory = training ? static_cast<float*>(args_.saved) + plan_.saved_offset(tile, n)
                                            : scratch + input_floats() + mask_floats();
             // Inference uses one layout throughout, so that the state moves from the last slot to the first in place.
-            const Chunk chunk = plan_.chunk_at(memory, m, training ? steps : plan_.steps);
+            const Chunk chunk = plan_.chunk_at(memory, m, training ? plan_.chunk_steps(n) : plan_.steps);
             begin_chunk(chunk, before, before_steps, rows.begin, m);
+            if (before.h == nullptr) emit_idle(chunk, {0, active.begin}, rows.begin, m, 0);
             const std::int64_t t = args_.first + n * plan_.steps;
             block_general_inputs(pack_, args_, rows.begin, m, t, steps, input);
             for (int i = 0; i < pack_.parts; ++i)
@@ -50,6 +53,7 @@ public:
             before = chunk;
             before_steps = steps;
         }
+        emit_idle(before, {active.end, plan_.T}, rows.begin, m, before_steps * m * plan_.lanes);
         write_state(args_.last_h, P(), before.h, before, before_steps, rows.begin, m);
         if (before.c != nullptr) write_state(args_.last_c, H(), before.c, before, before_steps, rows.begin, m);
     }
@@ -66,7 +70,7 @@ private:
     // Slot 0 of the chunk: the state after the chunk before, or the one that the call starts from.
     void begin_chunk(const Chunk& chunk, const Chunk& before, std::int64_t before_steps, std::int64_t row,
                      std::int64_t m) const {
-        if (before_steps == 0) {
+        if (before.h == nullptr) {
             const bool inside = args_.start_h != nullptr;
             load_rows(table_, inside ? args_.start_h : args_.initial_h, P(), row, m, plan_.state_blocks, chunk.h,
                       chunk.state_stride);
@@ -85,11 +89,15 @@ private:
         if (chunk.c != nullptr) move(plan_.unit_blocks, before.c, chunk.c);
     }
 
+    const std::uint8_t* control_at(std::int64_t row, std::int64_t t) const {
+        return args_.control == nullptr ? nullptr : args_.control + row * args_.T + t;
+    }
+
     // Step s of the chunk, step t of the sequence: from slot s to slot s + 1.
     void step(const Chunk& chunk, std::int64_t row, std::int64_t m, std::int64_t s, std::int64_t t,
               const float* mask) const {
         const std::int64_t slot = s * m * plan_.lanes;
-        const std::uint8_t* const control = args_.control == nullptr ? nullptr : args_.control + row * args_.T + t;
+        const std::uint8_t* const control = control_at(row, t);
         if (control != nullptr) reset_rows(chunk, control, row, m, slot);
         const std::int64_t floats = m * plan_.lanes;
         if (mask != nullptr)
@@ -171,6 +179,12 @@ private:
         if (control == nullptr) return;
         for (std::int64_t r = 0; r < m; ++r)
             if ((control[r * args_.T] & LN_EMIT) == 0) std::fill_n(out + r * stride, P(), 0.0F);
+    }
+
+    // Outputs of steps of the call at which the state stands still.
+    void emit_idle(const Chunk& chunk, const Range& steps, std::int64_t row, std::int64_t m, std::int64_t slot) const {
+        for (std::int64_t t = args_.first + steps.begin; t < args_.first + steps.end; ++t)
+            emit(chunk, control_at(row, t), row, m, slot, t);
     }
 
     void write_state(float* to, std::int64_t columns, const float* state, const Chunk& chunk, std::int64_t steps,

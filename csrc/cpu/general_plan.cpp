@@ -6,6 +6,7 @@
 
 #include "cpu/general_recurrent.h"
 #include "cpu/kernels/isa.h"
+#include "cpu/recurrent_tile.h"
 #include "cpu/status.h"
 
 namespace lstm_native::cpu {
@@ -125,6 +126,11 @@ std::int64_t GeneralPlan::saved_offset(std::int64_t tile, std::int64_t chunk) co
     const std::int64_t before = rows.begin * (T * step_blocks() + (T + chunks()) * slot_blocks());
     const std::int64_t inside = (rows.end - rows.begin) * chunk * (steps * step_blocks() + (steps + 1) * slot_blocks());
     return lanes * (before + inside);
+}
+
+Range active_chunks(const GeneralPlan& plan, const LnRecurrentForward& args, const Range& rows) {
+    const Range active = active_steps(args, rows);
+    return {active.begin - active.begin % plan.steps, active.end};
 }
 
 void block_general_inputs(const GeneralPack& pack, const LnRecurrentForward& args, std::int64_t row, std::int64_t m,

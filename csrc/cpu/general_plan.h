@@ -67,6 +67,11 @@ public:
     std::int64_t largest_tile() const { return core::ceil_div(B, tiles); }
     std::int64_t chunks() const { return core::ceil_div(T, steps); }
     std::int64_t chunk_steps(std::int64_t chunk) const { return std::min(steps, T - chunk * steps); }
+    // How many of them a tile runs, the first ones of the chunk; `active` from active_chunks().
+    std::int64_t active_steps(std::int64_t chunk, const Range& active) const {
+        if (chunk * steps < active.begin) return 0;
+        return std::clamp<std::int64_t>(active.end - chunk * steps, 0, chunk_steps(chunk));
+    }
 
     // One chunk of one tile in blocked rows; row s * rows + r is step s of the chunk, row r of the tile. h, c and
     // masked_h have one step more: slot s is the state that step s starts from.
@@ -94,6 +99,11 @@ private:
     std::int64_t gate_blocks_[2];
     bool has_apart_, has_projection_, has_cell_state_, masked_, training_;
 };
+
+// The steps of the call that a tile runs: from the first chunk in which a row is updated or reset, whole, so that its
+// rows keep their places in the sums of the weight gradients, to the last such step. Around them the state stands
+// still.
+Range active_chunks(const GeneralPlan& plan, const LnRecurrentForward& args, const Range& rows);
 
 // The inputs of `steps` steps from step t on, for the tile's rows [row, row + m), as blocked rows (steps * m, I).
 void block_general_inputs(const GeneralPack& pack, const LnRecurrentForward& args, std::int64_t row, std::int64_t m,
