@@ -132,10 +132,8 @@ class RecurrentCase:
         activations = self.activation, self.recurrent_activation
         return _core.RecurrentWeights(self.cell, *kernels, bias, *activations)
 
-    def forward(
-        self, weights: _core.RecurrentWeights, training: bool = False
-    ) -> tuple[Array, Array, Array | None, _core.RecurrentSaved | None]:
-        output, h, c, saved = _core.recurrent_forward(
+    def call(self, weights: _core.RecurrentWeights, training: bool = False) -> _core.RecurrentCall:
+        return (
             weights,
             tensor(self.x if self.table is None else self.table),
             optional_tensor(self.mask, "bool"),
@@ -146,11 +144,28 @@ class RecurrentCase:
             self.go_backwards,
             self.zero_output_for_mask,
             training,
-            index=optional_tensor(self.index, "int32"),
-            checkpoint_steps=self.checkpoint_steps,
-            recurrent_mask=optional_tensor(self.recurrent_mask),
+            optional_tensor(self.index, "int32"),
+            self.checkpoint_steps,
+            optional_tensor(self.recurrent_mask),
+            False,
         )
+
+    def forward(
+        self, weights: _core.RecurrentWeights, training: bool = False
+    ) -> tuple[Array, Array, Array | None, _core.RecurrentSaved | None]:
+        output, h, c, saved = _core.recurrent_forward(*self.call(weights, training))
         return output.numpy(), h.numpy(), None if c is None else c.numpy(), saved
+
+    def call_back(
+        self,
+        weights: _core.RecurrentWeights,
+        saved: _core.RecurrentSaved | None,
+        need_d_inputs: bool = True,
+        need_d_initial: bool = True,
+    ) -> _core.RecurrentBackCall:
+        assert saved is not None
+        d_output, d_h, d_c = (optional_tensor(d) for d in (self.d_output, self.d_h, self.d_c))
+        return weights, saved, d_output, d_h, d_c, need_d_inputs, need_d_initial
 
     def backward(
         self,
@@ -159,9 +174,7 @@ class RecurrentCase:
         need_d_inputs: bool = True,
         need_d_initial: bool = True,
     ) -> dict[str, Array | None]:
-        assert saved is not None
-        d_upstream = (optional_tensor(d) for d in (self.d_output, self.d_h, self.d_c))
-        gradients = _core.recurrent_backward(weights, saved, *d_upstream, need_d_inputs, need_d_initial)
+        gradients = _core.recurrent_backward(*self.call_back(weights, saved, need_d_inputs, need_d_initial))
         return {
             name: None if gradient is None else gradient.numpy()
             for name, gradient in zip(GRADIENTS, gradients, strict=True)

@@ -104,6 +104,24 @@ struct Recurrent {
         run(pack, f, results);
     }
 
+    core::Block<char> memory(const Pack& pack, std::int64_t steps) const {
+        return core::allocate_array<char>(backend().recurrent_saved_bytes(pack.get(), shape.B, steps, 0));
+    }
+
+    // Arguments of backward, but for what forward says.
+    LnRecurrentBackward gradients(Results& results) const {
+        LnRecurrentBackward b{};
+        b.d_outputs = d_outputs.data();
+        b.d_last_h = d_h.data();
+        b.d_inputs = results.floats(static_cast<std::int64_t>(inputs.size()));
+        b.d_kernel = results.floats(shape.I * 4 * shape.H);
+        b.d_recurrent_kernel = results.floats(shape.H * 4 * shape.H);
+        b.d_bias = results.floats(4 * shape.H);
+        b.d_initial_h = state(results);
+        b.d_initial_c = state(results);
+        return b;
+    }
+
     // Forward and backward, in calls of T / `segments` steps that hand the state on.
     void train(const Pack& pack, Results& results, std::int64_t segments) const {
         std::vector<LnRecurrentForward> forward;
@@ -118,21 +136,12 @@ struct Recurrent {
             f.outputs = outputs;
             f.last_h = state(results);
             f.last_c = state(results);
-            saved.push_back(
-                core::allocate_array<char>(backend().recurrent_saved_bytes(pack.get(), shape.B, f.steps, 0)));
+            saved.push_back(memory(pack, f.steps));
             f.saved = saved.back().get();
             run(pack, f, results);
             forward.push_back(f);
         }
-        LnRecurrentBackward b{};
-        b.d_outputs = d_outputs.data();
-        b.d_last_h = d_h.data();
-        b.d_inputs = results.floats(static_cast<std::int64_t>(inputs.size()));
-        b.d_kernel = results.floats(shape.I * 4 * shape.H);
-        b.d_recurrent_kernel = results.floats(shape.H * 4 * shape.H);
-        b.d_bias = results.floats(4 * shape.H);
-        b.d_initial_h = state(results);
-        b.d_initial_c = state(results);
+        LnRecurrentBackward b = gradients(results);
         for (std::size_t segment = forward.size(); segment-- > 0; b.accumulate = 1) {
             b.forward = &forward[segment];
             b.saved = saved[segment].get();
@@ -192,6 +201,42 @@ inline void add_recurrent(std::vector<Job>& jobs, const std::string& name, const
     if (shape.has(kIndexed)) return;  // what indexes do not go with
     jobs.push_back({name + ", segments", [=](Results& r) { data->train(shared, r, 2); }});
     jobs.push_back({name + ", stream", [=](Results& r) { data->stream(shared, r); }});
+}
+
+// Forward and backward of two layers, both in one call of the backend.
+inline void train_together(const Recurrent* const (&layers)[2], const Pack (&packs)[2], Results& results) {
+    LnRecurrentForward f[2];
+    LnRecurrentBackward b[2];
+    core::Block<char> saved[2];
+    for (int n = 0; n < 2; ++n) {
+        const Recurrent& layer = *layers[n];
+        saved[n] = layer.memory(packs[n], layer.shape.T);
+        f[n] = layer.arguments();
+        f[n].outputs = results.floats(layer.shape.B * layer.shape.T * layer.shape.H);
+        f[n].last_h = layer.state(results);
+        f[n].last_c = layer.state(results);
+        f[n].saved = saved[n].get();
+        b[n] = layer.gradients(results);
+        b[n].forward = &f[n];
+        b[n].saved = saved[n].get();
+    }
+    const LnRecurrentForwardCall forward[] = {{packs[0].get(), &f[0]}, {packs[1].get(), &f[1]}};
+    const LnRecurrentBackwardCall backward[] = {{packs[0].get(), &b[0]}, {packs[1].get(), &b[1]}};
+    results.call(backend().recurrent_forward, 2, +forward);
+    results.call(backend().recurrent_backward, 2, +backward);
+}
+
+inline void add_together(std::vector<Job>& jobs, const std::string& name, const Sequences& one,
+                         const Sequences& other) {
+    const auto first = std::make_shared<const Recurrent>(one);
+    const auto second = std::make_shared<const Recurrent>(other);
+    Results none(1);
+    struct Packs {
+        Pack packs[2];
+    };
+    const auto shared = std::make_shared<const Packs>(Packs{{first->prepare(none), second->prepare(none)}});
+    jobs.push_back(
+        {name + ", together", [=](Results& r) { train_together({first.get(), second.get()}, shared->packs, r); }});
 }
 
 }  // namespace jobs

@@ -35,6 +35,9 @@ std::vector<Job> all_jobs() {
     add_recurrent(jobs, "indexed", {60, 6, 30, 48, kIndexed});
     add_recurrent(jobs, "indexed, shared units", {2, 16, 40, 130, kIndexed | kControl | kBackwards});
     add_recurrent(jobs, "small", {3, 5, 7, 9, kControl});
+    add_together(jobs, "one row", {1, 26, 64, 160, kPlain}, {1, 26, 64, 160, kBackwards});
+    add_together(jobs, "many tiles", {50, 8, 33, 40, kControl}, {50, 8, 33, 40, kControl | kBackwards});
+    add_together(jobs, "a large and a small one", {3, 12, 40, 130, kIndexed}, {40, 6, 20, 48, kInRows});
     add_dense(jobs, "dense", 210, 100, 130);
     add_dense(jobs, "wide dense", 3, 300, 2500);
     add_dense(jobs, "small dense", 5, 7, 3);
