@@ -65,6 +65,7 @@ struct Warp {
     __device__ void each_lane(F function) const {
         function(static_cast<int>(threadIdx.x % kWarp));
     }
+    __device__ void meet() const { __syncwarp(); }
     // Element i of every lane becomes the sum over the lanes that differ from it in bits from `from` on, a power of
     // two. In one order.
     __device__ void sum_over(PerLane<Quad>& values, int from) const {
@@ -101,10 +102,9 @@ __device__ inline Quad load_fresh(const float* from) {
 
 struct GridBlock {
     char* shared;
-    int members;
-    int id;  // of its call
-    __device__ int group() const { return id / members; }
-    __device__ int member() const { return id % members; }
+    int group_number, member_number;  // held: to divide is long
+    __device__ int group() const { return group_number; }
+    __device__ int member() const { return member_number; }
     __device__ void meet() const { __syncthreads(); }
     template <class F>
     __device__ void each(int count, F function) const {
@@ -163,15 +163,14 @@ __device__ inline bool wait_for(const Meeting& meeting, const std::uint32_t* cou
     }
 }
 
-// The blocks of a group meet. Order of memory: what this block's threads wrote comes before __syncthreads, that before
-// the release of its counter by thread 0; a thread of another block that acquires the new count comes after it, and all
-// threads of that block after the last __syncthreads.
-__device__ inline bool meet_group(const Meeting& meeting, int members, std::uint32_t round) {
+// The blocks of a group, from `first` on, meet. Order of memory: what this block's threads wrote comes before
+// __syncthreads, that before the release of its counter by thread 0; a thread of another block that acquires the new
+// count comes after it, and all threads of that block after the last __syncthreads.
+__device__ inline bool meet_group(const Meeting& meeting, int first, int members, std::uint32_t round) {
     __syncthreads();
     if (members == 1) return true;
     if (threadIdx.x == 0)
         asm volatile("st.release.gpu.global.u32 [%0], %1;" ::"l"(meeting.finished + blockIdx.x), "r"(round) : "memory");
-    const int first = static_cast<int>(blockIdx.x) / members * members;
     bool all = true;
     for (int i = static_cast<int>(threadIdx.x); i < members; i += kGridThreads)
         all = all && wait_for(meeting, meeting.finished + first + i, round);
@@ -185,15 +184,16 @@ __global__ void __launch_bounds__(kGridThreads, 1)
     extern __shared__ float4 shared_memory[];
     const int call = kCalls == 1 ? 0 : static_cast<int>(blockIdx.x) / blocks;
     const F& function = calls.of[call];
-    const GridBlock block{reinterpret_cast<char*>(shared_memory), members,
-                          static_cast<int>(blockIdx.x) - call * blocks};
+    const int id = static_cast<int>(blockIdx.x) - call * blocks;  // of its call
+    const GridBlock block{reinterpret_cast<char*>(shared_memory), id / members, id % members};
     PerThread<typename F::Held> held(kGridThreads);
+    const int first = static_cast<int>(blockIdx.x) - block.member();
     function.start(block, held);
     for (std::int64_t step = 0; step < steps; ++step) {
-        if (!meet_group(meeting, members, static_cast<std::uint32_t>(step + 1))) return;
+        if (!meet_group(meeting, first, members, static_cast<std::uint32_t>(step + 1))) return;
         function.step(block, held, step);
     }
-    if (!meet_group(meeting, members, static_cast<std::uint32_t>(steps + 1))) return;
+    if (!meet_group(meeting, first, members, static_cast<std::uint32_t>(steps + 1))) return;
     function.finish(block);
 }
 
@@ -229,6 +229,7 @@ struct Warp {
     void each_lane(F function) const {
         for (int lane = 0; lane < kWarp; ++lane) function(lane);
     }
+    void meet() const {}
     void sum_over(PerLane<Quad>& values, int from) const {
         for (int step = from; step < kWarp; step *= 2) {
             const PerLane<Quad> before = values;

@@ -158,8 +158,8 @@ struct GridForward {
         const StepForward& s = all.first;
         const int H = static_cast<int>(s.H);
         block.each_warp([&](const Warp& warp) {
-            const int slice = warp.number % plan.slices();
-            const int tile = warp.number / plan.slices();
+            const int slice = warp.number & (plan.slices() - 1);
+            const int tile = warp.number >> plan.slices_shift();
             load_tiles<Arithmetic>(warp, held, rest_of(block, warp), {1, depth_of_slice(slice)},
                                    [&](int, int depth, int column, int k) {
                                        const int sum = tile * kTileColumns + column;  // unit, gate
@@ -218,11 +218,12 @@ struct GridForward {
             float* const sums = shared_at<float>(block, plan.sums_at);
             const int columns = plan.columns() + 4;  // four more: in other banks than the row before
             block.each_warp([&](const Warp& warp) {
-                const int slice = warp.number % plan.slices();
-                float* const to = sums + slice * plan.pass * columns + warp.number / plan.slices() * kTileColumns;
-                multiply<Arithmetic>(warp, held, rest_of(block, warp), {1, depth_of_slice(slice)},
-                                     right + slice * plan.depth * kTileDepth, plan.stride, rows,
-                                     [&](int, int row, int group) { return to + row * columns + 4 * group; });
+                const int slice = warp.number & (plan.slices() - 1);
+                float* const to =
+                    sums + slice * plan.pass * columns + (warp.number >> plan.slices_shift()) * kTileColumns;
+                multiply<Arithmetic, false>(warp, held, rest_of(block, warp), {1, depth_of_slice(slice)},
+                                            right + slice * plan.depth * kTileDepth, plan.stride, rows,
+                                            places_in_shared([&](int group) { return to + 4 * group; }, columns));
             });
             block.meet();
             finish_rows(block, part, step, first, rows, sums, columns);
@@ -302,7 +303,7 @@ struct GridBackward {
     std::int64_t weight_columns;
     const typename Arithmetic::Weight* weights;  // (H, weight_columns)
     Word* streamed;                              // of all blocks; scratch
-    // (2, groups, members, rows, members, units): what a block (the second) gives to the units of another (the first),
+    // (2, groups, receivers, rows, members, units): what a block (a member) gives to the units of another (a receiver),
     // by the parity of the step.
     Handed* handed;
 
@@ -314,7 +315,7 @@ struct GridBackward {
         return {(plan.outputs - warp.number + kGridWarps - 1) / kGridWarps, plan.depth};
     }
     LSTM_NATIVE_DEVICE float* handed_to(std::int64_t parity, int group, int member) const {
-        const std::int64_t part = ((parity & 1) * plan.groups + group) * plan.members + member;
+        const std::int64_t part = ((parity & 1) * plan.groups + group) * plan.receivers + member;
         return handed + part * plan.rows * plan.members * plan.units;
     }
 
@@ -371,15 +372,16 @@ struct GridBackward {
         block.meet();
         const Operand* const right = shared_at<Operand>(block, 0);
         block.each_warp([&](const Warp& warp) {
-            multiply<Arithmetic>(
-                warp, held, rest_of(block, warp), walk_of(warp), right, plan.stride, part.rows,
-                [&](int output, int row, int group) -> float* {
-                    const int unit = (warp.number + output * kGridWarps) * kTileColumns + 4 * group;
-                    const int member = unit >> part.shift;
-                    if (member >= plan.members) return nullptr;
-                    return handed_to(done + 1, block.group(), member) +
-                           (((row * plan.members + block.member()) << part.shift) + (unit & (part.U - 1)));
-                });
+            const int unit = warp.number * kTileColumns;
+            const auto places = places_in_global(
+                [&](int group) {
+                    const int mine = unit + 4 * group;
+                    return handed_to(done + 1, block.group(), mine >> part.shift) + (block.member() << part.shift) +
+                           (mine & (part.U - 1));
+                },
+                kGridWarps * kTileColumns * plan.rows * plan.members, plan.members << part.shift);
+            multiply<Arithmetic, true>(warp, held, rest_of(block, warp), walk_of(warp), right, plan.stride, part.rows,
+                                       places);
         });
     }
 

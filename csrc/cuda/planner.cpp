@@ -104,6 +104,7 @@ bool lay_out(GridPlan& plan, const RecurrentShape& shape, const ArithmeticCosts&
         plan.stride = stride_of(columns, costs.operand_bytes);
         plan.depth = static_cast<int>(columns / 16);
         plan.outputs = static_cast<int>(core::ceil_div(shape.H, 32));
+        plan.receivers = std::max(plan.members, (plan.outputs * 32 + plan.units - 1) / plan.units);
         tiles = core::ceil_div(plan.outputs, 8) * plan.depth;
         layout.take(std::int64_t{whole_rows(plan.rows)} * plan.stride * costs.operand_bytes);
         plan.sums_at = layout.bytes;

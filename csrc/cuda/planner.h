@@ -86,9 +86,10 @@ struct GridPlan {
     int members = 0, groups = 0, rows = 0;  // groups: of a call
     int pass = 0;                           // forward: rows whose h is in shared memory at once
     int passes = 0;                         // of a step
-    int stride = 0;   // forward: from row to row of what blocks hand on; backward: of the gradients in shared memory
-    int depth = 0;    // of the tiles of a warp's output
-    int outputs = 0;  // backward: of 32 units, all of them together
+    int stride = 0;     // forward: from row to row of what blocks hand on; backward: of the gradients in shared memory
+    int depth = 0;      // of the tiles of a warp's output
+    int outputs = 0;    // backward: of 32 units, all of them together
+    int receivers = 0;  // of these sums: the members, and where outputs end behind H some that nobody is
     // Where in shared memory: right matrices of products (forward one or two passes); forward sums of the warps and
     // what the inputs give, backward what the forward pass kept; the states and the bias, or their gradients; weights.
     std::size_t sums_at = 0, given_at = 0, state_at = 0, rest_at = 0;
@@ -98,10 +99,12 @@ struct GridPlan {
     int shared_tiles = 0, streamed_tiles = 0;
     double microseconds = 0;  // of a step, estimated
 
-    LSTM_NATIVE_HOST_DEVICE int columns() const { return sums * units; }    // of a block's part of the kernel
-    LSTM_NATIVE_HOST_DEVICE int slices() const { return 256 / columns(); }  // of k, forward: warps that share an output
+    LSTM_NATIVE_HOST_DEVICE int columns() const { return sums * units; }  // of a block's part of the kernel
+    // Forward: warps that share an output, each with a slice of k. Its logarithm too, for to divide is long.
+    LSTM_NATIVE_HOST_DEVICE int slices() const { return 1 << slices_shift(); }
+    LSTM_NATIVE_HOST_DEVICE int slices_shift() const { return 8 - shift - (sums == 4 ? 2 : 0); }
     // Backward: sums of all blocks of a call for each other, of two steps.
-    std::int64_t handed_floats() const { return std::int64_t{2} * groups * members * rows * members * units; }
+    std::int64_t handed_floats() const { return std::int64_t{2} * groups * receivers * rows * members * units; }
 };
 // Where these are more, they do not stay in a cache of 50 MB between two steps, beside the gates that pass by: then all
 // of them go through memory in every step, and a product and a kernel for each step are faster.

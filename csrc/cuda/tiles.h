@@ -13,6 +13,7 @@
 #pragma once
 
 #include <cstdint>
+#include <type_traits>
 
 #include "cuda/grid.h"
 #include "cuda/half.h"
@@ -31,6 +32,65 @@ template <class Weight>
 struct LaneTile {
     Weight of[4][4];
 };
+
+// Where sums go: the four columns of group g, of an output and a row, to first(g) + output * per_output + row *
+// per_row. An address is one number that the compiler cannot take apart: else it adds up the parts for every store. And
+// four numbers are stored by an instruction that it cannot split: it makes four of them to save moves between
+// registers.
+template <bool kInShared, class First>
+struct Places {
+    First first;
+    int per_output, per_row;
+
+#if defined(__CUDA_ARCH__)
+    using Address = std::conditional_t<kInShared, std::uint32_t, std::uint64_t>;
+    __device__ Address address(int group, int row) const {
+        float* const to = first(group) + std::int64_t{row} * per_row;
+        Address made = 0;
+        if constexpr (kInShared) {
+            made = static_cast<Address>(__cvta_generic_to_shared(to));
+            asm volatile("" : "+r"(made));
+        } else {
+            made = reinterpret_cast<Address>(to);
+            asm volatile("" : "+l"(made));
+        }
+        return made;
+    }
+    __device__ static void store(Address to, int ahead, float x) {
+        to += static_cast<Address>(std::int64_t{ahead} * 4);
+        if constexpr (kInShared) {
+            asm volatile("st.shared.f32 [%0], %1;" ::"r"(to), "f"(x) : "memory");
+        } else {
+            asm volatile("st.global.f32 [%0], %1;" ::"l"(to), "f"(x) : "memory");
+        }
+    }
+    __device__ static void store(Address to, int ahead, float a, float b, float c, float d) {
+        to += static_cast<Address>(std::int64_t{ahead} * 4);
+        if constexpr (kInShared) {
+            asm volatile("st.shared.v4.f32 [%0], {%1, %2, %3, %4};" ::"r"(to), "f"(a), "f"(b), "f"(c), "f"(d)
+                         : "memory");
+        } else {
+            asm volatile("st.global.v4.f32 [%0], {%1, %2, %3, %4};" ::"l"(to), "f"(a), "f"(b), "f"(c), "f"(d)
+                         : "memory");
+        }
+    }
+#else
+    using Address = float*;
+    LSTM_NATIVE_DEVICE Address address(int group, int row) const { return first(group) + std::int64_t{row} * per_row; }
+    LSTM_NATIVE_DEVICE static void store(Address to, int ahead, float x) { to[ahead] = x; }
+    LSTM_NATIVE_DEVICE static void store(Address to, int ahead, float a, float b, float c, float d) {
+        store_quad(to + ahead, {{a, b, c, d}});
+    }
+#endif
+};
+template <class First>
+LSTM_NATIVE_DEVICE Places<true, First> places_in_shared(const First& first, int per_row) {
+    return {first, 0, per_row};
+}
+template <class First>
+LSTM_NATIVE_DEVICE Places<false, First> places_in_global(const First& first, int per_output, int per_row) {
+    return {first, per_output, per_row};
+}
 
 // Products that FMA computes: sums of kRows rows and four columns, over this lane's quarter of k.
 struct Float32 {
@@ -59,6 +119,8 @@ struct Float32 {
     template <int kRows, class Words>
     LSTM_NATIVE_DEVICE static void multiply(const Warp& warp, PerLane<Sums<kRows>>& sums, const Words& words,
                                             const Operand* right, int stride) {
+        // Elements of other tiles are not read ahead, which would take more registers than there are.
+        if (kRows > kFewRows) warp.meet();
         warp.each_lane([&](int lane) {
             const Word* const w = words(lane);
             Sums<kRows>& mine = sums(lane);
@@ -74,18 +136,16 @@ struct Float32 {
         });
     }
 
-    // place(row, group): where the four columns of a group go.
-    template <int kRows, class Place>
+    // The rows go to `ahead` behind to(lane).
+    template <int kRows, class Places>
     LSTM_NATIVE_DEVICE static void store(const Warp& warp, PerLane<Sums<kRows>>& sums, int /*rows*/,
-                                         const Place& place) {
+                                         const Places& places, PerLane<typename Places::Address>& to, int ahead) {
         LSTM_NATIVE_UNROLL()
         for (int row = 0; row < kRows; ++row) {
             PerLane<float> sum;
             warp.scatter_sum([&](int lane) { return sums(lane).of[row]; }, sum);
-            warp.each_lane([&](int lane) {
-                float* const to = place(row, group_of(lane));
-                if (to != nullptr) to[quarter_of(lane)] = sum(lane);
-            });
+            warp.each_lane(
+                [&](int lane) { places.store(to(lane), ahead + row * places.per_row + quarter_of(lane), sum(lane)); });
         }
     }
 };
@@ -164,17 +224,20 @@ struct TensorCores {
         float of[kRows / 8][2][4];
     };
 
-    template <int kRows, class Place>
-    LSTM_NATIVE_DEVICE static void store(const Warp& warp, PerLane<Sums<kRows>>& sums, int rows, const Place& place) {
+    template <int kRows, class Places>
+    LSTM_NATIVE_DEVICE static void store(const Warp& warp, PerLane<Sums<kRows>>& sums, int rows, const Places& places,
+                                         PerLane<typename Places::Address>& to, int ahead) {
         warp.each_lane([&](int lane) {
+            const int first = 2 * quarter_of(lane);
             LSTM_NATIVE_UNROLL()
             for (int n = 0; n < kRows / 8; ++n) {
                 LSTM_NATIVE_UNROLL()
                 for (int i = 0; i < 2; ++i) {
-                    const int row = n * 8 + 2 * quarter_of(lane) + i;
-                    float* const to = row < rows ? place(row, group_of(lane)) : nullptr;
                     const float (&of)[2][4] = sums(lane).of[n];
-                    if (to != nullptr) store_quad(to, {{of[0][i], of[0][2 + i], of[1][i], of[1][2 + i]}});
+                    const int row = first + n * 8 + i;
+                    if (row < rows)
+                        places.store(to(lane), ahead + row * places.per_row, of[0][i], of[0][2 + i], of[1][i],
+                                     of[1][2 + i]);
                 }
             }
         });
@@ -352,66 +415,148 @@ LSTM_NATIVE_DEVICE void load_tiles(const Warp& warp, Held& held, const RestTiles
     });
 }
 
-// Of kRows rows of the right matrix, all outputs of a warp. place(output, row, group): where four columns go, or null.
-template <class Arithmetic, int kRows, class Held, class Place>
-LSTM_NATIVE_DEVICE void multiply_rows(const Warp& warp, Held& held, const RestTiles<typename Arithmetic::Word>& rest,
-                                      const TileWalk& walk, const typename Arithmetic::Operand* right, int stride,
-                                      int rows, const Place& place) {
+// The products of kRows rows with the tiles of a warp.
+template <class Arithmetic, int kRows, bool kSeveral, class Held, class Places>
+struct RowProducts {
     using Word = typename Arithmetic::Word;
+    using Operand = typename Arithmetic::Operand;
     using Sums = typename Arithmetic::template Sums<kRows>;
-    constexpr int kWords = Arithmetic::kWords;
-    constexpr int kTiles = HeldTiles<Arithmetic>::kTiles;
+    static constexpr int kWords = Arithmetic::kWords;
+    static constexpr int kTiles = HeldTiles<Arithmetic>::kTiles;
+    using Words = PerLane<TileWords<Word, kWords>>;
+
+    const Warp& warp;
+    Held& held;
+    const RestTiles<Word>& rest;
+    const TileWalk& walk;
+    const Operand* right;
+    int stride, rows;
+    const Places& places;
+    PerLane<typename Places::Address> to;
     PerLane<Sums> sums;
-    const auto begin = [&] { warp.each_lane([&](int lane) { sums(lane) = Sums{}; }); };
-    int output = 0;
-    int depth = 0;
-    const auto end_of_tile = [&] {
-        if (++depth < walk.depth) return;
-        Arithmetic::template store<kRows>(warp, sums, rows,
-                                          [&](int row, int group) { return place(output, row, group); });
-        begin();
-        depth = 0;
-        ++output;
-    };
-    begin();
-    LSTM_NATIVE_UNROLL()
-    for (int tile = 0; tile < kTiles; ++tile) {
-        if (tile < walk.tiles()) {
-            Arithmetic::template multiply<kRows>(
-                warp, sums, [&](int lane) { return held(warp.number * kWarp + lane).words + tile * kWords; },
-                right + depth * kTileDepth, stride);
-            end_of_tile();
+
+    LSTM_NATIVE_DEVICE void begin(int first_row) {
+        warp.each_lane([&](int lane) { to(lane) = places.address(group_of(lane), first_row); });
+        clear();
+    }
+
+    LSTM_NATIVE_DEVICE void all() {
+        if constexpr (kSeveral) {
+            all_of_several();
+        } else {
+            all_of_one();
         }
     }
-    const auto multiply_rest = [&](const Word* from) {
-        PerLane<TileWords<Word, kWords>> words;
-        warp.each_lane([&](int lane) {
+
+private:
+    // One output of any depth.
+    LSTM_NATIVE_DEVICE void all_of_one() {
+        if (walk.depth >= kTiles) {  // without branches, so that a tile's loads run beside another one's products
             LSTM_NATIVE_UNROLL()
-            for (int i = 0; i < kWords / 4; ++i) load_four(from + (i * kWarp + lane) * 4, words(lane).of + 4 * i);
+            for (int tile = 0; tile < kTiles; ++tile) add_held(tile, tile);
+        } else {
+            LSTM_NATIVE_UNROLL()
+            for (int tile = 0; tile < kTiles; ++tile)
+                if (tile < walk.depth) add_held(tile, tile);
+        }
+        each_rest([&](Words& words, int tile) { add(words, tile); });
+        store(0);
+    }
+
+    // Several outputs, whose depth is a power of two up to 16.
+    LSTM_NATIVE_DEVICE void all_of_several() {
+        switch (walk.depth) {
+            case 2:
+                held_of_several<2>();
+                break;
+            case 4:
+                held_of_several<4>();
+                break;
+            case 8:
+                held_of_several<8>();
+                break;
+            default:
+                held_of_several<16>();
+        }
+        const int last = walk.depth - 1;
+        int output = kTiles / walk.depth;
+        each_rest([&](Words& words, int tile) {
+            add(words, tile & last);
+            if ((tile & last) == last) store(output++);
         });
+    }
+
+    LSTM_NATIVE_DEVICE void clear() {
+        warp.each_lane([&](int lane) { sums(lane) = Sums{}; });
+    }
+    LSTM_NATIVE_DEVICE void store(int output) {
+        Arithmetic::template store<kRows>(warp, sums, rows, places, to, output * places.per_output);
+        clear();
+    }
+
+    template <int kDepth>
+    LSTM_NATIVE_DEVICE void held_of_several() {
+        constexpr int kWhole = kDepth < kTiles ? kDepth : kTiles;
+        LSTM_NATIVE_UNROLL()
+        for (int output = 0; output < kTiles / kWhole; ++output) {
+            if (output >= walk.outputs) break;
+            LSTM_NATIVE_UNROLL()
+            for (int depth = 0; depth < kWhole; ++depth) add_held(output * kWhole + depth, depth);
+            if (kWhole == kDepth) store(output);
+        }
+    }
+    // Tile `tile` of the registers: a number that the compiler knows.
+    LSTM_NATIVE_DEVICE void add_held(int tile, int depth) {
+        Arithmetic::template multiply<kRows>(
+            warp, sums, [&](int lane) { return held(warp.number * kWarp + lane).words + tile * kWords; },
+            right + depth * kTileDepth, stride);
+    }
+
+    LSTM_NATIVE_DEVICE void add(Words& words, int depth) {
         Arithmetic::template multiply<kRows>(
             warp, sums, [&](int lane) -> const Word* { return words(lane).of; }, right + depth * kTileDepth, stride);
-        end_of_tile();
-    };
-    const int all = walk.tiles() - kTiles;
-    const int near = all < rest.shared_tiles ? all : rest.shared_tiles;
-    for (int tile = 0; tile < near; ++tile) multiply_rest(rest.shared + tile * kWords * kWarp);
-    for (int tile = near; tile < all; ++tile) multiply_rest(rest.streamed + (tile - near) * kWords * kWarp);
-}
+    }
+    // function(words, tile) for the tiles that registers do not hold.
+    template <class F>
+    LSTM_NATIVE_DEVICE void each_rest(const F& function) {
+        const int all = walk.tiles() - kTiles;
+        if (all <= 0) return;
+        const int near = all < rest.shared_tiles ? all : rest.shared_tiles;
+        each_of(rest.shared, near, kTiles, function);
+        each_of(rest.streamed, all - near, kTiles + near, function);
+    }
+    // Of `count` tiles that lie together, the first of which is number `first`.
+    template <class F>
+    LSTM_NATIVE_DEVICE void each_of(const Word* from, int count, int first, const F& function) {
+        LSTM_NATIVE_UNROLL(2)
+        for (int tile = 0; tile < count; ++tile) {
+            Words words;
+            warp.each_lane([&](int lane) {
+                LSTM_NATIVE_UNROLL()
+                for (int i = 0; i < kWords / 4; ++i)
+                    load_four(from + ((tile * (kWords / 4) + i) * kWarp + lane) * 4, words(lane).of + 4 * i);
+            });
+            function(words, first + tile);
+        }
+    }
+};
 
-// Of all rows. place(output, row, group) as above.
-template <class Arithmetic, class Held, class Place>
+// Of all rows. With kSeveral the depth of the outputs is a power of two up to 16; else there is one, of any depth.
+template <class Arithmetic, bool kSeveral, class Held, class Places>
 LSTM_NATIVE_DEVICE void multiply(const Warp& warp, Held& held, const RestTiles<typename Arithmetic::Word>& rest,
                                  const TileWalk& walk, const typename Arithmetic::Operand* right, int stride, int rows,
-                                 const Place& place) {
+                                 const Places& places) {
+    const auto some = [&](auto some_rows, int row) {
+        RowProducts<Arithmetic, decltype(some_rows)::value, kSeveral, Held, Places> products{
+            warp, held, rest, walk, right + row * stride, stride, rows - row, places, {}, {}};
+        products.begin(row);
+        products.all();
+    };
     constexpr int kMany = Arithmetic::kManyRows;
     constexpr int kFew = Arithmetic::kFewRows;
     int row = 0;
-    const auto at = [&](int output, int r, int group) { return place(output, row + r, group); };
-    for (; rows - row > kFew * (kMany / kFew - 1); row += kMany)
-        multiply_rows<Arithmetic, kMany>(warp, held, rest, walk, right + row * stride, stride, rows - row, at);
-    for (; row < rows; row += kFew)
-        multiply_rows<Arithmetic, kFew>(warp, held, rest, walk, right + row * stride, stride, rows - row, at);
+    for (; rows - row > kFew * (kMany / kFew - 1); row += kMany) some(std::integral_constant<int, kMany>{}, row);
+    for (; row < rows; row += kFew) some(std::integral_constant<int, kFew>{}, row);
 }
 
 }  // namespace lstm_native::cuda
