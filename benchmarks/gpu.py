@@ -40,6 +40,7 @@ PARTS = {
     "bench": (150, False, True),
     "extras": (40, False, True),
     "plans": (90, False, True),
+    "graphs": (50, True, True),
     "tests": (150, True, False),
     "memcheck": (60, True, False),
     "racecheck": (60, True, False),

@@ -8,6 +8,8 @@ What is found goes to FILE, a JSON object a line, as it is found. `good` says wh
     bench       times beside cuDNN, T = 512
     extras      what masks and recurrent dropout add
     plans       times of every plan that a shape may have, to tune csrc/cuda/planner.cpp by
+    graphs      steps one by one: by launches of their own and as CUDA graphs, times and bits, and how often
+                addresses come again, to tune csrc/cuda/graphs.cpp by
     sanitized   small calls of every plan, for compute-sanitizer
 
 --host LIBRARY tests this file where there is no GPU: the backend compiled for the host, PyTorch
@@ -20,6 +22,7 @@ import argparse
 import itertools
 import json
 import os
+import re
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -28,7 +31,7 @@ from typing import Any
 
 import numpy as np
 
-AUTO, STEPS, BLOCKS, GRID = range(4)  # LnPlan of csrc/backend/backend.h
+AUTO, STEPS, BLOCKS, GRID, LAUNCHES, GRAPHS = range(6)  # LnPlan of csrc/backend/backend.h
 UNITS = (8, 16, 32, 64)  # of a block of a grid
 WAYS = {"steps": STEPS, "blocks": BLOCKS} | {f"grid {u}": u for u in UNITS}
 # Relative norms of the difference to float64 (shared/design's checks).
@@ -332,8 +335,73 @@ def extras(on: Setting) -> None:
             on.say(B=batch, T=steps, H=units, training=training, us_a_step=per_step(times, steps))
 
 
+def graphs(on: Setting) -> None:
+    """Calls of a layer, then batches of `fit`, where other memory comes and goes between the calls."""
+    for steps, units, batch in timed_shapes(on):
+        pair = Pair(on, batch, steps, units, units)
+        for precision, training in itertools.product(("float32", "bfloat16"), (False, True)):
+            on.choose(LAUNCHES, precision)
+            expected = pair.ours(training)
+            on.choose(GRAPHS, precision)
+            before = counted(on)
+            good = all(equal(pair.ours(training), expected) for _ in range(4))
+            after = counted(on)
+
+            def call(plan: int, pair: Pair = pair, training: bool = training) -> Any:
+                on.core.cuda_set_plan(plan)
+                return pair.ours(training)
+
+            calls = {"launches": lambda call=call: call(LAUNCHES), "graphs": lambda call=call: call(GRAPHS)}
+            times = per_step(best_times(on, calls, 2, 0.01), steps)
+            on.core.cuda_set_plan(STEPS)
+            chosen = (
+                "as a CUDA graph" in on.core.cuda_explain("lstm", units, batch, steps).split("; ")[training]
+            )
+            row = {"B": batch, "T": steps, "H": units, "training": training, "precision": precision}
+            launched = {name: after[name] - before[name] for name in after}
+            on.say(**row, us_a_step=times, chosen=chosen, graphs_of_4_calls=launched, good=good)
+    fitted(on)
+
+
+def fitted(on: Setting) -> None:
+    """A step of training of a model whose layers all run step by step."""
+    import lstm_native as ln
+
+    steps, batches = (6, 8) if on.host else (100, 30)
+    rng = np.random.default_rng(0)
+    x, y = (rng.normal(size=(64, *shape)).astype(np.float32) for shape in ((steps, 32), (1,)))
+    for plan in (LAUNCHES, GRAPHS):
+        on.choose(plan)
+        ln.utils.set_random_seed(0)
+        layers = [ln.GRU(64, reset_after=False, return_sequences=n == 0) for n in range(2)]
+        model = ln.Sequential([ln.Input((steps, 32)), *layers, ln.Dense(1)])
+        model.compile("adam", "mse")
+        model.to("cuda")
+        for _ in range(8):
+            model.train_on_batch(x, y)
+        before = counted(on)
+        on.synchronize()
+        start = time.perf_counter()
+        for _ in range(batches):
+            model.train_on_batch(x, y)
+        on.synchronize()
+        seconds = (time.perf_counter() - start) / batches
+        launched = {name: n - before[name] for name, n in counted(on).items()}
+        # Two layers, forward and backward: as many graphs as that where addresses always come again.
+        row = {"ms_a_batch": round(1e3 * seconds, 3), "calls": 4 * batches, "graphs": launched}
+        on.say(model="2 GRU(64, reset_after=False)", plan="launches" if plan == LAUNCHES else "graphs", **row)
+
+
+def counted(on: Setting) -> dict[str, int]:
+    """Graphs so far."""
+    said = on.core.cuda_explain("lstm", 8, 1, 8)
+    found = re.search(r"graphs so far: (\d+) made, \d+ kept, (\d+) times launched", said)
+    made, launched = map(int, found.groups()) if found else (0, 0)
+    return {"made": made, "launched": launched}
+
+
 PARTS: dict[str, Callable[[Setting], None]] = {
-    f.__name__: f for f in (smoke, precisions, shapes, bench, extras, plans, sanitized)
+    f.__name__: f for f in (smoke, precisions, shapes, bench, extras, plans, graphs, sanitized)
 }
 
 

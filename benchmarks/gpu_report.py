@@ -28,6 +28,7 @@ def table(parts: Parts) -> str:
     lines.extend(_bench(parts.get("bench", {}).get("rows", [])))
     lines.extend(_plans(parts.get("plans", {}).get("rows", [])))
     lines.extend(_extras(parts.get("extras", {}).get("rows", [])))
+    lines.extend(_graphs(parts.get("graphs", {}).get("rows", [])))
     return "\n".join(lines)
 
 
@@ -83,4 +84,30 @@ def _extras(rows: list[dict[str, Any]]) -> list[str]:
         plain = row["us_a_step"]["plain"]
         ratios = ", ".join(f"{k} {t / plain:.2f} x" for k, t in row["us_a_step"].items() if k != "plain")
         lines.append(f"{row['H']:5} {row['B']:4} {'training' if row['training'] else 'inference':9} {ratios}")
+    return lines
+
+
+def _graphs(rows: list[dict[str, Any]]) -> list[str]:
+    """What a graph saves, and where steps_of_graph() was wrong."""
+    if not rows:
+        return []
+    lines = ["", "us a step, one by one (* as the planner has it, ! where the other is 5 % quicker)"]
+    for row in rows:
+        if "model" in row:
+            kind = (
+                f"{row['model']} {row['plan']}: {row['ms_a_batch']} ms a batch, {row['graphs']['launched']}"
+            )
+            lines.append(f"{kind} of {row['calls']} calls were graphs, {row['graphs']['made']} made")
+            continue
+        times, chosen = row["us_a_step"], "graphs" if row["chosen"] else "launches"
+        text = ", ".join(
+            f"{way} {t:.2f}{'*' if way == chosen else '!' if t < 0.95 * times[chosen] else ''}"
+            for way, t in times.items()
+        )
+        kind = "training" if row["training"] else "inference"
+        counts = row["graphs_of_4_calls"]
+        lines.append(
+            f"{row['H']:5} {row['B']:4} {row['precision']:8} {kind:9} {text}; "
+            f"of 4 calls {counts['launched']} graphs, {counts['made']} made"
+        )
     return lines

@@ -19,7 +19,7 @@ import pytest
 import lstm_native as ln
 from cuda_support import CSRC, ROOT, compiler, on_host, open_for_tests, run, using_precision
 from lstm_native import _core, cuda
-from native_support import Array, f32, recurrent_case, recurrent_masked, varied_case
+from native_support import Array, f32, recurrent_case, recurrent_masked, tensor, varied_case
 from test_cuda_backend import OnDevice as PlainOnDevice
 from test_cuda_general import OnDevice as GeneralOnDevice
 from test_general_native import CELLS, FUNCTIONS, GATES, general_case
@@ -197,6 +197,49 @@ def test_one_thing_changes() -> None:
         replace(masked, go_backwards=True),
     ]
     check(calls_of([PlainOnDevice(**vars(c)) for c in cases]))
+
+
+ARRAYS = ("h0", "c0", "recurrent_mask", "reset", "d_output", "d_h", "d_c", "weights")
+
+
+@pytest.mark.parametrize("changed", ARRAYS)
+@pytest.mark.parametrize("cell", ["lstm", "gru_before"])
+def test_one_address_changes(cell: str, changed: str) -> None:
+    """Two arrays of one kind, both there all the time; all other memory is the same in every call."""
+    case = recurrent_masked(recurrent_case(1, 3, 7, 4, 8, cell=cell, reset=True))
+    if changed in ("c0", "d_c") and cell != "lstm":
+        pytest.skip("has no c")
+    rng = np.random.default_rng(0)
+    kept: dict[str, list[Any]] = {"weights": []}
+    for name in ARRAYS[:-1]:
+        array = getattr(case, name)
+        arrays = (
+            [array, f32(rng.normal(size=array.shape)) if name != "reset" else ~array]
+            if array is not None
+            else []
+        )
+        kind = "bool" if name == "reset" else "float32"
+        kept[name] = [tensor(a, kind).to("cuda") if kind == "float32" else tensor(a, kind) for a in arrays]
+        kept[name] = kept[name] or [None, None]
+    for scale in (1.0, 0.5):
+        given = replace(case, recurrent=case.recurrent * np.float32(scale))
+        kept["weights"].append(PlainOnDevice(**vars(given)).weights())
+    x = tensor(case.x).to("cuda")
+
+    def call(which: int) -> Results:
+        a = {name: both[which if name == changed else 0] for name, both in kept.items()}
+        output, h, c, saved = _core.recurrent_forward(
+            a["weights"], x, None, a["reset"], a["h0"], a["c0"], True, False, False, True,
+            recurrent_mask=a["recurrent_mask"],
+        )  # fmt: skip
+        d = _core.recurrent_backward(a["weights"], saved, a["d_output"], a["d_h"], a["d_c"], True, True)
+        results = (output, h, c, *d)
+        return {str(n): None if t is None else t.numpy() for n, t in enumerate(results)}
+
+    before = counts()
+    check([(f"{changed} {which}", lambda which=which: call(which)) for which in (0, 1)])  # type: ignore[misc]
+    if on_host:
+        assert counts().launched >= before.launched + 8
 
 
 @pytest.mark.parametrize("cell", ["lstm", "gru_before"])

@@ -33,7 +33,7 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("part", ["smoke", "precisions", "shapes", "bench", "extras", "plans"])
+@pytest.mark.parametrize("part", ["smoke", "precisions", "shapes", "bench", "extras", "plans", "graphs"])
 def test_parts(gpu: ModuleType, library: str, part: str) -> None:
     result = gpu.run_part(part, 120, True, library)
     assert result["ended"] == "well", result
