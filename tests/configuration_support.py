@@ -92,6 +92,8 @@ ARGUMENTS: dict[str, dict[type, dict[str, st.SearchStrategy[Any]]]] = {
         layers.Masking: {"mask_value": number | st.just(float("nan")) | st.just(-float("inf")), **LAYER},
         layers.Dropout: {"rate": fraction, "noise_shape": st.none() | st.just((None, 1, None)), "seed": seed,
                          **LAYER},
+        layers.Rescaling: {"scale": number | st.lists(number, min_size=4, max_size=4), "offset": number,
+                           **LAYER},
         layers.LSTM: {"units": size, **LSTM, **SEQUENCE},
         layers.GRU: {"units": size, "reset_after": flag, **CELL, **SEQUENCE, **GATES},
         layers.SimpleRNN: {"units": size, **CELL, **SEQUENCE},

@@ -15,7 +15,7 @@ from hostile_keras import archive
 from lstm_native import load_model
 from lstm_native.convert import from_keras, to_keras
 from lstm_native.convert.keras_mask_flow import ALL, NONE, MaskFlow
-from lstm_native.layers import LSTM, Add, Concatenate, Dense, Dot, Embedding, Input, Masking
+from lstm_native.layers import LSTM, Add, Concatenate, Dense, Dot, Embedding, Input, Masking, Rescaling
 from lstm_native.models import Model
 
 DATA = Path(__file__).parent / "data" / "keras"
@@ -96,15 +96,60 @@ def layer_named(config: Any, kind: str, number: int = 0) -> Any:
     return [one for one in config["layers"] if one["class_name"] == kind][number]
 
 
-def test_operations_with_constants_are_named(made: Path, tmp_path: Path) -> None:
+def with_constant(made: Path, tmp_path: Path, kind: str, *args: Any) -> Path:
+    """A file in which an operation on two values became one on such arguments; "x" stands for a value."""
+
     def change(config: Any) -> None:
         one = next(o for o in config["layers"] if o["class_name"] == "Add" and "ops" in o["module"])
-        one["inbound_nodes"][0]["args"][1] = 2.0
+        value = one["inbound_nodes"][0]["args"][0]
+        one["inbound_nodes"][0]["args"] = [value if a == "x" else a for a in args]
+        one["class_name"] = kind
 
-    with pytest.raises(
-        ValueError, match=r"the operation 'add\w*' \(Add\) has the arguments .* values of layers"
-    ):
-        from_keras(spoilt(made, tmp_path, "keras3_operators.keras", change))
+    return spoilt(made, tmp_path, "keras3_operators.keras", change)
+
+
+def array_of(*numbers: float) -> Any:
+    return {"class_name": "__tensor__", "config": {"value": list(numbers), "dtype": "float32"}}
+
+
+@pytest.mark.parametrize(
+    ("kind", "args", "scale", "offset"),
+    [
+        ("Add", ("x", 2.0), 1.0, 2.0),
+        ("Add", (3, "x"), 1.0, 3.0),
+        ("Subtract", ("x", 0.5), 1.0, -0.5),
+        ("Subtract", (1, "x"), -1.0, 1.0),
+        ("Multiply", (array_of(0.5), "x"), [0.5], 0.0),
+        ("TrueDivide", ("x", 4), 0.25, 0.0),
+        ("Divide", ("x", array_of(2.0)), [0.5], 0.0),
+        ("Negative", ("x",), -1.0, 0.0),
+    ],
+)
+def test_operations_with_constants(
+    made: Path, tmp_path: Path, kind: str, args: Any, scale: Any, offset: Any
+) -> None:
+    model = from_keras(with_constant(made, tmp_path, kind, *args), check=False)
+    (layer,) = (layer for layer in model.layers if isinstance(layer, Rescaling))
+    assert (layer.scale, layer.offset) == (scale, offset)
+
+
+@pytest.mark.parametrize(
+    ("kind", "args", "message"),
+    [
+        ("Add", ("x", "y"), r"the operation 'add\w*' \(Add\) has the arguments .* values of layers"),
+        ("Add", ("x", [[1.0], [1.0, 2.0]]), "values of layers"),
+        ("Multiply", ("x", None), "values of layers"),
+        ("TrueDivide", (1.0, "x"), "TrueDivide 'add.*' has no counterpart here"),
+        ("TrueDivide", ("x", 0.0), "scale is inf, expected finite numbers"),
+        ("Multiply", ("x", array_of(1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0)), "does not fit"),
+        ("Add", (1.0, 2.0), "values of layers"),
+    ],
+)
+def test_operations_with_other_things_are_named(
+    made: Path, tmp_path: Path, kind: str, args: Any, message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        from_keras(with_constant(made, tmp_path, kind, *args), check=False)
 
 
 def test_another_mask_is_not_taken_for_the_joined_one(made: Path, tmp_path: Path) -> None:

@@ -303,6 +303,9 @@ def test_nodes_that_nobody_needs_are_not_looked_at() -> None:
         ([node("ReduceMean", "X", axes=[2])], r"\(ReduceMean\): over the axes \(features\)"),
         ([node("Concat", "X X", axis=0)], "it joins the axes batch, batch"),
         ([node("Add", "X k")], "which is no bias of a product"),
+        ([node("Mul", "X large")], "which is no bias of a product"),
+        ([node("Mul", "X deep")], "which is no bias of a product"),
+        ([node("Div", "X nothing")], "or by zero"),
         ([node("Clip", "X low")], r"it clips to \[-3.0, None\]"),
         ([node("Selu", "X", alpha=2.0)], "its attributes have no counterpart"),
         ([node("Reshape", "X halves")], "mixes axes that layers keep apart"),
@@ -324,10 +327,23 @@ def test_refused(nodes: list[Any], message: str) -> None:
         "five": np.array(5, np.int64),
         "k": np.ones((1, 1, 3), np.float32),
         "low": np.float32(-3),
+        "large": np.ones((5, 1, 1), np.float32),
+        "deep": np.ones((1, 1, 1, 1), np.float32),
+        "nothing": np.array([0.0, 1.0, 2.0, 3.0], np.float32),
         "halves": np.array([0, 0, 2, 2]),
     }
     with pytest.raises(ValueError, match=message):
         from_onnx(model(nodes, {"X": ("b", "t", 4)}, ["y"], constants))
+
+
+@pytest.mark.parametrize("value", [2.0, [3.0], [[0.5]], [1.0, -2.0, 3.0, 4.0]])
+@pytest.mark.parametrize("nodes", [
+    [node("Mul", "X c")], [node("Mul", "c X")], [node("Add", "X c")], [node("Sub", "X c")],
+    [node("Sub", "c X")], [node("Div", "X c")], [node("Neg", "X", "s"), node("Add", "s c")],
+])  # fmt: skip
+def test_constants_rescale(nodes: list[Any], value: Any) -> None:
+    made = check(model(nodes, {"X": ("b", "t", 4)}, ["y"], {"c": np.array(value, np.float32)}))
+    assert {type(layer).__name__ for layer in made.layers} <= {"InputLayer", "Rescaling"}
 
 
 def test_a_mask_that_would_come_along_is_refused() -> None:
@@ -383,8 +399,8 @@ def test_dense_over_steps_as_one_product() -> None:
 def test_a_product_that_is_read_twice_keeps_its_own_bias() -> None:
     kernel, bias = np.ones((4, 3), np.float32), np.arange(3, dtype=np.float32)
     front = [node("MatMul", "x k", "m"), node("Identity", "m", "n"), node("Relu", "m", "z")]
-    with pytest.raises(ValueError, match="no bias of a product"):
-        from_onnx(model([*front, node("Add", "n b")], {"x": ("b", 4)}, ["y", "z"], {"k": kernel, "b": bias}))
+    made = check(model([*front, node("Add", "n b")], {"x": ("b", 4)}, ["y", "z"], {"k": kernel, "b": bias}))
+    assert [type(layer).__name__ for layer in made.layers].count("Rescaling") == 1
     made = check(model([*front, node("Tanh", "n")], {"x": ("b", 4)}, ["y", "z"], {"k": kernel}))
     assert [type(layer).__name__ for layer in made.layers].count("Activation") == 2
 

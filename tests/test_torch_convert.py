@@ -277,7 +277,7 @@ def test_other_dtypes_of_weights(dtype: Any) -> None:
 @pytest.mark.parametrize(
     ("module", "message"),
     [
-        (Function(lambda m, x: m.rnn(x)[0] + 1, rnn=nn.LSTM(4, 4, batch_first=True)), "add"),
+        (Function(lambda m, x: m.rnn(x)[0] ** 2, rnn=nn.LSTM(4, 4, batch_first=True)), "pow"),
         (Function(lambda m, x: m.rnn(x)[0][:, 2], rnn=nn.LSTM(4, 4, batch_first=True)), "part of a tensor"),
         (
             Function(lambda m, x: m.rnn(x)[0][:, -1], rnn=nn.GRU(4, 4, batch_first=True, bidirectional=True)),

@@ -11,7 +11,7 @@ from lstm_native.configurable import Configurable, short
 from lstm_native.convert.conversion import Conversion
 from lstm_native.convert.keras_mask_flow import MERGING
 from lstm_native.convert.keras_masks import check_masks_beside_states, without_mask_operations
-from lstm_native.convert.keras_merging import check_merged_masks, with_merging_layers
+from lstm_native.convert.keras_merging import ARRAYS, check_merged_masks, with_merging_layers
 from lstm_native.errors import nearest
 from lstm_native.serialization import namespaces
 
@@ -138,6 +138,8 @@ class KerasConfig:
             raise ValueError(f"from_keras: {owner} has the class {short(name)}, expected a name")
         if namespace == "layers":
             return self._layer(data, owner)
+        if name in ARRAYS and isinstance(data.get("config"), dict):
+            return data["config"].get("value")
         if registration.find(data.get("registered_name"), name) is not None or name in (
             "function",
             "__tuple__",

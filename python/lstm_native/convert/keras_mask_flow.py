@@ -11,12 +11,13 @@ RECURRENT = ("LSTM", "GRU", "SimpleRNN", "RNN")
 STOPPING = ("Flatten", "RepeatVector", "GlobalAveragePooling1D", "GlobalMaxPooling1D", "Dot")
 _PASSING = (
     "Dense", "Activation", "Dropout", "SpatialDropout1D", "LayerNormalization", "TimeDistributed", "Softmax",
-    "ReLU",
+    "ReLU", "Rescaling",
 )  # fmt: skip
 _ATTENTION = ("Attention", "AdditiveAttention")
 _OPERATIONS = (
     "NotEqual", "Any", "LogicalOr", "ExpandDims", "ZerosLike", "OnesLike", "Concatenate", "ConvertToTensor",
 )  # fmt: skip
+_WITH_CONSTANTS = ("TrueDivide", "Divide", "Negative")
 _MOST = 200  # masks that one is made of
 # Numbers of formulas: no mask, and one where every step counts.
 NONE, ALL = 0, 1
@@ -30,7 +31,7 @@ def is_operation(one: dict[str, Any]) -> bool:
         return str(one["module"]).startswith("keras.src.ops")
     # Files in the old form have no modules; layers know whether they are trained.
     config = one.get("config")
-    named = one.get("class_name") in (*_OPERATIONS, *ELEMENTWISE)
+    named = one.get("class_name") in (*_OPERATIONS, *ELEMENTWISE, *_WITH_CONSTANTS)
     return named and isinstance(config, dict) and "trainable" not in config
 
 

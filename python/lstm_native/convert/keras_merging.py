@@ -1,9 +1,11 @@
-"""Values joined by `x + y` and the like in functional models of Keras, as merging layers; and their masks."""
+"""Operators such as `x + y` and `2 * x` in functional models of Keras, as layers; and their masks."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from typing import Any
+
+import numpy as np
 
 from lstm_native.configurable import short
 from lstm_native.convert.keras_mask_flow import (
@@ -22,7 +24,18 @@ _FUNCTIONS = {
     "__operators__.add": "Add", "math.add": "Add", "math.subtract": "Subtract", "math.multiply": "Multiply",
     "math.maximum": "Maximum", "math.minimum": "Minimum", "concat": "Concatenate",
 }  # fmt: skip
+# What arrays are in configurations.
+ARRAYS = ("__tensor__", "__numpy__")
 _OPERATIONS = ("Add", "Subtract", "Multiply", "Maximum", "Minimum", "Concatenate")
+# Operations on a value and a constant as scale and offset, where the value comes first and where it does not.
+_RESCALING: dict[str, tuple[Any, Any]] = {
+    "Add": (lambda c: (1.0, c), lambda c: (1.0, c)),
+    "Subtract": (lambda c: (1.0, -c), lambda c: (-1.0, c)),
+    "Multiply": (lambda c: (c, 0.0), lambda c: (c, 0.0)),
+    "TrueDivide": (lambda c: (1 / c, 0.0), None),
+    "Divide": (lambda c: (1 / c, 0.0), None),
+    "Negative": (lambda c: (-1.0, 0.0), None),
+}
 # Layers that go by the mask of their inputs.
 _MINDING = (
     *RECURRENT, "Bidirectional", "GlobalAveragePooling1D", "Attention", "AdditiveAttention", "Multiply",
@@ -48,6 +61,11 @@ def with_merging_layers(layers: Sequence[Any], label: str, found: set[str]) -> I
             yield one
             continue
         name = str(one.get("name", config.get("name")))
+        rescaling = _rescaled(one)
+        if rescaling is not None:
+            found.add(name)
+            yield rescaling
+            continue
         if kind == "TFOpLambda" and config.get("function") in _FUNCTIONS:
             joined = _FUNCTIONS[config["function"]]
             calls, axis = _calls_of_keras_2(one, joined)
@@ -65,6 +83,46 @@ def with_merging_layers(layers: Sequence[Any], label: str, found: set[str]) -> I
         found.add(name)
         arguments = {"name": name} | ({"axis": axis} if joined == "Concatenate" else {})
         yield {"class_name": joined, "config": arguments, "name": name, "inbound_nodes": calls}
+
+
+def _rescaled(one: dict[str, Any]) -> dict[str, Any] | None:
+    """An operation of Keras 3 on a value and a constant, such as `2 * x`, as a layer; None for others."""
+    kind, nodes = str(one.get("class_name")), one.get("inbound_nodes")
+    # Each use of one operation object may have constants of its own; those of models have one use.
+    if kind not in _RESCALING or not is_operation(one) or not isinstance(nodes, list) or len(nodes) != 1:
+        return None
+    (node,) = nodes
+    args = node.get("args") if isinstance(node, dict) else None
+    if not isinstance(args, list) or len(args) != (1 if kind == "Negative" else 2):
+        return None
+    values = [i for i, item in enumerate(args) if len(list(histories(item))) == 1 and "class_name" in item]
+    constant = next((_constant(item) for i, item in enumerate(args) if i not in values), np.zeros(()))
+    if len(values) != 1 or constant is None or any((node.get("kwargs") or {}).values()):
+        return None
+    way = _RESCALING[kind][values[0]]
+    if way is None:
+        return None
+    with np.errstate(divide="ignore"):
+        scale, offset = way(constant)
+    name = str(one.get("name", _dict(one.get("config")).get("name")))
+    config = {"name": name, "scale": np.asarray(scale).tolist(), "offset": np.asarray(offset).tolist()}
+    calls = [{"args": [args[values[0]]], "kwargs": {}}]
+    return {"class_name": "Rescaling", "config": config, "name": name, "inbound_nodes": calls}
+
+
+def _constant(item: Any) -> np.ndarray[Any, Any] | None:
+    """A number or an array of numbers among the arguments of a call; None for others."""
+    if isinstance(item, dict) and item.get("class_name") in ARRAYS:
+        item = _dict(item.get("config")).get("value")
+    try:
+        numbers = np.asarray(item, np.float64)
+    except (TypeError, ValueError):
+        return None
+    return numbers if item is not None and not isinstance(item, str | bool) else None
+
+
+def _dict(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
 
 
 def _call_of_keras_3(node: Any, kind: str) -> dict[str, Any] | None:
@@ -110,7 +168,8 @@ def check_merged_masks(layers: list[dict[str, Any]], operations: set[str], versi
         version: 2 or 3; Keras 2 wants a step to count in all inputs, Keras 3 in any.
         label: the model, for the message.
     """
-    if not any(one["class_name"] in MERGING for one in layers) or not any(map(makes_mask, layers)):
+    joins = operations or any(one["class_name"] in MERGING for one in layers)
+    if not joins or not any(map(makes_mask, layers)):
         return
     flow = MaskFlow(layers)
     readers: dict[str, set[str]] = {}

@@ -23,6 +23,7 @@ from lstm_native.convert.keras_file import KerasFile, major_version
 from lstm_native.convert.keras_hdf5 import Group
 from lstm_native.convert.keras_hdf5_writer import NewGroup, write_hdf5
 from lstm_native.convert.keras_masks import OPERATIONS
+from lstm_native.convert.keras_merging import ARRAYS, with_merging_layers
 from lstm_native.convert.keras_weights import OLD_LAYERS, names_in
 
 # Arguments that change no output once the weights are there, by the last part of their names; and those that
@@ -260,6 +261,8 @@ class PlainConfig:
         if isinstance(config, list):
             config = {"layers": config}
         made: dict[str, Any] = {"name": config.get("name", "model"), "trainable": True}
+        if name != "Sequential":  # operations are layers of Keras that compute the same, as they are ours
+            config = {**config, "layers": list(with_merging_layers(config["layers"], name, set()))}
         layers = [self.layer(one) for one in config["layers"]]
         if name != "Sequential":
             names = [one.get("name", _dict(one["config"]).get("name")) for one in config["layers"]]
@@ -363,6 +366,8 @@ class PlainConfig:
         if isinstance(data, dict):
             if data.get("class_name") == "__tuple__":
                 return tuple(self._values(item) for item in data["items"])
+            if data.get("class_name") in ARRAYS:
+                return self._values(_dict(data["config"]).get("value"))
             if "class_name" in data:
                 raise NotRun(f"{short(data)} is no plain value")
             return {self._text(key): self._values(item) for key, item in data.items()}

@@ -38,6 +38,7 @@ from lstm_native.layers import (
     GlobalAveragePooling1D,
     GlobalMaxPooling1D,
     LayerNormalization,
+    Rescaling,
 )
 
 # Operators and the activations that they are as ONNX has them by default.
@@ -74,8 +75,10 @@ class Calls(Merging):
             return [x, None]
         if op == "Gather" and not isinstance(x, Flow):
             return self._embedding(node, x, inputs[1])
-        if op in KINDS:
+        if op in KINDS or op == "Div":
             return self._combined(node, inputs)
+        if op == "Neg":
+            return self._rescaled(x, -1.0, 0.0)
         if op == "Concat":
             if not all(isinstance(value, Flow) for value in inputs):
                 raise node.error("it joins tensors of the model with constants, which has no counterpart")
@@ -245,8 +248,10 @@ class Calls(Merging):
         """Tensors of the model together, or one with a bias, or the mean of both directions."""
         flows = [value for value in inputs if isinstance(value, Flow)]
         if len(flows) == len(inputs):
+            if node.op == "Div":
+                raise node.error("it divides tensors of the model, which has no counterpart")
             return self._merged(node, flows)
-        if len(inputs) != 2 or node.op not in ("Add", "Mul"):
+        if len(inputs) != 2 or node.op not in ("Add", "Mul", "Sub", "Div"):
             raise node.error("it computes with a constant, which has no counterpart")
         (x,) = flows
         constant = next(value for value in inputs if not isinstance(value, Flow))
@@ -270,7 +275,28 @@ class Calls(Merging):
             mean = self._averaged(x, factor.value)
             if mean is not None:
                 return mean
-        raise node.error("it combines a tensor of the model with a constant, which is no bias of a product")
+        # One number, or one for each feature.
+        each = x.axes[-1:] == (F,) and constant.shape[-1:] == (constant.size,) == (first.size,)
+        small = constant.ndim <= len(x.axes) and (constant.size == 1 or (each and len(x.parts) == 1))
+        if not small or not np.isfinite(constant).all():
+            raise node.error(
+                "it combines a tensor of the model with a constant, which is no bias of a product"
+            )
+        numbers = constant.astype(np.float64).reshape(() if constant.size == 1 else -1)
+        in_front = inputs[1] is x
+        if node.op == "Div" and (in_front or not numbers.all()):
+            raise node.error("it divides a constant by a tensor of the model, or by zero")
+        scale, offset = {
+            "Add": (1.0, numbers),
+            "Mul": (numbers, 0.0),
+            "Sub": (-1.0, numbers) if in_front else (1.0, -numbers),
+            "Div": (1 / (numbers if node.op == "Div" else 1.0), 0.0),
+        }[node.op]
+        return self._rescaled(x, np.asarray(scale).tolist(), np.asarray(offset).tolist())
+
+    def _rescaled(self, x: Flow, scale: Any, offset: Any) -> Flow:
+        holder = Holder(Rescaling, {"scale": scale, "offset": offset})
+        return replace(x, parts=tuple(self._call(holder, part, part.size, part.time) for part in x.parts))
 
     def _activated(self, node: Node, x: Flow, name: Any) -> Flow:
         x = self._settled(x)

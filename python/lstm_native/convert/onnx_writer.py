@@ -29,6 +29,7 @@ from lstm_native.layers import (
     LayerNormalization,
     Masking,
     RepeatVector,
+    Rescaling,
     SimpleRNN,
     TimeDistributed,
 )
@@ -245,6 +246,12 @@ def _layer_normalization(writer: Writer, layer: Any, x: Flow) -> list[Flow]:
             x.mask,
         )
     ]
+
+
+def _rescaling(writer: Writer, layer: Any, x: Flow) -> list[Flow]:
+    scale, offset = (writer.constant(np.asarray(n, np.float32)) for n in (layer.scale, layer.offset))
+    scaled = writer.node("Mul", x.name, scale)
+    return [Flow(writer.node("Add", scaled, offset, name=layer.name), x.mask)]
 
 
 # --- layers around time ---------------------------------------------------------------------------
@@ -545,6 +552,7 @@ _LAYERS: dict[type, Callable[[Writer, Any, Flow], list[Flow]]] = {
     Embedding: _embedding,
     Masking: _masking,
     LayerNormalization: _layer_normalization,
+    Rescaling: _rescaling,
     TimeDistributed: _time_distributed,
     Flatten: _flatten,
     RepeatVector: _repeat_vector,

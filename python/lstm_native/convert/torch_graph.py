@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -15,12 +15,14 @@ from lstm_native.convert.torch_joins import (
     CATS,
     KINDS,
     PRODUCTS,
+    SCALES,
     Flow,
     form_of_input,
     joined,
     name_of,
     picker,
     product,
+    rescaling,
     side_by_side,
     takes_last_step,
 )
@@ -205,6 +207,13 @@ class TorchGraph:
             return self._getitem(node, value, args[1])
         if name in CATS:
             return self._cat(node, value)
+        if name in SCALES and not node.kwargs:
+            tensors = [self._tensor(node, argument) for argument in args]
+            layer = rescaling(name, tensors)
+            if layer is not None:
+                self.parts.append(Part(layer))
+                (x,) = (tensor for tensor in tensors if isinstance(tensor, Flow))
+                return replace(x, tensor=layer(x.tensor))
         if isinstance(value, Piece) and value.what in ("h", "c") and name == "squeeze" and args[1:] == [0]:
             value = State(value.run, value.what, 0)
         squeezed = isinstance(value, State)

@@ -9,13 +9,32 @@ from typing import Any
 import numpy as np
 
 from lstm_native.convert.torch_layers import CELLS, Part, kind_of
-from lstm_native.layers import Add, Concatenate, Dot, Maximum, Minimum, Multiply, SimpleRNN, Subtract
+from lstm_native.layers import (
+    Add,
+    Concatenate,
+    Dot,
+    Maximum,
+    Minimum,
+    Multiply,
+    Rescaling,
+    SimpleRNN,
+    Subtract,
+)
 
 KINDS: dict[str, Any] = {
     "add": Add, "iadd": Add, "add_": Add, "sub": Subtract, "subtract": Subtract, "isub": Subtract,
     "mul": Multiply, "multiply": Multiply, "imul": Multiply, "mul_": Multiply,
     "maximum": Maximum, "minimum": Minimum, "max": Maximum, "min": Minimum,
 }  # fmt: skip
+# Functions of a tensor and a number as scale and offset, for the tensor in front and behind.
+SCALES: dict[str, tuple[Any, Any]] = {
+    **dict.fromkeys(("add", "iadd", "add_"), (lambda c: (1.0, c), lambda c: (1.0, c))),
+    **dict.fromkeys(("sub", "subtract", "isub"), (lambda c: (1.0, -c), lambda c: (-1.0, c))),
+    "rsub": (lambda c: (-1.0, c), None),
+    **dict.fromkeys(("mul", "multiply", "imul", "mul_"), (lambda c: (c, 0.0), lambda c: (c, 0.0))),
+    **dict.fromkeys(("truediv", "div", "divide", "itruediv"), (lambda c: (1 / c, 0.0), None)),
+    "neg": (lambda c: (-1.0, 0.0), None),
+}
 CATS = ("cat", "concat", "concatenate")
 PRODUCTS = ("bmm", "matmul")
 
@@ -33,6 +52,24 @@ class Flow:
     tensor: Any
     swapped: bool = False
     turned: bool = False
+
+
+def rescaling(name: str, args: Sequence[Any]) -> Rescaling | None:
+    """The layer for a function of a tensor and a number; None for others.
+
+    Args:
+        name: of the function.
+        args: what it is called with.
+    """
+    tensors = [i for i, argument in enumerate(args) if isinstance(argument, Flow)]
+    numbers = [a for a in args if isinstance(a, int | float) and not isinstance(a, bool)]
+    if len(tensors) != 1 or len(numbers) != (name != "neg") or len(args) != 1 + len(numbers):
+        return None
+    way = SCALES.get(name, (None, None))[tensors[0]]
+    if way is None or (way is SCALES["div"][0] and not numbers[0]):
+        return None
+    scale, offset = way(*(numbers or [0.0]))
+    return Rescaling(float(scale), float(offset))
 
 
 def joined(name: str, a: Flow, b: Flow) -> Flow:

@@ -28,6 +28,7 @@ from lstm_native.layers import (
     Layer,
     LayerNormalization,
     RepeatVector,
+    Rescaling,
     SimpleRNN,
     TimeDistributed,
 )
@@ -253,7 +254,10 @@ def _exported(name: str) -> Callable[[Any, Conversion], list[Any]]:
 
         if getattr(layer, "keepdims", False) or getattr(layer, "data_format", None) == "channels_first":
             raise _refused(layer, "keepdims and channels_first have no counterpart here")
-        return [getattr(exported, name)(*((layer.n,) if isinstance(layer, RepeatVector) else ()))]
+        arguments: tuple[Any, ...] = (layer.n,) if isinstance(layer, RepeatVector) else ()
+        if isinstance(layer, Rescaling):
+            arguments = layer.scale, layer.offset
+        return [getattr(exported, name)(*arguments)]
 
     return convert
 
@@ -273,4 +277,5 @@ _LAYERS: dict[type, Callable[[Any, Conversion], list[Any]]] = {
     GlobalAveragePooling1D: _exported("MeanOverTime"),
     GlobalMaxPooling1D: _exported("MaximumOverTime"),
     RepeatVector: _exported("Repeat"),
+    Rescaling: _exported("Scale"),
 }

@@ -36,6 +36,7 @@ from lstm_native.layers.pooling import (
 )
 from lstm_native.layers.reshaping import Flatten, RepeatVector
 from lstm_native.layers.rnn import RNN
+from lstm_native.layers.scaling import Rescaling
 from lstm_native.layers.simple_rnn import SimpleRNN
 from lstm_native.layers.text import TextVectorization
 from lstm_native.layers.wrappers import Bidirectional, TimeDistributed
@@ -71,6 +72,7 @@ __all__ = [
     "Minimum",
     "Multiply",
     "RepeatVector",
+    "Rescaling",
     "SimpleRNN",
     "SimpleRNNCell",
     "StackedRNNCells",

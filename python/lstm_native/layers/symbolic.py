@@ -29,9 +29,14 @@ class Placeholder:
         name: name of the layer that it comes from.
         node: the call that computes it.
         index: which of the outputs of that call it is.
+
+    `x + y`, `x - y` and `x * y` of two of them are calls of the layers `Add`, `Subtract` and `Multiply`; with
+    a number, and `x / 2` and `-x`, of `Rescaling`. Masks go on behind these, as they do not behind operators
+    of Keras.
     """
 
     __slots__ = ("dtype", "index", "name", "node", "shape")
+    __array_ufunc__ = None  # `array * x` is a call of a layer too
 
     def __init__(self, shape: Shape, dtype: str, name: str, node: Node, index: int) -> None:
         self.shape = shape
@@ -50,8 +55,43 @@ class Placeholder:
             f"{self!r} has no values: make a Model(inputs, outputs) of it and call that with arrays"
         )
 
+    def __add__(self, other: Any) -> Any:
+        return _combined("Add", self, other, 1.0, other)
+
+    __radd__ = __add__
+
+    def __sub__(self, other: Any) -> Any:
+        return _combined("Subtract", self, other, 1.0, _negative(other))
+
+    def __rsub__(self, other: Any) -> Any:
+        return _combined("Subtract", other, self, -1.0, other)
+
+    def __mul__(self, other: Any) -> Any:
+        return _combined("Multiply", self, other, other, 0.0)
+
+    __rmul__ = __mul__
+
+    def __truediv__(self, other: Any) -> Any:
+        return NotImplemented if isinstance(other, Placeholder) else self * (1.0 / other)
+
+    def __neg__(self) -> Any:
+        return self * -1.0
+
     def __repr__(self) -> str:
         return f"<Placeholder shape={self.shape}, dtype={self.dtype}, name={self.name}>"
+
+
+def _negative(value: Any) -> Any:
+    return value if isinstance(value, Placeholder) else np.negative(value)
+
+
+def _combined(kind: str, a: Any, b: Any, scale: Any, offset: Any) -> Any:
+    """Two placeholders joined by a layer of that kind, or the one of them rescaled by what is none."""
+    from lstm_native import layers  # which are made of this file
+
+    if isinstance(a, Placeholder) and isinstance(b, Placeholder):
+        return getattr(layers, kind)()([a, b])
+    return layers.Rescaling(scale, offset)(a if isinstance(a, Placeholder) else b)
 
 
 class Node:

@@ -80,3 +80,20 @@ class Repeat(torch.nn.Module):
     def forward(self, x: Any) -> Any:
         """x, n times."""
         return x[:, None].expand(-1, self.n, -1)
+
+
+class Scale(torch.nn.Module):
+    """`x * scale + offset`.
+
+    Args:
+        scale, offset: numbers, or lists of them for the last axes.
+    """
+
+    def __init__(self, scale: Any, offset: Any) -> None:
+        super().__init__()
+        self.scale = scale if isinstance(scale, float | int) else torch.nn.Buffer(torch.tensor(scale))
+        self.offset = offset if isinstance(offset, float | int) else torch.nn.Buffer(torch.tensor(offset))
+
+    def forward(self, x: Any) -> Any:
+        """x, rescaled."""
+        return x * self.scale + self.offset

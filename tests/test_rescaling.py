@@ -1,0 +1,174 @@
+"""Rescaling, and what `2 * x`, `x + y` and the like are between layers; its conversions."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from lstm_native.convert import from_torch, to_torch
+from lstm_native.layers import LSTM, Dense, Embedding, Input, Rescaling
+from lstm_native.models import Model, Sequential, load_model
+
+Array = np.ndarray[Any, Any]
+X = np.random.default_rng(4).standard_normal((2, 4, 3)).astype(np.float32)
+THREE = np.array([1.0, 2.0, -3.0])
+
+
+@pytest.mark.parametrize("scale", [2.0, -0.5, 1, [1.0, 2.0, 3.0], THREE, np.ones((4, 3))])
+@pytest.mark.parametrize("offset", [0.0, 1, [0.0, 1.0, -1.0]])
+def test_values(scale: Any, offset: Any) -> None:
+    layer = Rescaling(scale, offset)
+    want = X.astype(np.float64) * np.asarray(scale) + np.asarray(offset)
+    np.testing.assert_allclose(layer(X), want, rtol=1e-6, atol=1e-6)
+    again = Rescaling.from_config(layer.get_config())
+    assert again.get_config() == layer.get_config()
+    np.testing.assert_array_equal(again(X), layer(X))
+
+
+def test_integers_as_of_pictures() -> None:
+    np.testing.assert_allclose(Rescaling(1 / 127.5, offset=-1)(np.array([[0, 255]], np.uint8)), [[-1.0, 1.0]])
+    assert Rescaling(1 / 127.5).scale == 1 / 127.5
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"scale": "a"}, "scale has dtype"),
+        ({"scale": None}, "scale is a NoneType"),
+        ({"scale": float("inf")}, "scale is inf, expected finite numbers"),
+        ({"scale": 1.0, "offset": [0.0, float("nan")]}, "offset is .*nan.*, expected finite numbers"),
+        ({"scale": [[1.0], [1.0, 2.0]]}, "scale is a nested list of unequal lengths"),
+    ],
+)
+def test_wrong_arguments(arguments: Any, message: str) -> None:
+    with pytest.raises((ValueError, TypeError), match=f"^Rescaling: {message}"):
+        Rescaling(**arguments)
+
+
+@pytest.mark.parametrize("scale", [[1.0, 2.0], np.ones((2, 1, 3)), np.ones((2, 4, 3)), np.ones((1, 1, 1, 3))])
+def test_numbers_that_do_not_fit(scale: Any) -> None:
+    with pytest.raises(
+        ValueError, match=r"input has shape \(2, 4, 3\), which scale of shape .* does not fit"
+    ):
+        Rescaling(scale)(X)
+    with pytest.raises(ValueError, match="does not fit"):
+        Rescaling(scale)(Input((4, 3)))
+
+
+OPERATORS: dict[str, tuple[Callable[[Any], Any], list[str]]] = {
+    "2 x": (lambda x: 2 * x, ["Rescaling"]),
+    "x 2": (lambda x: x * 2.0, ["Rescaling"]),
+    "x + 1": (lambda x: x + 1, ["Rescaling"]),
+    "1 + x": (lambda x: np.float32(1) + x, ["Rescaling"]),
+    "x - 1": (lambda x: x - 1, ["Rescaling"]),
+    "1 - x": (lambda x: 1 - x, ["Rescaling"]),
+    "x / 4": (lambda x: x / 4, ["Rescaling"]),
+    "-x": (lambda x: -x, ["Rescaling"]),
+    "array x": (lambda x: THREE * x, ["Rescaling"]),
+    "x - array": (lambda x: x - THREE, ["Rescaling"]),
+    "array - x": (lambda x: THREE - x, ["Rescaling"]),
+    "x + x": (lambda x: x + x, ["Add"]),
+    "x - 2 x": (lambda x: x - 2 * x, ["Rescaling", "Subtract"]),
+    "x x": (lambda x: x * x, ["Multiply"]),
+    "residual": (lambda x: x + 0.5 * (x * (1 - x)), ["Rescaling", "Multiply", "Rescaling", "Add"]),
+}
+
+
+@pytest.mark.parametrize("name", OPERATORS)
+def test_operators(name: str, tmp_path: Path) -> None:
+    apply, kinds = OPERATORS[name]
+    inputs = Input((4, 3))
+    hidden = LSTM(3, return_sequences=True)(inputs)
+    model, before = Model(inputs, apply(hidden)), Model(inputs, hidden)
+    assert [type(layer).__name__ for layer in model.layers[2:]] == kinds
+    np.testing.assert_allclose(model(X), apply(before(X).astype(np.float64)), rtol=1e-5, atol=1e-6)
+    model.save(tmp_path / "m.safetensors")
+    for again in (
+        load_model(tmp_path / "m.safetensors"),
+        copy.deepcopy(model),
+        pickle.loads(pickle.dumps(model)),
+    ):
+        np.testing.assert_array_equal(again(X), model(X))
+    # The gradient, against a difference of losses.
+    model.compile("sgd", "mse")
+    kernel = model.trainable_variables[0]
+    start, target = kernel.numpy(), np.zeros_like(X)
+    model.fit(X, target, verbose=0)
+    gradient = (start - kernel.numpy()) / 0.01
+    losses = []
+    for sign in (1, -1):
+        kernel.assign(start + sign * 1e-2 * gradient / np.linalg.norm(gradient))
+        model.trainable_variables[1].assign(before.get_weights()[1])
+        losses.append(float(np.mean(model(X).astype(np.float64) ** 2)))
+    assert losses[0] > losses[1]
+
+
+def test_what_is_no_operation() -> None:
+    x = Input((4, 3))
+    for apply in (lambda: x / x, lambda: 2 / x, lambda: x**2, lambda: x @ x):
+        with pytest.raises(TypeError, match="unsupported operand"):
+            apply()
+    with pytest.raises(TypeError, match="Rescaling: scale is a NoneType"):
+        x * None
+    with pytest.raises(ZeroDivisionError):
+        x / 0
+
+
+def test_masks_go_on() -> None:
+    ids = np.array([[1, 2, 0, 0], [3, 1, 2, 0]])
+    inputs = Input((None,), dtype="int32")
+    x = Embedding(5, 3, mask_zero=True)(inputs)
+    end = LSTM(2)
+    plain, scaled = Model(inputs, end(x)), Model(inputs, end(2 * x))
+    plain.get_layer(index=1).set_weights([2 * plain.get_weights()[0]])
+    want = plain(ids)
+    plain.get_layer(index=1).set_weights([plain.get_weights()[0] / 2])
+    np.testing.assert_allclose(scaled(ids), want, rtol=1e-6)
+    np.testing.assert_array_equal(scaled(ids[:1]), scaled(ids[:1, :2]))
+
+
+@pytest.mark.parametrize("scale", [0.5, [1.0, 2.0, 3.0]])
+def test_pytorch(scale: Any) -> None:
+    torch = pytest.importorskip("torch")
+    model = Sequential([Input((4, 3)), LSTM(3, return_sequences=True), Rescaling(scale, 1.0), Dense(2)])
+    made = to_torch(model, check=True)
+    with torch.no_grad():
+        np.testing.assert_allclose(made(torch.from_numpy(X)).numpy(), model(X), atol=1e-6)
+    if isinstance(scale, float):
+        np.testing.assert_allclose(from_torch(made, check=True)(X), model(X), atol=1e-6)
+
+
+def test_functions_of_pytorch() -> None:
+    torch = pytest.importorskip("torch")
+
+    class Net(torch.nn.Module):  # type: ignore[misc, name-defined]
+        def __init__(self, function: Any, batch_first: bool) -> None:
+            super().__init__()
+            self.rnn = torch.nn.LSTM(3, 4, batch_first=batch_first)
+            self.head = torch.nn.Linear(4, 2)
+            self.function = function
+
+        def forward(self, x: Any) -> Any:
+            y, (h, _) = self.rnn(x)
+            return self.head(self.function(y)), self.function(h[-1])
+
+    functions: list[Any] = [
+        lambda x: 2 * x,
+        lambda x: x.mul(0.5).add(1),
+        lambda x: 1 - x,
+        lambda x: x - 1,
+        lambda x: torch.div(x, 4),
+        lambda x: -x,
+        torch.neg,
+        lambda x: x + 0.5 * x,
+    ]
+    for function in functions:
+        for batch_first in (True, False):
+            model = from_torch(Net(function, batch_first), check=True)
+            assert any(isinstance(layer, Rescaling) for layer in model.layers)
