@@ -12,6 +12,7 @@ import pytest
 from lstm_native import _core
 from lstm_native.layers import GRU, LSTM, Bidirectional, Dense, Embedding, SimpleRNN
 from lstm_native.layers.context import Context
+from lstm_native.layers.recurrent import RecurrentLayer
 from lstm_native.models import Sequential
 from native_support import RecurrentCase, assert_bits, f32, indexed, recurrent_case, tensor, varied_case
 
@@ -172,6 +173,11 @@ LAYERS: dict[str, Callable[[], Bidirectional]] = {
 }
 
 
+def apart_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Layers that are made from here on call one direction after the other."""
+    monkeypatch.setattr(RecurrentLayer, "is_native", False)
+
+
 def passes(name: str, masked: bool) -> list[Array]:
     """Outputs, states, penalties and gradients of two passes through a layer."""
     rng = np.random.default_rng(3)
@@ -210,7 +216,7 @@ def test_layer(name: str, masked: bool, monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(_core, "recurrent_forward_together", lambda *a: together_calls.append(a) or run(*a))
     got = passes(name, masked)
     assert len(together_calls) == (0 if name in ("in Python", "own forward") else 2)
-    monkeypatch.setattr(Bidirectional, "_are_native", lambda _: False)
+    apart_only(monkeypatch)
     expected = passes(name, masked)
     assert len(got) == len(expected) >= 2
     for a, b in zip(got, expected, strict=True):
@@ -238,6 +244,6 @@ def test_training_is_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
         return [*model.get_weights(), model.predict(ids, verbose=0)]
 
     got = trained()
-    monkeypatch.setattr(Bidirectional, "_are_native", lambda _: False)
+    apart_only(monkeypatch)
     for a, b in zip(got, trained(), strict=True):
         assert_bits(a, b)

@@ -78,6 +78,10 @@ class Bidirectional(Layer):
         for direction in self.held_layers():
             if hasattr(direction, "zero_output_for_mask"):
                 direction.zero_output_for_mask = self.return_sequences
+        # One native call runs both directions.
+        self._at_once = all(
+            isinstance(direction, RecurrentLayer) and direction.is_native for direction in self.held_layers()
+        )
         self.merge_mode = merge_mode
         self._start_weights = weights
         if not self.trainable:
@@ -294,18 +298,16 @@ class Bidirectional(Layer):
         output = y if joined else _core.merge_forward(self.merge_mode, y, y_rev)
         return (output, *states) if self.return_state else output
 
-    def _are_native(self) -> bool:
-        """Whether one native call runs both directions."""
-        return all(isinstance(layer, RecurrentLayer) and layer.is_native for layer in self.held_layers())
-
     def _joins(self) -> bool:
         """Whether both directions write the joined output."""
-        return (
-            self.merge_mode == "concat"
-            and self.return_sequences
-            and not self.forward_layer.go_backwards
-            and self._are_native()
-            and all(layer.activity_regularizer is None for layer in self.held_layers())
+        first, second = self.forward_layer, self.backward_layer
+        return bool(
+            self._at_once
+            and self.merge_mode == "concat"
+            and first.return_sequences
+            and not first.go_backwards
+            and first.activity_regularizer is None
+            and second.activity_regularizer is None
         )
 
     def _results(
@@ -316,24 +318,22 @@ class Bidirectional(Layer):
         given: Sequence[tuple[Tensor, ...] | None],
         reset: Tensor | None,
         joined: bool,
-    ) -> list[Any]:
+    ) -> tuple[Any, Any]:
         """What `forward` of each direction returns; with `joined` the same output, that of both."""
-        directions = list(zip(self.held_layers(), given, strict=True))
-        if not self._are_native():
-            return [
-                layer.forward(inputs, ctx, mask, start, _reset_of(layer, reset))
-                for layer, start in directions
-            ]
-        calls = [
-            layer.prepare_forward(inputs, ctx, mask, start, _reset_of(layer, reset))
-            for layer, start in directions
-        ]
-        return [
-            layer.finish_forward(result, ctx, start is not None)
-            for (layer, start), result in zip(
-                directions, _core.recurrent_forward_together(calls, joined), strict=True
-            )
-        ]
+        first, second = self.forward_layer, self.backward_layer
+        calls = (
+            (inputs, ctx, mask, given[0], _reset_of(first, reset)),
+            (inputs, ctx, mask, given[1], _reset_of(second, reset)),
+        )
+        if not self._at_once:
+            return first.forward(*calls[0]), second.forward(*calls[1])
+        results = _core.recurrent_forward_together(
+            (first.prepare_forward(*calls[0]), second.prepare_forward(*calls[1])), joined
+        )
+        return (
+            first.finish_forward(results[0], ctx, given[0] is not None),
+            second.finish_forward(results[1], ctx, given[1] is not None),
+        )
 
     def backward(self, d_outputs: Any, ctx: Context, need_d_inputs: bool = True) -> Any:
         """Gradient of the inputs; (d_inputs, gradients of the initial states) when those were given.
@@ -373,17 +373,18 @@ class Bidirectional(Layer):
                 _core.add_(d_inputs, d)
         return (d_inputs, *d_initial) if d_initial else d_inputs
 
-    def _gradients(self, d_results: Sequence[Any], ctx: Context, need_d_inputs: bool) -> list[Any]:
+    def _gradients(self, d_results: Sequence[Any], ctx: Context, need_d_inputs: bool) -> tuple[Any, Any]:
         """What `backward` of each direction returns."""
-        directions = list(zip(self.held_layers(), d_results, strict=True))
-        if not self._are_native():
-            return [layer.backward(d_result, ctx, need_d_inputs) for layer, d_result in directions]
-        calls, finish = zip(
-            *(layer.prepare_backward(d_result, ctx, need_d_inputs) for layer, d_result in directions),
-            strict=True,
-        )
-        gradients = _core.recurrent_backward_together(list(calls))
-        return [make(of_one) for make, of_one in zip(finish, gradients, strict=True)]
+        first, second = self.forward_layer, self.backward_layer
+        if not self._at_once:
+            return (
+                first.backward(d_results[0], ctx, need_d_inputs),
+                second.backward(d_results[1], ctx, need_d_inputs),
+            )
+        call, finish = first.prepare_backward(d_results[0], ctx, need_d_inputs)
+        other_call, finish_other = second.prepare_backward(d_results[1], ctx, need_d_inputs)
+        gradients = _core.recurrent_backward_together((call, other_call))
+        return finish(gradients[0]), finish_other(gradients[1])
 
     def add_to_stream(self, stream: _core.Stream) -> None:
         raise self.error("reads the sequence from its end too and cannot run step by step in a stream")
