@@ -164,8 +164,14 @@ __device__ inline bool wait_for(const Meeting& meeting, const std::uint32_t* cou
 }
 
 // The blocks of a group, from `first` on, meet. Order of memory: what this block's threads wrote comes before
-// __syncthreads, that before the release of its counter by thread 0; a thread of another block that acquires the new
-// count comes after it, and all threads of that block after the last __syncthreads.
+// __syncthreads, that before the release of its counter by thread 0 (which waits until it is seen, MEMBAR, and is
+// cumulative); a thread of another block that acquires the new count comes after it, and all threads of that block
+// after the last __syncthreads. Copies that these begin then come after that, too: those of cp.async are ordinary
+// accesses (the generic proxy, so no fence.proxy), only done later; and of 16 bytes they read the second level of
+// cache, as load_fresh does (LDGSTS.BYPASS). The acquire empties this processor's own cache besides (CCTL.IVALL).
+//
+// All threads leave together, with the same answer; a block that gives up marks it, and others that wait look for the
+// mark every 256 tries. So a launch ends some time after kLongestWait, whoever is missing.
 __device__ inline bool meet_group(const Meeting& meeting, int first, int members, std::uint32_t round) {
     __syncthreads();
     if (members == 1) return true;

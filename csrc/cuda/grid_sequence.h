@@ -258,8 +258,7 @@ private:
     LSTM_NATIVE_DEVICE void finish_rows(const GridBlock& block, const GridPart& part, std::int64_t step, int first,
                                         int rows, const float* sums, int columns) const {
         const StepForward s = all.at(step);
-        const int H = static_cast<int>(s.H);
-        const int slices = ((H + kTileDepth - 1) / kTileDepth + plan.depth - 1) / plan.depth;  // that are not empty
+        const int slices = plan.slices();  // those behind H are zero
         float* const h = shared_at<float>(block, plan.state_at);
         float* const c = h + plan.rows * part.U;
         const float* const bias = c + plan.rows * part.U;
@@ -269,7 +268,9 @@ private:
             const Element e(s, part.begin + row, part.first + j);
             const unsigned control = control_of(s.control, e.b * s.T);
             Quad product = load_sums(sums + (row - first) * columns + Cell::kSums * j);
-            for (int slice = 1; slice < slices; ++slice) {
+            LSTM_NATIVE_UNROLL()
+            for (int slice = 1; slice < kGridWarps; ++slice) {
+                if (slice >= slices) break;
                 const Quad more = load_sums(sums + (slice * plan.pass + row - first) * columns + Cell::kSums * j);
                 LSTM_NATIVE_UNROLL()
                 for (int g = 0; g < Cell::kSums; ++g) product.of[g] += more.of[g];
