@@ -11,7 +11,7 @@ namespace lstm_native::cuda {
 template <bool kBackward, class F>
 bool with_grid(const RecurrentPlan& plan, F function) {
     const auto with_arithmetic = [&](auto cell) {
-        switch (plan.shape.precision) {
+        switch (plan.grid.arithmetic) {
             case LN_FLOAT32:
                 return function(cell, Float32{});
             case LN_TF32:

@@ -58,11 +58,14 @@ ArithmeticCosts costs_of(std::int32_t precision) {
 namespace {
 
 // Estimates for an H100, of which nothing was measured; benchmarks/gpu.py prints what is.
-constexpr double kClock = 1.7e3;          // in a microsecond
-constexpr double kLaunch = 2.5;           // us from one small kernel to the next
-constexpr double kStart = 25.0;           // us to start a grid and to load its weights
-constexpr double kMeet = 1.2;             // us from the last store of a step to the first load of the next
-constexpr double kCell = 0.4;             // us of the cells of one pass
+constexpr double kClock = 1.7e3;  // in a microsecond
+constexpr double kLaunch = 2.5;   // us from one small kernel to the next
+constexpr double kStart = 25.0;   // us to start a grid and to load its weights
+// From the last store of a step to h in shared memory: 1300 clocks until the counters of others are seen, 300 to clear
+// the stores before, 400 for the load.
+constexpr double kMeet = 1.2;
+constexpr double kCell = 0.3;             // us of 256 cells: 290 instructions each, two warps to a scheduler
+constexpr double kPass = 0.15;            // us of the barriers of a pass
 constexpr double kL2PerProcessor = 48.0;  // bytes in a clock
 constexpr double kStreamPerProcessor = 20.0;
 constexpr double kL2 = 4.5e6;      // bytes in a us, all processors
@@ -92,19 +95,22 @@ struct Layout {
 };
 
 // Fills in what follows from units, groups and pass. False where it does not fit.
-bool lay_out(GridPlan& plan, const RecurrentShape& shape, const ArithmeticCosts& costs, const Offer& offer) {
+bool lay_out(GridPlan& plan, const RecurrentShape& shape, const Offer& offer) {
     const std::int64_t rows = plan.rows;
     const std::int64_t units = plan.units;
     const std::int64_t columns = plan.columns();
+    // Tensor cores multiply eight rows at least: FMA is as fast for two of them, and does not round.
+    plan.arithmetic = shape.precision == LN_TF32 && rows <= 2 ? std::int32_t{LN_FLOAT32} : shape.precision;
+    const ArithmeticCosts costs = costs_of(plan.arithmetic);
     const int held = kHeldWords / costs.words;
     std::int64_t tiles = 0;
     Layout layout;
     if (shape.backward) {
-        if (shape.calls * plan.handed_floats() * std::int64_t{sizeof(float)} > kHandedBytes) return false;
         plan.stride = stride_of(columns, costs.operand_bytes);
         plan.depth = static_cast<int>(columns / 16);
         plan.outputs = static_cast<int>(core::ceil_div(shape.H, 32));
         plan.receivers = std::max(plan.members, (plan.outputs * 32 + plan.units - 1) / plan.units);
+        if (shape.calls * plan.handed_floats() * std::int64_t{sizeof(float)} > kHandedBytes) return false;
         tiles = core::ceil_div(plan.outputs, 8) * plan.depth;
         layout.take(std::int64_t{whole_rows(plan.rows)} * plan.stride * costs.operand_bytes);
         plan.sums_at = layout.bytes;
@@ -129,10 +135,10 @@ bool lay_out(GridPlan& plan, const RecurrentShape& shape, const ArithmeticCosts&
     plan.rest_at = layout.take(plan.shared_tiles * tile_bytes);
     plan.shared_bytes = layout.bytes;
 
-    const std::int64_t computed = shape.precision == LN_FLOAT32 ? rows : core::round_up(rows, std::int64_t{8});
+    const std::int64_t computed = plan.arithmetic == LN_FLOAT32 ? rows : core::round_up(rows, std::int64_t{8});
     const double products = static_cast<double>(tiles * 8 * 512 * computed) / costs.per_clock;
     // Weights that registers do not hold come once for the rows that are multiplied together.
-    const auto times = static_cast<double>(core::ceil_div(rows, shape.precision == LN_FLOAT32 ? 4 : 16));
+    const auto times = static_cast<double>(core::ceil_div(rows, plan.arithmetic == LN_FLOAT32 ? 4 : 16));
     const double weights = static_cast<double>(plan.shared_tiles * tile_bytes) * times;
     const double streamed = static_cast<double>(plan.streamed_tiles * tile_bytes);
     const double blocks = static_cast<double>(plan.members) * plan.groups * shape.calls;
@@ -143,7 +149,8 @@ bool lay_out(GridPlan& plan, const RecurrentShape& shape, const ArithmeticCosts&
     const double handed =
         static_cast<double>(rows * shape.H) * (shape.backward ? 8.0 : static_cast<double>(costs.operand_bytes));
     const double exchange = std::max(handed / kL2PerProcessor / kClock, handed * blocks / kL2);
-    const double cells = kCell * static_cast<double>(core::ceil_div(rows * units, 256) + plan.passes);
+    const double cells = kCell * static_cast<double>(core::ceil_div(rows * units, 256)) +
+                         kPass * static_cast<double>(std::max(plan.passes, 1));
     plan.microseconds =
         (plan.members > 1 ? kMeet + exchange : 0.2) + cells + (products + weights / kSharedPerClock) / kClock + stream;
     return true;
@@ -165,7 +172,6 @@ double step_by_step_microseconds(const RecurrentShape& shape, const Offer& offer
 }
 
 GridPlan plan_grid(const RecurrentShape& shape, const Offer& offer, int only_units) {
-    const ArithmeticCosts costs = costs_of(shape.precision);
     const int sums = shape.gates == 1 ? 1 : 4;
     GridPlan best;
     for (const int shift : {3, 4, 5, 6, 7}) {
@@ -187,7 +193,7 @@ GridPlan plan_grid(const RecurrentShape& shape, const Offer& offer, int only_uni
             plan.rows = static_cast<int>(rows);
             plan.groups = static_cast<int>(core::ceil_div(shape.B, rows));
             plan.pass = shape.backward ? whole_rows(plan.rows) : pass;
-            if (pass > std::max(8, whole_rows(plan.rows)) || !lay_out(plan, shape, costs, offer)) continue;
+            if (pass > std::max(8, whole_rows(plan.rows)) || !lay_out(plan, shape, offer)) continue;
             if (best.units == 0 || plan.microseconds < best.microseconds) best = plan;
         }
     }

@@ -90,6 +90,7 @@ struct GridPlan {
     int depth = 0;      // of the tiles of a warp's output
     int outputs = 0;    // backward: of 32 units, all of them together
     int receivers = 0;  // of these sums: the members, and where outputs end behind H some that nobody is
+    std::int32_t arithmetic = LN_FLOAT32;  // of products, a LnPrecision
     // Where in shared memory: right matrices of products (forward one or two passes); forward sums of the warps and
     // what the inputs give, backward what the forward pass kept; the states and the bias, or their gradients; weights.
     std::size_t sums_at = 0, given_at = 0, state_at = 0, rest_at = 0;
