@@ -1,9 +1,12 @@
 // How the CUDA backend cuts work into launches, and what it says of machines that it cannot use: without a GPU.
+#include <algorithm>
 #include <cstdint>
 #include <cstdio>
+#include <set>
 #include <string>
 
 #include "cuda/planner.h"
+#include "cuda/tiles.h"
 
 namespace {
 
@@ -116,6 +119,59 @@ void test_grid() {
     expect(plan_grid({16, 256, 512, 4, false, LN_FLOAT32}, {132, 227 * 1024, 0}).units == 0, "none may wait");
 }
 
+// How often a bank of shared memory is asked for different words by lanes that are served together, at most: as many
+// lanes as have 128 bytes. 1 is without conflicts.
+template <class Address>
+int turns(int bytes, const Address& address) {
+    int most = 0;
+    const int together = 128 / bytes < 32 ? 128 / bytes : 32;
+    for (int first = 0; first < 32; first += together) {
+        std::set<std::int64_t> words[32];
+        for (int lane = first; lane < first + together; ++lane)
+            for (std::int64_t at = address(lane); at < address(lane) + bytes; at += 4)
+                words[at / 4 % 32].insert(at / 4);
+        for (const auto& bank : words) most = std::max(most, static_cast<int>(bank.size()));
+    }
+    return most;
+}
+
+void test_banks() {
+    using lstm_native::cuda::costs_of;
+    using lstm_native::cuda::GridPlan;
+    using lstm_native::cuda::group_of;
+    using lstm_native::cuda::plan_grid;
+    using lstm_native::cuda::quarter_of;
+    const Offer h100{132, 227 * 1024, 132};
+    for (const std::int32_t precision : {LN_TF32, LN_BFLOAT16}) {
+        const std::int64_t bytes = costs_of(precision).operand_bytes;
+        for (const std::int64_t H : {8, 100, 129, 256, 500, 512, 1000, 1024, 2048}) {
+            for (const int units : {8, 16, 32, 64, 128}) {
+                for (int i = 0; i < 4; ++i) {
+                    const bool back = i % 2 == 0;
+                    const GridPlan plan = plan_grid({16, H, 512, i < 2 ? 4 : 1, back, precision}, h100, units);
+                    if (plan.units == 0) continue;
+                    const int columns = plan.columns() + 4;
+                    expect(turns(static_cast<int>(4 * bytes),
+                                 [&](int lane) {
+                                     return (group_of(lane) * plan.stride + 4 * quarter_of(lane)) * bytes;
+                                 }) == 1,
+                           "tensor cores read rows from different banks");
+                    if (back) continue;
+                    const auto sum_written = [&](int lane) {
+                        return std::int64_t{2 * quarter_of(lane) * columns + 4 * group_of(lane)} * 4;
+                    };
+                    const auto sum_read = [&](int lane) {
+                        const int unit = lane & (plan.units - 1);
+                        return std::int64_t{(lane >> plan.shift) * columns + plan.sums * unit} * 4;
+                    };
+                    expect(turns(16, sum_written) == 1, "sums are written to different banks");
+                    expect(turns(4 * plan.sums, sum_read) == 1, "and read from them");
+                }
+            }
+        }
+    }
+}
+
 void test_recurrent() {
     using lstm_native::cuda::CellKind;
     using lstm_native::cuda::describe;
@@ -212,6 +268,7 @@ int main() {
     test_parts();
     test_lstm();
     test_grid();
+    test_banks();
     test_recurrent();
     test_two_calls();
     test_unusable();
