@@ -161,13 +161,14 @@ class IterableData:
     """Batches that a generator or another iterable makes.
 
     Args:
-        batches: yields `x`, `(x,)`, `(x, y)` or `(x, y, sample_weight)`.
+        batches: yields `x`, `(x,)`, `(x, y)` or `(x, y, sample_weight)`, or has them by number.
         prepare: checks and converts one batch.
         where: who asks, for messages.
     """
 
     def __init__(self, batches: Iterable[Any], prepare: Callable[[Any, Any, Any], Batch], where: str) -> None:
-        self._batches = batches
+        iterable = hasattr(batches, "__iter__") or not hasattr(batches, "__getitem__")
+        self._batches = batches if iterable else _ByNumber(batches)
         self._prepare = prepare
         self._where = where
         self.num_batches = _length_of(batches)
@@ -195,6 +196,16 @@ class IterableData:
         for item in items:
             self._consumed += 1
             yield self._prepare(*unpack(item, self._where))
+
+
+class _ByNumber:
+    """What has `__getitem__` and `__len__` only, as an iterable; by itself it need not know where it ends."""
+
+    def __init__(self, batches: Any) -> None:
+        self._batches = batches
+
+    def __iter__(self) -> Iterator[Any]:
+        return (self._batches[number] for number in range(len(self._batches)))
 
 
 class Epochs:
@@ -293,7 +304,8 @@ def is_iterable_of_batches(x: Any) -> bool:
         or isinstance(x, list | tuple | str | bytes | dict)
     ):
         return False
-    return hasattr(x, "__iter__") or hasattr(x, "__next__")
+    by_number = hasattr(x, "__getitem__") and hasattr(x, "__len__")
+    return by_number or hasattr(x, "__iter__") or hasattr(x, "__next__")
 
 
 def is_list_of_batches(x: Any) -> bool:

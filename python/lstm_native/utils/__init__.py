@@ -1,8 +1,9 @@
-"""Small helpers around training: seeds, padding, one-hot labels, windows of time series."""
+"""Small helpers around training: seeds, padding, one-hot labels, windows of time series, data sets."""
 
 from __future__ import annotations
 
 from lstm_native.registration import custom_object_scope, register_serializable
+from lstm_native.utils.datasets import PyDataset, Sequence
 from lstm_native.utils.numerical import to_categorical
 from lstm_native.utils.seeds import set_random_seed
 from lstm_native.utils.sequences import pad_sequences
@@ -12,6 +13,8 @@ from lstm_native.utils.timeseries import timeseries_dataset_from_array
 register_keras_serializable = register_serializable
 
 __all__ = [
+    "PyDataset",
+    "Sequence",
     "custom_object_scope",
     "pad_sequences",
     "register_keras_serializable",
