@@ -310,8 +310,10 @@ typedef struct LnDevice {
     void* (*queue)(void);
     LnStatus (*hand_over)(LnContext*, void* stream);
     LnStatus (*settle)(LnContext*);
-    /* What calls of `steps` steps on B rows would do, in one sentence each for forward and backward; cut to `size`. */
-    LnStatus (*explain)(LnContext*, const LnRecurrentConfig*, int64_t B, int64_t steps, char* text, size_t size);
+    /* What calls of `steps` steps on B rows would do, one or 2 at a time, in one sentence each for forward and
+     * backward; cut to `size`. */
+    LnStatus (*explain)(LnContext*, const LnRecurrentConfig*, int64_t B, int64_t steps, int32_t calls, char* text,
+                        size_t size);
 } LnDevice;
 
 typedef struct LnBackend {

@@ -67,7 +67,8 @@ void bind_machine(py::module_& module) {
         .def("cuda_is_open", &ops::cuda_is_open)
         .def("cuda_set_precision", &ops::cuda_set_precision)
         .def("cuda_set_plan", &ops::cuda_set_plan)
-        .def("cuda_explain", &ops::cuda_explain)
+        .def("cuda_explain", &ops::cuda_explain, py::arg(), py::arg(), py::arg(), py::arg(),
+             py::arg("bidirectional") = false)
         .def("cuda_synchronize", &ops::cuda_synchronize, py::call_guard<py::gil_scoped_release>())
         .def("cuda_info", [] {
             const LnDeviceInfo info = ops::cuda_info();

@@ -18,7 +18,8 @@ LnStatus general_prepare(LnContext*, const LnGeneralConfig*, const LnGeneralWeig
 LnStatus general_forward(LnContext*, const void* pack, const LnRecurrentForward*);
 LnStatus general_backward(LnContext*, const void* pack, const LnRecurrentBackward*, float* d_peepholes,
                           float* d_projection);
-LnStatus recurrent_explain(LnContext*, const LnRecurrentConfig*, int64_t B, int64_t steps, char* text, size_t size);
+LnStatus recurrent_explain(LnContext*, const LnRecurrentConfig*, int64_t B, int64_t steps, int32_t calls, char* text,
+                           size_t size);
 
 // layers.cu
 LnStatus dense_prepare(LnContext*, int64_t K, int64_t N, const float* kernel, const float* bias, void** pack);

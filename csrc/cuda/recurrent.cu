@@ -438,14 +438,22 @@ LnStatus general_backward(LnContext* context, const void* pack, const LnRecurren
     return guarded(context, [=] { backward(pack_of(pack), *args, d_peepholes, d_projection); });
 }
 
-LnStatus recurrent_explain(LnContext* context, const LnRecurrentConfig* config, int64_t B, int64_t steps, char* text,
-                           size_t size) {
+LnStatus recurrent_explain(LnContext* context, const LnRecurrentConfig* config, int64_t B, int64_t steps, int32_t calls,
+                           char* text, size_t size) {
     return guarded(context, [=] {
         const Offer offer = device_offer();
         std::string all;
         for (const bool backward : {false, true}) {
-            const RecurrentPlan plan = plan_of(*config, operand_type(), true, B, steps, backward, 1);
-            all += (backward ? "; " : "") + describe(plan, offer);
+            const auto plan_for = [&](int number) {
+                return plan_of(*config, operand_type(), true, B, steps, backward, number);
+            };
+            RecurrentPlan plan = plan_for(calls);
+            if (backward) all += "; ";
+            if (calls > 1 && !plan.one_launch()) {
+                plan = plan_for(1);
+                all += "one call after the other, ";
+            }
+            all += describe(plan, offer);
             if (plan.one_launch() || graph_of(plan, config->cell, false, steps) == 0) continue;
             all += ", as a CUDA graph where a call comes again with the same addresses";
         }

@@ -118,7 +118,8 @@ void cuda_set_precision(const std::string& name) {
 
 void cuda_set_plan(std::int32_t plan) { cuda_backend().device->set_plan(plan); }
 
-std::string cuda_explain(const std::string& cell, std::int64_t units, std::int64_t batch, std::int64_t steps) {
+std::string cuda_explain(const std::string& cell, std::int64_t units, std::int64_t batch, std::int64_t steps,
+                         bool bidirectional) {
     const LnRecurrentConfig config = {cell_of(cell),
                                       LN_COLUMNS,
                                       static_cast<std::int32_t>(core::Activation::tanh),
@@ -126,7 +127,7 @@ std::string cuda_explain(const std::string& cell, std::int64_t units, std::int64
                                       units,
                                       units};
     char text[1024] = {};
-    call(cuda_backend().device->explain, &config, batch, steps, text, sizeof text);
+    call(cuda_backend().device->explain, &config, batch, steps, bidirectional ? 2 : 1, text, sizeof text);
     return text;
 }
 

@@ -26,8 +26,9 @@ void cuda_settle() noexcept;
 // "float32", "tf32", "bfloat16" or "float16" (LnPrecision); invalid_argument for another.
 void cuda_set_precision(const std::string& name);
 void cuda_set_plan(std::int32_t plan);  // a LnPlan
-// How calls of a layer with tanh and sigmoid run their steps, in sentences.
-std::string cuda_explain(const std::string& cell, std::int64_t units, std::int64_t batch, std::int64_t steps);
+// How calls of a layer with tanh and sigmoid run their steps, in sentences; `bidirectional`: two at a time.
+std::string cuda_explain(const std::string& cell, std::int64_t units, std::int64_t batch, std::int64_t steps,
+                         bool bidirectional);
 void cuda_synchronize();  // returns when all work is done
 
 }  // namespace lstm_native::ops

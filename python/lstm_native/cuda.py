@@ -82,7 +82,7 @@ def set_precision(precision: str) -> None:
     _core.cuda_set_precision(precision)
 
 
-def explain(batch: int, steps: int, units: int, cell: str = "lstm") -> str:
+def explain(batch: int, steps: int, units: int, cell: str = "lstm", bidirectional: bool = False) -> str:
     """How a recurrent layer with tanh and sigmoid runs on this GPU: in one launch or step by step, and why.
 
     Args:
@@ -90,6 +90,7 @@ def explain(batch: int, steps: int, units: int, cell: str = "lstm") -> str:
         steps: Time steps of a sequence.
         units: Units of the layer.
         cell: "lstm", "gru", "gru_before" (`reset_after=False`) or "simple_rnn".
+        bidirectional: Whether a layer with both directions calls them together.
 
     Returns:
         A sentence for the forward and one for the backward pass, with the times that the choice was made by:
@@ -105,7 +106,7 @@ def explain(batch: int, steps: int, units: int, cell: str = "lstm") -> str:
     if cell not in ("lstm", "gru", "gru_before", "simple_rnn"):
         raise ValueError(f"explain: cell is {cell!r}, expected 'lstm', 'gru', 'gru_before' or 'simple_rnn'")
     open_device()
-    return _core.cuda_explain(cell, units, batch, steps)
+    return _core.cuda_explain(cell, units, batch, steps, bidirectional)
 
 
 def synchronize() -> None:
