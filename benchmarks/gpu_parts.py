@@ -7,6 +7,7 @@ What is found goes to FILE, a JSON object a line, as it is found. `good` says wh
     shapes      forward and all gradients against float64, twice against ourselves, bit for bit
     bench       times beside cuDNN, T = 512
     extras      what masks and recurrent dropout add
+    both_ways   bidirectional layers: against float64, and times beside cuDNN and of one direction after the other
     plans       times of every plan that a shape may have, to tune csrc/cuda/planner.cpp by
     graphs      steps one by one: by launches of their own and as CUDA graphs, times and bits, and how often
                 addresses come again, to tune csrc/cuda/graphs.cpp by
@@ -95,30 +96,19 @@ class Pair:
         self.on = on
         torch, core = on.torch, on.core
         rng = np.random.default_rng(0)
-        scale = 1.0 / np.sqrt(units)
-
-        def draw(*shape: int) -> Any:
-            return rng.uniform(-scale, scale, shape).astype(np.float32)
-
-        kernel, recurrent, bias = draw(inputs, 4 * units), draw(units, 4 * units), draw(4 * units)
+        kernel, recurrent, bias = parameters(rng, inputs, units)
         x = rng.normal(size=(batch, steps, inputs)).astype(np.float32)
         d = rng.normal(size=(batch, steps, units)).astype(np.float32)
 
-        self.variables = [core.Variable(core.as_tensor(a, "float32")) for a in (kernel, recurrent, bias)]
-        core.move_variables(self.variables, "cuda")
-        self.weights = core.RecurrentWeights("lstm", *self.variables, "tanh", "sigmoid")
+        self.weights = weights_of(on, kernel, recurrent, bias)
         self.x, self.d = (core.as_tensor(a, "float32").to("cuda") for a in (x, d))
         keep = rng.random((batch, steps)) < 0.9
         keep[:, 0] = True
         self.mask = core.as_tensor(keep, "bool")
-        self.dropout = core.as_tensor(draw(batch, units), "float32").to("cuda")
+        self.dropout = core.as_tensor(rng.random((batch, units)), "float32").to("cuda")
 
         layer = torch.nn.LSTM(inputs, units, batch_first=True)
-        with torch.no_grad():  # rows of gates i, f, g, o: ours transposed
-            layer.weight_ih_l0.copy_(torch.from_numpy(kernel.T.copy()))
-            layer.weight_hh_l0.copy_(torch.from_numpy(recurrent.T.copy()))
-            layer.bias_ih_l0.copy_(torch.from_numpy(bias))
-            layer.bias_hh_l0.zero_()
+        set_parameters(layer, "l0", kernel, recurrent, bias)
         self.torch_dtype = getattr(torch, dtype)
         self.layer = layer.to(on.place, self.torch_dtype)
         self.torch_x = torch.from_numpy(x).to(on.place, self.torch_dtype).requires_grad_()
@@ -144,6 +134,92 @@ class Pair:
         parameters = (self.torch_x, layer.weight_ih_l0, layer.weight_hh_l0, layer.bias_ih_l0)
         gradients = torch.autograd.grad(output, parameters, self.torch_d)
         return output.detach(), gradients[0], gradients[1].T, gradients[2].T, gradients[3]
+
+
+class BothWays:
+    """A bidirectional LSTM layer in both libraries, as Pair."""
+
+    def __init__(self, on: Setting, batch: int, steps: int, units: int, dtype: str = "float32") -> None:
+        self.on = on
+        torch, core = on.torch, on.core
+        rng = np.random.default_rng(0)
+        layer = torch.nn.LSTM(units, units, batch_first=True, bidirectional=True)
+        self.weights = []
+        for suffix in ("l0", "l0_reverse"):
+            made = parameters(rng, units, units)
+            self.weights.append(weights_of(on, *made))
+            set_parameters(layer, suffix, *made)
+        x = rng.normal(size=(batch, steps, units)).astype(np.float32)
+        d = rng.normal(size=(batch, steps, 2 * units)).astype(np.float32)
+        half = np.ascontiguousarray(d[..., :units])  # for calls apart, which have outputs of their own
+        self.x, self.d, self.half_d = (core.as_tensor(a, "float32").to("cuda") for a in (x, d, half))
+        self.torch_dtype = getattr(torch, dtype)
+        self.layer = layer.to(on.place, self.torch_dtype)
+        self.torch_x = torch.from_numpy(x).to(on.place, self.torch_dtype).requires_grad_()
+        self.torch_d = torch.from_numpy(d).to(on.place, self.torch_dtype)
+
+    def ours(self, training: bool, together: bool = True) -> tuple[Any, ...]:
+        """The output of the first step to the last, and gradients: of the inputs by direction, of weights."""
+        core = self.on.core
+        calls = [
+            (w, self.x, None, None, None, None, True, back, False, training, None, 0, None, False)
+            for w, back in zip(self.weights, (False, True), strict=True)
+        ]
+        if together:
+            results = core.recurrent_forward_together(calls, True)
+        else:
+            results = [core.recurrent_forward_together([call], False)[0] for call in calls]
+        if not training:
+            return tuple(result[0] for result in results[: 1 if together else 2])
+        back_calls = [
+            (w, result[3], self.d if together else self.half_d, None, None, True, False)
+            for w, result in zip(self.weights, results, strict=True)
+        ]
+        if together:
+            gradients = core.recurrent_backward_together(back_calls)
+        else:
+            gradients = [core.recurrent_backward_together([call])[0] for call in back_calls]
+        return (results[0][0], *(g for four in gradients for g in four[:4]))
+
+    def cudnn(self, training: bool, tf32: bool = False) -> tuple[Any, ...]:
+        """The output, and the gradients that `ours` has, but that of the inputs: it is of both directions."""
+        torch = self.on.torch
+        torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = tf32
+        if not training:
+            with torch.no_grad():
+                return (self.layer(self.torch_x)[0],)
+        output = self.layer(self.torch_x)[0]
+        names = [f"{n}_{s}" for s in ("l0", "l0_reverse") for n in ("weight_ih", "weight_hh", "bias_ih")]
+        wanted = (self.torch_x, *(getattr(self.layer, name) for name in names))
+        d_x, *d = torch.autograd.grad(output, wanted, self.torch_d)
+        return output.detach(), d_x, d[0].T, d[1].T, d[2], d[3].T, d[4].T, d[5]
+
+
+def parameters(rng: np.random.Generator, inputs: int, units: int) -> tuple[Any, Any, Any]:
+    """Kernel, recurrent kernel and bias of an LSTM, of the size that PyTorch draws."""
+    scale = 1.0 / np.sqrt(units)
+
+    def draw(*shape: int) -> Any:
+        return rng.uniform(-scale, scale, shape).astype(np.float32)
+
+    return draw(inputs, 4 * units), draw(units, 4 * units), draw(4 * units)
+
+
+def weights_of(on: Setting, *arrays: Any) -> Any:
+    variables = [on.core.Variable(on.core.as_tensor(a, "float32")) for a in arrays]
+    on.core.move_variables(variables, "cuda")
+    return on.core.RecurrentWeights("lstm", *variables, "tanh", "sigmoid")
+
+
+def set_parameters(layer: Any, suffix: str, kernel: Any, recurrent: Any, bias: Any) -> None:
+    """Of a torch.nn.LSTM: rows of gates i, f, g, o, ours transposed."""
+    import torch
+
+    with torch.no_grad():
+        getattr(layer, f"weight_ih_{suffix}").copy_(torch.from_numpy(kernel.T.copy()))
+        getattr(layer, f"weight_hh_{suffix}").copy_(torch.from_numpy(recurrent.T.copy()))
+        getattr(layer, f"bias_ih_{suffix}").copy_(torch.from_numpy(bias))
+        getattr(layer, f"bias_hh_{suffix}").zero_()
 
 
 def numbers(x: Any) -> Any:
@@ -400,8 +476,48 @@ def counted(on: Setting) -> dict[str, int]:
     return {"made": made, "launched": launched}
 
 
+def both_ways(on: Setting) -> None:
+    """Bidirectional layers: checked on small shapes, then timed; `apart` is one direction after the other."""
+    for units, batch in ((20, 3), (129, 17)) if on.host else ((64, 16), (100, 3), (129, 17), (512, 64)):
+        steps = 4 if on.host else 64
+        layer = BothWays(on, batch, steps, units, "float64")
+        output, d_x, *expected = layer.cudnn(True)
+        on.choose()
+        first, second = layer.ours(True), layer.ours(True)
+        pairs = zip((first[0], *first[2:5], *first[6:9]), (output, *expected), strict=True)
+        errors = [error_of(a, b) for a, b in pairs]
+        errors.append(error_of(numbers(first[1]) + numbers(first[5]), d_x))
+        good = max(errors) <= TOLERANCE["float32"] and equal(first, second)
+        on.say(B=batch, T=steps, H=units, errors=errors, repeats=equal(first, second), good=good)
+    for steps, units, batch in timed_shapes(on):
+        layer = BothWays(on, batch, steps, units)
+        half = BothWays(on, batch, steps, units, "bfloat16")
+        for training in (False, True):
+
+            def ours(
+                precision: str, together: bool, layer: BothWays = layer, training: bool = training
+            ) -> Any:
+                on.choose(AUTO, precision)
+                return layer.ours(training, together)
+
+            calls = {}
+            for precision in ("float32", "tf32", "bfloat16"):
+                calls[precision] = lambda p=precision, ours=ours: ours(p, True)
+                calls[f"{precision} apart"] = lambda p=precision, ours=ours: ours(p, False)
+            calls["cudnn float32"] = lambda layer=layer, training=training: layer.cudnn(training)
+            calls["cudnn tf32"] = lambda layer=layer, training=training: layer.cudnn(training, tf32=True)
+            calls["cudnn bfloat16"] = lambda half=half, training=training: half.cudnn(training)
+            on.choose()
+            said = on.core.cuda_explain("lstm", units, batch, steps, True)
+            times = per_step(best_times(on, calls, 2, 0.02), steps)
+            on.say(B=batch, T=steps, H=units, training=training, us_a_step=times, explained=said)
+        del layer, half
+        if not on.host:
+            on.torch.cuda.empty_cache()
+
+
 PARTS: dict[str, Callable[[Setting], None]] = {
-    f.__name__: f for f in (smoke, precisions, shapes, bench, extras, plans, graphs, sanitized)
+    f.__name__: f for f in (smoke, precisions, shapes, bench, extras, both_ways, plans, graphs, sanitized)
 }
 
 
