@@ -39,6 +39,7 @@ PARTS = {
     "shapes": (90, True, False),
     "bench": (150, False, True),
     "extras": (40, False, True),
+    "both_ways": (60, False, True),
     "plans": (90, False, True),
     "graphs": (50, True, True),
     "tests": (150, True, False),

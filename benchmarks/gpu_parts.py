@@ -7,7 +7,7 @@ What is found goes to FILE, a JSON object a line, as it is found. `good` says wh
     shapes      forward and all gradients against float64, twice against ourselves, bit for bit
     bench       times beside cuDNN, T = 512
     extras      what masks and recurrent dropout add
-    both_ways   bidirectional layers: against float64, and times beside cuDNN and of one direction after the other
+    both_ways   bidirectional layers: against float64, times beside cuDNN and of one direction after the other
     plans       times of every plan that a shape may have, to tune csrc/cuda/planner.cpp by
     graphs      steps one by one: by launches of their own and as CUDA graphs, times and bits, and how often
                 addresses come again, to tune csrc/cuda/graphs.cpp by

@@ -25,18 +25,20 @@ def table(parts: Parts) -> str:
         bad = [row for row in part["rows"] if not row.get("good", True)]
         lines.append(f"{name}: ended {part['ended']}; {len(part['rows'])} rows, {len(bad)} bad")
         lines.extend(f"    {row}" for row in bad[:8])
-    lines.extend(_bench(parts.get("bench", {}).get("rows", [])))
+    lines.extend(_bench("one direction", parts.get("bench", {}).get("rows", [])))
+    both = [row for row in parts.get("both_ways", {}).get("rows", []) if "us_a_step" in row]
+    lines.extend(_bench("both directions, together and apart", both))
     lines.extend(_plans(parts.get("plans", {}).get("rows", [])))
     lines.extend(_extras(parts.get("extras", {}).get("rows", [])))
     lines.extend(_graphs(parts.get("graphs", {}).get("rows", [])))
     return "\n".join(lines)
 
 
-def _bench(rows: list[dict[str, Any]]) -> list[str]:
+def _bench(what: str, rows: list[dict[str, Any]]) -> list[str]:
     if not rows:
         return []
     names = list(rows[0]["us_a_step"])
-    lines = ["", "us a step, T = 512; ours / cuDNN, each in three precisions"]
+    lines = ["", f"{what}: us a step, T = 512; ours / cuDNN, each in three precisions"]
     lines.append(f"{'H':>5} {'B':>4} {'':9} " + " ".join(f"{n:>14}" for n in names))
     for row in rows:
         kind = "training" if row["training"] else "inference"

@@ -33,7 +33,9 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("part", ["smoke", "precisions", "shapes", "bench", "extras", "plans", "graphs"])
+@pytest.mark.parametrize(
+    "part", ["smoke", "precisions", "shapes", "bench", "extras", "both_ways", "plans", "graphs"]
+)
 def test_parts(gpu: ModuleType, library: str, part: str) -> None:
     result = gpu.run_part(part, 120, True, library)
     assert result["ended"] == "well", result
@@ -41,7 +43,7 @@ def test_parts(gpu: ModuleType, library: str, part: str) -> None:
     assert gpu.gpu_report.checks_hold({part: result}), result["rows"]
     text = gpu.gpu_report.table({part: result})
     assert f"{part}: ended well; {len(result['rows'])} rows, 0 bad" in text
-    if part == "bench":
+    if part in ("bench", "both_ways"):
         assert "inference, bfloat16: geometric mean" in text
 
 
