@@ -183,10 +183,10 @@ EXTRAS = {
     "convert/keras_original.py": {"keras", "tf_keras"},
     "callbacks/tensorboard.py": {"tensorboardX"},
     "convert/onnx_file.py": {"google", "onnx"},  # google.protobuf, which onnx brings
+    "convert/onnx_nodes.py": {"onnx"},
     "convert/onnx_run.py": {"onnx", "onnxruntime"},
     "convert/onnx_source.py": {"onnx"},
     "convert/onnx_target.py": {"onnx"},
-    "convert/onnx_writer.py": {"onnx"},
     "onnx_backend.py": {"onnx"},  # a module for ONNX's users, which nothing else imports
     "convert/torch_graph.py": {"torch"},
     "convert/torch_layers.py": {"torch"},

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from lstm_native.arrays import Shape
-from lstm_native.convert.onnx_writer import Flow, Writer, refused
+from lstm_native.convert.onnx_nodes import Flow, Writer, refused
 from lstm_native.layers import (
     Add,
     Attention,

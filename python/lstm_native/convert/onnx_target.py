@@ -13,8 +13,9 @@ from lstm_native.convert.conversion import Conversion
 from lstm_native.convert.layouts import Array
 from lstm_native.convert.onnx_file import MAX_FILE, require_onnx
 from lstm_native.convert.onnx_joins import write_joined
+from lstm_native.convert.onnx_nodes import Flow, Writer
 from lstm_native.convert.onnx_run import run_elsewhere
-from lstm_native.convert.onnx_writer import Flow, Writer
+from lstm_native.convert.onnx_writer import write_layer
 from lstm_native.layers import Embedding, InputLayer
 from lstm_native.layers.symbolic import name_of_mask, output_shapes
 from lstm_native.models import Model
@@ -186,7 +187,7 @@ def _add(writer: Writer, step: Any, values: dict[int, Flow], shapes: dict[int, A
         if step.several:
             outputs = write_joined(writer, layer, flows, given)
         else:
-            outputs = writer.layer(layer, flows, [values[slot].name for slot in step.states])
+            outputs = write_layer(writer, layer, flows, [values[slot].name for slot in step.states])
         made = flat(output_shapes(layer, tuple(given) if step.several else given[0], {}), is_shape)
     values.update(zip(step.outputs, outputs, strict=True))
     shapes.update(zip(step.outputs, made, strict=True))
