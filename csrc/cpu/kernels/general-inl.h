@@ -16,6 +16,8 @@
 namespace lstm_native::cpu::LSTM_NATIVE_ISA_NAMESPACE {
 namespace {
 
+constexpr float kLargest = 3.40282347e38F;  // of the finite floats
+
 // f(z) of z held within [-bound, bound].
 class Function {
 public:
@@ -43,16 +45,14 @@ public:
         return x;
     }
 
-    // At z; at a kink that of the flat side.
-    Vec derivative(Vec z) const {
+    // At z, where the value is known; at a kink that of the flat side.
+    Vec derivative(Vec z, Vec) const {
         // Nothing is out of infinite bounds, infinity included.
         if (bound_ > kLargest) return inner_derivative(z);
         return Vec::where_less(Vec::abs(z), Vec::set(bound_), inner_derivative(z), Vec::zero());
     }
 
 private:
-    static constexpr float kLargest = 3.40282347e38F;  // of the finite floats
-
     bool is_parametric() const { return f_.kind >= static_cast<std::int32_t>(core::Parametric::affine); }
 
     Vec inner_derivative(Vec x) const {
@@ -94,6 +94,45 @@ struct Functions {
           output(c.output_activation, __builtin_inff()) {}
 };
 
+// As Function, of an activation that is known where the code is compiled: the same bits, without looking it up for
+// every vector, and derivatives from values.
+template <core::Activation kKind>
+class KnownFunction {
+public:
+    explicit KnownFunction(float bound) : bound_(bound) {}
+
+    Vec value(Vec z) const { return activate(kKind, clamp(z, -bound_, bound_)); }
+
+    Vec derivative(Vec z, Vec value) const {
+        const Vec one = Vec::set(1.0F);
+        const Vec inner = kKind == core::Activation::tanh ? Vec::fnma(value, value, one) : value * (one - value);
+        return bound_ > kLargest ? inner : Vec::where_less(Vec::abs(z), Vec::set(bound_), inner, Vec::zero());
+    }
+
+private:
+    static_assert(kKind == core::Activation::tanh || kKind == core::Activation::sigmoid);
+    float bound_;
+};
+
+struct UsualFunctions {
+    KnownFunction<core::Activation::sigmoid> gate;
+    KnownFunction<core::Activation::tanh> candidate, output;
+
+    explicit UsualFunctions(const LnGeneralConfig& c) : gate(c.clip), candidate(c.clip), output(__builtin_inff()) {}
+};
+
+// body(functions) with those of the configuration.
+template <class F>
+inline void with_functions(const LnGeneralConfig& c, const F& body) {
+    const bool has_output = c.cell == LN_CELL_LSTM;
+    if (is_fast(c.activation.kind, c.recurrent_activation.kind) &&
+        (!has_output || is_fast(c.output_activation.kind, c.recurrent_activation.kind))) {
+        body(UsualFunctions(c));
+    } else {
+        body(Functions(c));
+    }
+}
+
 inline std::int64_t general_unit_blocks(const GeneralStep& s) { return (s.config->H + kL - 1) / kL; }
 
 inline std::int64_t general_valid(const GeneralStep& s, std::int64_t block) {
@@ -119,7 +158,8 @@ struct LstmBlocks {
     }
 };
 
-void general_lstm(const GeneralStep& s, const Functions& act) {
+template <class Act>
+void general_lstm(const GeneralStep& s, const Act& act) {
     for (std::int64_t block = 0; block < general_unit_blocks(s); ++block) {
         const LstmBlocks at(s, block);
         const float* const c_before = s.c_before + block * s.state_stride;
@@ -146,7 +186,8 @@ void general_lstm(const GeneralStep& s, const Functions& act) {
     }
 }
 
-void general_lstm_backward(const GeneralStepBackward& s, const Functions& act) {
+template <class Act>
+void general_lstm_backward(const GeneralStepBackward& s, const Act& act) {
     const Vec one = Vec::set(1.0F);
     for (std::int64_t block = 0; block < general_unit_blocks(s); ++block) {
         const LstmBlocks at(s, block);
@@ -173,14 +214,15 @@ void general_lstm_backward(const GeneralStepBackward& s, const Functions& act) {
             const Vec o = act.gate.value(z_o);
             const Vec c = Vec::fma(f, before, i * g);  // as forward; the stored one may have been reset since
             const Vec d = Vec::load(d_output + place);
-            const Vec d_o = d * act.output.value(c) * act.gate.derivative(z_o);
-            Vec d_c = Vec::fma(d * o, act.output.derivative(c), Vec::load(dc + place));
+            const Vec squashed = act.output.value(c);
+            const Vec d_o = d * squashed * act.gate.derivative(z_o, o);
+            Vec d_c = Vec::fma(d * o, act.output.derivative(c, squashed), Vec::load(dc + place));
             if (s.peepholes != nullptr) d_c = Vec::fma(d_o, at.peephole[2], d_c);
-            const Vec d_i = d_c * (at.coupled ? g - before : g) * act.gate.derivative(z_i);
-            const Vec d_g = d_c * i * act.candidate.derivative(z_g);
+            const Vec d_i = d_c * (at.coupled ? g - before : g) * act.gate.derivative(z_i, i);
+            const Vec d_g = d_c * i * act.candidate.derivative(z_g, g);
             Vec d_before = d_c * f;
             if (!at.coupled) {
-                const Vec d_f = d_c * before * act.gate.derivative(z_f);
+                const Vec d_f = d_c * before * act.gate.derivative(z_f, f);
                 store_padded(d_f, at.z[1] + place, valid);
                 if (s.peepholes != nullptr) d_before = Vec::fma(d_f, at.peephole[1], d_before);
                 sums[1] = Vec::fma(d_f, before, sums[1]);
@@ -202,14 +244,16 @@ void general_lstm_backward(const GeneralStepBackward& s, const Functions& act) {
     }
 }
 
-void general_simple_rnn(const GeneralStep& s, const Functions& act) {
+template <class Act>
+void general_simple_rnn(const GeneralStep& s, const Act& act) {
     for (std::int64_t block = 0; block < general_unit_blocks(s); ++block)
         for (std::int64_t place = 0; place < s.rows * kL; place += kL)
             act.candidate.value(Vec::load(s.gates[0] + block * s.gates_stride + place))
                 .store(s.output + block * s.output_stride + place);
 }
 
-void general_simple_rnn_backward(const GeneralStepBackward& s, const Functions& act) {
+template <class Act>
+void general_simple_rnn_backward(const GeneralStepBackward& s, const Act& act) {
     for (std::int64_t block = 0; block < general_unit_blocks(s); ++block) {
         for (std::int64_t r = 0; r < s.rows; ++r) {
             float* const z = s.gates[0] + block * s.gates_stride + r * kL;
@@ -218,14 +262,17 @@ void general_simple_rnn_backward(const GeneralStepBackward& s, const Functions& 
                 Vec::zero().store(z);
                 continue;
             }
-            store_padded(Vec::load(d_output) * act.candidate.derivative(Vec::load(z)), z, general_valid(s, block));
+            const Vec sum = Vec::load(z);
+            const Vec slope = act.candidate.derivative(sum, act.candidate.value(sum));
+            store_padded(Vec::load(d_output) * slope, z, general_valid(s, block));
             Vec::zero().store(d_output);
         }
     }
 }
 
 // Of the GRU, the reset gate being after the product where `after`.
-void general_gru(const GeneralStep& s, const Functions& act, bool after) {
+template <class Act>
+void general_gru(const GeneralStep& s, const Act& act, bool after) {
     for (std::int64_t block = 0; block < general_unit_blocks(s); ++block) {
         const float* const z = s.gates[0] + 2 * block * s.gates_stride;
         const float* const r = z + s.gates_stride;
@@ -245,7 +292,8 @@ void general_gru(const GeneralStep& s, const Functions& act, bool after) {
     }
 }
 
-void general_gru_backward(const GeneralStepBackward& s, const Functions& act, bool after) {
+template <class Act>
+void general_gru_backward(const GeneralStepBackward& s, const Act& act, bool after) {
     for (std::int64_t block = 0; block < general_unit_blocks(s); ++block) {
         float* const z = s.gates[0] + 2 * block * s.gates_stride;
         float* const r = z + s.gates_stride;
@@ -266,21 +314,22 @@ void general_gru_backward(const GeneralStepBackward& s, const Functions& act, bo
             const Vec sum = Vec::load(candidate + place);
             const Vec update = act.gate.value(z_z);
             const Vec d = Vec::load(d_output + place);
-            const Vec d_sum = d * (Vec::set(1.0F) - update) * act.candidate.derivative(sum);
-            store_padded(d * (Vec::load(h + place) - act.candidate.value(sum)) * act.gate.derivative(z_z), z + place,
-                         valid);
+            const Vec g = act.candidate.value(sum);
+            const Vec d_sum = d * (Vec::set(1.0F) - update) * act.candidate.derivative(sum, g);
+            store_padded(d * (Vec::load(h + place) - g) * act.gate.derivative(z_z, update), z + place, valid);
             store_padded(d_sum, candidate + place, valid);
             store_padded(d * update, d_output + place, valid);
             if (!after) continue;
             const Vec z_r = Vec::load(r + place);
-            store_padded(d_sum * Vec::load(apart + place) * act.gate.derivative(z_r), r + place, valid);
-            store_padded(d_sum * act.gate.value(z_r), apart + place, valid);
+            const Vec reset = act.gate.value(z_r);
+            store_padded(d_sum * Vec::load(apart + place) * act.gate.derivative(z_r, reset), r + place, valid);
+            store_padded(d_sum * reset, apart + place, valid);
         }
     }
 }
 
-void general_reset(const GeneralStep& s) {
-    const Functions act(*s.config);
+template <class Act>
+void reset_gate(const GeneralStep& s, const Act& act) {
     for (std::int64_t block = 0; block < general_unit_blocks(s); ++block) {
         const float* const r = s.gates[0] + (2 * block + 1) * s.gates_stride;
         float* const apart = s.apart + block * s.gates_stride;
@@ -290,8 +339,8 @@ void general_reset(const GeneralStep& s) {
     }
 }
 
-void general_reset_backward(const GeneralStepBackward& s) {
-    const Functions act(*s.config);
+template <class Act>
+void reset_gate_backward(const GeneralStepBackward& s, const Act& act) {
     for (std::int64_t block = 0; block < general_unit_blocks(s); ++block) {
         float* const r = s.gates[0] + (2 * block + 1) * s.gates_stride;
         const float* const d_reset = s.d_reset + block * s.d_stride;
@@ -306,34 +355,45 @@ void general_reset_backward(const GeneralStepBackward& s) {
             }
             const Vec z_r = Vec::load(r + place);
             const Vec d = Vec::load(d_reset + place);
-            store_padded(d * Vec::load(h + place) * act.gate.derivative(z_r), r + place, valid);
-            store_padded(Vec::fma(d, act.gate.value(z_r), Vec::load(d_masked + place)), d_masked + place, valid);
+            const Vec reset = act.gate.value(z_r);
+            store_padded(d * Vec::load(h + place) * act.gate.derivative(z_r, reset), r + place, valid);
+            store_padded(Vec::fma(d, reset, Vec::load(d_masked + place)), d_masked + place, valid);
         }
     }
 }
 
 void general_step(const GeneralStep& s) {
-    const Functions act(*s.config);
-    switch (s.config->cell) {
-        case LN_CELL_LSTM:
-            return general_lstm(s, act);
-        case LN_CELL_SIMPLE_RNN:
-            return general_simple_rnn(s, act);
-        default:
-            return general_gru(s, act, s.config->cell == LN_CELL_GRU);
-    }
+    with_functions(*s.config, [&](const auto& act) {
+        switch (s.config->cell) {
+            case LN_CELL_LSTM:
+                return general_lstm(s, act);
+            case LN_CELL_SIMPLE_RNN:
+                return general_simple_rnn(s, act);
+            default:
+                return general_gru(s, act, s.config->cell == LN_CELL_GRU);
+        }
+    });
 }
 
 void general_step_backward(const GeneralStepBackward& s) {
-    const Functions act(*s.config);
-    switch (s.config->cell) {
-        case LN_CELL_LSTM:
-            return general_lstm_backward(s, act);
-        case LN_CELL_SIMPLE_RNN:
-            return general_simple_rnn_backward(s, act);
-        default:
-            return general_gru_backward(s, act, s.config->cell == LN_CELL_GRU);
-    }
+    with_functions(*s.config, [&](const auto& act) {
+        switch (s.config->cell) {
+            case LN_CELL_LSTM:
+                return general_lstm_backward(s, act);
+            case LN_CELL_SIMPLE_RNN:
+                return general_simple_rnn_backward(s, act);
+            default:
+                return general_gru_backward(s, act, s.config->cell == LN_CELL_GRU);
+        }
+    });
+}
+
+void general_reset(const GeneralStep& s) {
+    with_functions(*s.config, [&](const auto& act) { reset_gate(s, act); });
+}
+
+void general_reset_backward(const GeneralStepBackward& s) {
+    with_functions(*s.config, [&](const auto& act) { reset_gate_backward(s, act); });
 }
 
 constexpr GeneralKernels kGeneral = {general_step, general_step_backward, general_reset, general_reset_backward};
