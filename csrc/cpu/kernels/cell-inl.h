@@ -63,7 +63,9 @@ inline void emit(const CellStep& s, std::int64_t block, std::int64_t row, unsign
 inline Vec output_gradient(const CellStepBackward& s, std::int64_t block, std::int64_t row, unsigned control) {
     const Vec d_h = Vec::load(s.dh + block * s.d_stride + row * kL);
     if (s.d_out == nullptr || !is_emitted(control)) return d_h;
-    return d_h + load_valid(s.d_out + block * kL + row * s.d_out_stride, valid_units(s, block));
+    const float* const d_out = s.d_out + block * kL + row * s.d_out_stride;
+    __builtin_prefetch(d_out - s.units);  // where the step before most likely lies: it comes from far away
+    return d_h + load_valid(d_out, valid_units(s, block));
 }
 
 // Padding must stay zero: with unusual activations it might hold infinities.

@@ -74,9 +74,18 @@ struct GruCell {
         const float* h_before = s.h_before + block * s.h_before_stride;
         float* dh = s.dh + block * s.d_stride;
         const std::int64_t valid = valid_units(s, block);
+        // What training kept lies far away: the next block is asked for meanwhile.
+        const GruBlocks next(block + 1);
+        const std::int64_t gate_ahead = (next.z - at.z) * s.gates_stride;
+        const std::int64_t candidate_ahead = (next.h - at.h) * s.gates_stride;
         for (std::int64_t row = 0; row < s.rows;
              ++row, z += kL, r += kL, recurrent += kL, apart += kL, h_before += kL, dh += kL) {
             const unsigned control = control_of(s, row);
+            __builtin_prefetch(z + gate_ahead);
+            __builtin_prefetch(r + gate_ahead);
+            __builtin_prefetch(recurrent + candidate_ahead);
+            __builtin_prefetch(apart + s.gates_stride);
+            __builtin_prefetch(h_before + s.h_before_stride);
             const Vec d_h = output_gradient(s, block, row, control);
             if (!is_updated(control)) {
                 d_h.store(dh);
