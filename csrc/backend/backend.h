@@ -306,10 +306,15 @@ typedef struct LnDevice {
     LnStatus (*zero)(LnContext*, size_t bytes, void* memory);
     LnStatus (*synchronize)(LnContext*); /* returns when all work is done */
     /* For arrays that other libraries share. The queue of all work, a cudaStream_t; work that `stream` is given from
-     * now on begins when what is in the queue is done; returns when the work of all libraries is done. */
+     * now on begins when what is in the queue is done; the other way round; returns when the work of all libraries is
+     * done. */
     void* (*queue)(void);
     LnStatus (*hand_over)(LnContext*, void* stream);
+    LnStatus (*take_back)(LnContext*, void* stream);
     LnStatus (*settle)(LnContext*);
+    /* A mark behind what is in the queue; whether that is done, 1 or 0, and with 1 the mark is no more. */
+    LnStatus (*set_mark)(LnContext*, void** mark);
+    int32_t (*passed)(void* mark);
     /* What calls of `steps` steps on B rows would do, one or 2 at a time, in one sentence each for forward and
      * backward; cut to `size`. */
     LnStatus (*explain)(LnContext*, const LnRecurrentConfig*, int64_t B, int64_t steps, int32_t calls, char* text,

@@ -32,8 +32,9 @@ core::Tensor tensor_from_python(const py::handle& x, core::DType dtype);
 core::Tensor convert(const core::Tensor& source, core::DType dtype);
 
 // DLPack. Import throws BufferError for what this library cannot hold; the tensor is undefined when the array has
-// strides or a dtype that needs conversion (NumPy's turn).
-py::capsule to_dlpack(const core::Tensor& tensor, bool versioned, bool copied);
+// strides or a dtype that needs conversion (NumPy's turn). `consumer_stream`: that of the array API, of a tensor on
+// CUDA.
+py::capsule to_dlpack(const core::Tensor& tensor, bool versioned, bool copied, std::int64_t consumer_stream);
 core::Tensor from_dlpack(const py::handle& x);
 
 }  // namespace lstm_native::bindings

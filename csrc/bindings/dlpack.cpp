@@ -16,6 +16,8 @@ using core::Tensor;
 using dlpack::Managed;
 using dlpack::ManagedVersioned;
 
+constexpr std::int64_t kLegacyStream = 1;  // of the array API and of CUDA: cudaStreamLegacy
+
 // Name of a capsule by the kind of its structure; a consumer renames what it has taken.
 template <class M>
 inline constexpr const char* kName = "dltensor";
@@ -60,14 +62,16 @@ template <class M>
 struct Export {
     M managed{};
     Tensor tensor;
+    std::int64_t stream = 0;
     std::int64_t shape[core::kMaxRank] = {};
     std::int64_t strides[core::kMaxRank] = {};
 };
 
 template <class M>
-py::capsule make_capsule(const Tensor& tensor, bool copied) {
+py::capsule make_capsule(const Tensor& tensor, bool copied, std::int64_t consumer_stream) {
     auto exported = std::make_unique<Export<M>>();
     exported->tensor = tensor;
+    exported->stream = consumer_stream;
     std::int64_t stride = 1;
     for (int axis = tensor.rank() - 1; axis >= 0; --axis) {
         exported->shape[axis] = tensor.shape()[axis];
@@ -78,8 +82,16 @@ py::capsule make_capsule(const Tensor& tensor, bool copied) {
     managed.context = exported.get();
     managed.deleter = [](M* self) {
         auto* const held = static_cast<Export<M>*>(self->context);
-        // Work that the consumer gave to another stream may still use the memory.
-        if (held->tensor.device() != core::Device::cpu) ops::cuda_settle();
+        // Work that the consumer gave to its stream may still use the memory. The legacy default stream is always
+        // there; another one may be no more, and the one of "the thread" is another thread's here: all of the device
+        // is waited for.
+        if (held->tensor.device() != core::Device::cpu) {
+            if (held->stream == kLegacyStream) {
+                ops::cuda_take_back(reinterpret_cast<void*>(static_cast<std::uintptr_t>(kLegacyStream)));
+            } else {
+                ops::cuda_settle();
+            }
+        }
         delete held;
     };
     const std::int32_t device = tensor.device() == core::Device::cpu ? dlpack::kCpu : dlpack::kCuda;
@@ -134,26 +146,32 @@ Tensor take(const py::object& capsule, core::Device device) {
     DType dtype{};
     if (!find_dtype(type, &dtype) || !is_row_major(array)) return Tensor();
     const core::Shape shape(array.shape, array.rank);
+    const std::size_t bytes = static_cast<std::size_t>(shape.count()) * core::size_of(dtype);
     auto* const data = static_cast<char*>(array.data) + array.byte_offset;
     if (reinterpret_cast<std::uintptr_t>(data) % core::size_of(dtype) != 0) return Tensor();
     if (PyCapsule_SetName(capsule.ptr(), kUsedName<M>) != 0) throw py::error_already_set();
-    // The producer's deleter may touch Python objects without taking the lock itself.
-    std::shared_ptr<void> owner(managed, [](void* held) {
-        if (Py_IsInitialized() == 0) return;
+    std::shared_ptr<void> owner(managed, [bytes](void* held) {
         auto* const done = static_cast<M*>(held);
         if (done->deleter == nullptr) return;
-        // Work of ours that uses the memory may still wait.
-        if (done->array.device.type == dlpack::kCuda) ops::cuda_settle();
-        const py::gil_scoped_acquire acquire;
-        done->deleter(done);
+        const auto give_back = [done] {
+            if (Py_IsInitialized() == 0) return;
+            // The producer's deleter may touch Python objects without taking the lock itself.
+            const py::gil_scoped_acquire acquire;
+            done->deleter(done);
+        };
+        // Work of ours that uses the memory may still wait, and what stream the producer will use it on is not known.
+        if (done->array.device.type == dlpack::kCuda) return ops::cuda_release(bytes, give_back);
+        give_back();
     });
     return Tensor::wrap(data, shape, dtype, device, std::move(owner));
 }
 
 }  // namespace
 
-py::capsule to_dlpack(const Tensor& tensor, bool versioned, bool copied) {
-    return versioned ? make_capsule<ManagedVersioned>(tensor, copied) : make_capsule<Managed>(tensor, copied);
+py::capsule to_dlpack(const Tensor& tensor, bool versioned, bool copied, std::int64_t consumer_stream) {
+    ops::cuda_release_done();
+    return versioned ? make_capsule<ManagedVersioned>(tensor, copied, consumer_stream)
+                     : make_capsule<Managed>(tensor, copied, consumer_stream);
 }
 
 Tensor from_dlpack(const py::handle& x) {
@@ -164,6 +182,7 @@ Tensor from_dlpack(const py::handle& x) {
         core::fail("an array lies on the DLPack device (", type, ", ", device[1].cast<int>(),
                    "), expected one in the memory of the CPU, or of the GPU (2, 0) once a model is on 'cuda'");
     }
+    ops::cuda_release_done();
     py::dict options;
     if (on_cuda) {
         // The producer makes its data ready for work on this stream. A stream is no null pointer, on the host it is.

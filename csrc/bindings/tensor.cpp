@@ -104,16 +104,17 @@ py::capsule dlpack_of(const Tensor& self, const py::object& stream, const py::ob
         throw py::buffer_error(core::message("Tensor.__dlpack__: dl_device is another device, expected ",
                                              on_cuda ? "CUDA's, " : "the CPU, ", "(", own, ", 0)"));
     }
+    std::int64_t wanted = -1;
     if (on_cuda) {
         // As the array API has it: None is the legacy default stream, 1 too, 2 the one of the thread; -1 wants no
         // order.
-        const std::int64_t wanted = stream.is_none() ? 1 : stream.cast<std::int64_t>();
+        wanted = stream.is_none() ? 1 : stream.cast<std::int64_t>();
         if (wanted != -1) ops::cuda_hand_over(reinterpret_cast<void*>(static_cast<std::uintptr_t>(wanted)));
     }
     const bool versioned =
         !max_version.is_none() && max_version.cast<py::tuple>()[0].cast<int>() >= static_cast<int>(dlpack::kMajor);
     const bool copied = !copy.is_none() && copy.cast<bool>();
-    return to_dlpack(copied ? self.copy() : self, versioned, copied);
+    return to_dlpack(copied ? self.copy() : self, versioned, copied, wanted);
 }
 
 }  // namespace

@@ -25,7 +25,10 @@ constexpr LnDevice kDevice = {
     [](LnContext* context) { return guarded(context, [] { synchronize(); }); },
     queue_handle,
     [](LnContext* context, void* stream) { return guarded(context, [=] { hand_over(stream); }); },
+    [](LnContext* context, void* stream) { return guarded(context, [=] { take_back(stream); }); },
     [](LnContext* context) { return guarded(context, [] { settle(); }); },
+    [](LnContext* context, void** mark) { return guarded(context, [=] { *mark = set_mark(); }); },
+    [](void* mark) -> int32_t { return passed(mark) ? 1 : 0; },
     recurrent_explain,
 };
 

@@ -43,7 +43,10 @@ void zero(std::size_t bytes, void* memory);
 void synchronize();
 void* queue_handle();
 void hand_over(void* stream);
+void take_back(void* stream);
 void settle();
+void* set_mark();
+bool passed(void* mark) noexcept;
 
 // Launches and products of this thread between begin_graph() and end_graph() go into a graph and are not run; nothing
 // else of this header may be called there. cancel_graph() after an error in between. One at a time in the process.

@@ -42,6 +42,16 @@ void check(cudaError_t error, const char* what) {
     throw std::runtime_error(core::message("CUDA: ", what, ": ", cudaGetErrorString(error)));
 }
 
+// What `second` is given from now on begins when what `first` was given is done.
+void put_in_order(cudaStream_t first, cudaStream_t second) {
+    cudaEvent_t done = nullptr;
+    check(cudaEventCreateWithFlags(&done, cudaEventDisableTiming), "event");
+    cudaError_t error = cudaEventRecord(done, first);
+    if (error == cudaSuccess) error = cudaStreamWaitEvent(second, done, 0);
+    static_cast<void>(cudaEventDestroy(done));  // the driver keeps it until it is over
+    check(error, "order of two streams");
+}
+
 Machine find_machine(cudaDeviceProp& properties) {
     Machine machine;
     check(cudaDriverGetVersion(&machine.driver), "version of the driver");
@@ -211,16 +221,29 @@ void synchronize() {
 void* queue_handle() { return stream; }
 void* queue_of_thread() { return queue(); }
 
-void hand_over(void* other) {
-    cudaEvent_t done = nullptr;
-    check(cudaEventCreateWithFlags(&done, cudaEventDisableTiming), "event");
-    cudaError_t error = cudaEventRecord(done, stream);
-    if (error == cudaSuccess) error = cudaStreamWaitEvent(static_cast<cudaStream_t>(other), done, 0);
-    static_cast<void>(cudaEventDestroy(done));  // the driver keeps it until it is over
-    check(error, "order of two streams");
-}
+void hand_over(void* other) { put_in_order(stream, static_cast<cudaStream_t>(other)); }
+void take_back(void* other) { put_in_order(static_cast<cudaStream_t>(other), stream); }
 
 void settle() { check(cudaDeviceSynchronize(), "work of the device"); }
+
+void* set_mark() {
+    cudaEvent_t mark = nullptr;
+    check(cudaEventCreateWithFlags(&mark, cudaEventDisableTiming), "event");
+    const cudaError_t error = cudaEventRecord(mark, stream);
+    if (error != cudaSuccess) static_cast<void>(cudaEventDestroy(mark));
+    check(error, "event");
+    return mark;
+}
+
+// After an error of the device nothing runs any more.
+bool passed(void* mark) noexcept {
+    auto* const event = static_cast<cudaEvent_t>(mark);
+    const cudaError_t error = cudaEventQuery(event);
+    if (error != cudaSuccess) static_cast<void>(cudaGetLastError());
+    if (error == cudaErrorNotReady) return false;
+    static_cast<void>(cudaEventDestroy(event));
+    return true;
+}
 
 // A stream for each graph, so that other threads go on with the one that all use. Relaxed: no other work is meant, so
 // none is forbidden.

@@ -3,6 +3,8 @@
 #include <atomic>
 #include <mutex>
 #include <new>
+#include <utility>
+#include <vector>
 
 #include "core/activation.h"
 #include "core/device.h"
@@ -26,6 +28,26 @@ std::mutex& opening() {
         return &made;
     }();
     return *mutex;
+}
+
+// Lent by another library, with a mark behind the work that uses it.
+struct Lent {
+    void* mark;
+    std::size_t bytes;
+    std::function<void()> release;
+};
+struct AllLent {
+    std::mutex mutex;
+    std::vector<Lent> arrays;
+    std::size_t bytes = 0;
+};
+AllLent& lent() {
+    static AllLent* const all = [] {
+        auto* const made = new AllLent;
+        core::hold_over_fork(made->mutex);
+        return made;
+    }();
+    return *all;
 }
 
 bool in_child() noexcept { return core::forks() != forks_at_start.load(std::memory_order_relaxed); }
@@ -140,6 +162,54 @@ void cuda_settle() noexcept {
     if (!in_child() && cuda_is_open()) started.load(std::memory_order_acquire)->device->settle(&context);
 }
 
-void cuda_synchronize() { call(cuda_backend().device->synchronize); }
+void cuda_take_back(void* stream) noexcept {
+    LnContext context{};
+    if (in_child() || !cuda_is_open()) return;
+    if (started.load(std::memory_order_acquire)->device->take_back(&context, stream) != LN_OK) cuda_settle();
+}
+
+void cuda_release(std::size_t bytes, std::function<void()> release) noexcept {
+    if (in_child() || !cuda_is_open()) return release();
+    const LnDevice& device = *started.load(std::memory_order_acquire)->device;
+    bool many = false;
+    try {
+        AllLent& all = lent();
+        const std::lock_guard<std::mutex> lock(all.mutex);
+        all.arrays.reserve(all.arrays.size() + 1);
+        LnContext context{};
+        void* mark = nullptr;
+        if (device.set_mark(&context, &mark) != LN_OK) throw std::runtime_error(context.message);
+        all.arrays.push_back({mark, bytes, std::move(release)});
+        all.bytes += bytes;
+        many = all.bytes > kMostLent;
+    } catch (...) {
+        cuda_settle();
+        return release();
+    }
+    if (many) cuda_settle();
+    cuda_release_done();
+}
+
+void cuda_release_done() noexcept {
+    if (in_child() || !cuda_is_open()) return;
+    const LnDevice& device = *started.load(std::memory_order_acquire)->device;
+    AllLent& all = lent();
+    for (;;) {
+        std::function<void()> release;
+        {
+            const std::lock_guard<std::mutex> lock(all.mutex);
+            if (all.arrays.empty() || device.passed(all.arrays.front().mark) == 0) return;  // the others came later
+            release = std::move(all.arrays.front().release);
+            all.bytes -= all.arrays.front().bytes;
+            all.arrays.erase(all.arrays.begin());
+        }
+        release();  // may come back here
+    }
+}
+
+void cuda_synchronize() {
+    call(cuda_backend().device->synchronize);
+    cuda_release_done();
+}
 
 }  // namespace lstm_native::ops

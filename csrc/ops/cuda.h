@@ -1,7 +1,9 @@
 // The CUDA backend (floor 2): a library of its own, opened on request, and what it says of its device.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <string>
 
 #include "backend/backend.h"
@@ -23,6 +25,13 @@ LnDeviceInfo cuda_info();
 void* cuda_queue();
 void cuda_hand_over(void* stream);
 void cuda_settle() noexcept;
+// The queue waits for what `stream` was given.
+void cuda_take_back(void* stream) noexcept;
+// Calls `release` of memory that another library lent when the work that uses it is done: now, or in a later one of
+// these calls or cuda_release_done(). Does not wait unless more than kMostLent bytes are to be released.
+inline constexpr std::size_t kMostLent = std::size_t{256} << 20;
+void cuda_release(std::size_t bytes, std::function<void()> release) noexcept;
+void cuda_release_done() noexcept;
 // "float32", "tf32", "bfloat16" or "float16" (LnPrecision); invalid_argument for another.
 void cuda_set_precision(const std::string& name);
 void cuda_set_plan(std::int32_t plan);  // a LnPlan

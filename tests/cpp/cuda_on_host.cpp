@@ -30,6 +30,9 @@ thread_local Graph* of_thread = nullptr;
 std::atomic<std::int64_t> graphs_alive{0};
 std::atomic<std::int64_t> launches_until_error{-1};  // of a graph that is being made
 
+std::atomic<bool> busy{false};  // the queue, as marks see it; work is done at once
+std::atomic<std::int64_t> taken_back{0};
+
 // Memory that was given back is taken again by whatever is nearly as large, the lowest address first: so the same
 // addresses come again, in calls of other shapes, too.
 std::mutex memory_mutex;
@@ -115,11 +118,17 @@ void zero(std::size_t bytes, void* memory) {
     check_no_graph("zeros");
     std::memset(memory, 0, bytes);
 }
-void synchronize() { check_no_graph("a wait"); }
+void synchronize() {
+    check_no_graph("a wait");
+    busy = false;
+}
 void* queue_handle() { return nullptr; }
 void* queue_of_thread() { return of_thread; }
 void hand_over(void*) {}
-void settle() {}
+void take_back(void*) { taken_back += 1; }
+void settle() { busy = false; }
+void* set_mark() { return nullptr; }
+bool passed(void*) noexcept { return !busy; }
 
 void enqueue(std::function<void()> launch) {
     if (of_thread == nullptr) return launch();
@@ -171,4 +180,11 @@ extern "C" __attribute__((visibility("default"))) void cuda_on_host_graphs_alive
 // Launch number `after` from now on of those that a graph is made of fails; -1: none; -2: starts of graphs fail.
 extern "C" __attribute__((visibility("default"))) void cuda_on_host_fail(std::int64_t after) {
     lstm_native::cuda::launches_until_error = after;
+}
+
+// Marks are not passed until something waits for the queue.
+extern "C" __attribute__((visibility("default"))) void cuda_on_host_is_busy() { lstm_native::cuda::busy = true; }
+extern "C" __attribute__((visibility("default"))) void cuda_on_host_is_idle() { lstm_native::cuda::busy = false; }
+extern "C" __attribute__((visibility("default"))) std::int64_t cuda_on_host_taken_back() {
+    return lstm_native::cuda::taken_back;
 }
