@@ -1,5 +1,5 @@
-"""When arrays of other libraries on the GPU are given back: not before the work that uses them is done, and nobody
-waits for that. Without a GPU, where a machine of the host says that it is busy."""
+"""When arrays of other libraries on the GPU are given back: not before the work that uses them is done, and
+nobody waits for that. Without a GPU, where a machine of the host says that it is busy."""
 
 from __future__ import annotations
 
