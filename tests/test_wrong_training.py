@@ -79,7 +79,7 @@ def test_labels_that_were_forgotten() -> None:
         model.fit([a, b], validation_split=0.5)
     with pytest.raises(ValueError, match="validation: y is missing"):
         model.fit([a, b], y, validation_data=([a, b],))
-    with pytest.raises(ValueError, match="fit: x is missing, the inputs are needed"):
+    with pytest.raises(TypeError, match="fit: x is a NoneType, expected an array of numbers"):
         one.fit(y=y)
     assert all(np.array_equal(v, w) for v, w in zip(model.get_weights(), before, strict=True))
     # Lists of batches, as a data loader may give them.

@@ -214,7 +214,7 @@ class Feeding(Compilable):
         """Batches with labels, and the shapes to build for where they are known beforehand."""
         label = f"{self.label()}: {where}"
         if x is None:
-            raise ValueError(f"{label}: x is missing, the inputs are needed")
+            raise TypeError(f"{label}: x is a NoneType, expected an array of numbers, or batches")
         if y is None and isinstance(x, list | tuple) and not is_list_of_batches(x):
             raise ValueError(f"{label}: y is missing, the labels are needed")
         if is_iterable_of_batches(x) or (isinstance(x, list | tuple) and y is None):
