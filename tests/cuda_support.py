@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ from lstm_native import _core, cuda
 
 ROOT = Path(__file__).resolve().parent.parent
 CSRC = ROOT / "csrc"
+LIBRARY = "LSTM_NATIVE_TEST_CUDA_LIBRARY"  # what tests open in place of one that they build
 HOST_FLAGS = ["-std=c++17", "-fPIC", "-shared", "-fvisibility=hidden", "-ffp-contract=off", f"-I{CSRC}"]
 
 
@@ -42,40 +44,25 @@ def run(*command: object, timeout: float = 600.0) -> str:
     return done.stdout + done.stderr
 
 
-def build_for_host(folder: Path) -> Path:
+def build_for_host(folder: Path, *flags: str) -> Path:
     """Compiles drivers and kernels as plain C++, on a machine of the host (tests/cpp/cuda_on_host.cpp)."""
     library = folder / "liblstm_native_cuda.so"
-    kernels = sorted(p for p in (CSRC / "cuda").glob("*.cu") if p.name != "runtime_cuda.cu")
-    others = [
-        CSRC / "cuda" / "backend_cuda.cpp",
-        CSRC / "cuda" / "blas.cpp",
-        CSRC / "cuda" / "graphs.cpp",
-        CSRC / "cuda" / "planner.cpp",
-        CSRC / "core" / "activation.cpp",
-        CSRC / "core" / "library.cpp",
-        ROOT / "tests" / "cpp" / "cuda_on_host.cpp",
-    ]
     blas = folder / "libcublaslt_on_host.so"
-    run(compiler(), *HOST_FLAGS, "-O1", ROOT / "tests" / "cpp" / "cublaslt_on_host.cpp", "-o", blas)
-    run(
-        compiler(),
-        *HOST_FLAGS,
-        f'-DCUBLASLT_ON_HOST="{blas}"',
-        "-O1",
-        "-x",
-        "c++",
-        *kernels,
-        *others,
-        "-o",
-        library,
-    )
+    of_host = ROOT / "tests" / "cpp"
+    kernels = sorted(p for p in (CSRC / "cuda").glob("*.cu") if p.name != "runtime_cuda.cu")
+    drivers = sorted((CSRC / "cuda").glob("*.cpp"))
+    others = [CSRC / "core" / "activation.cpp", CSRC / "core" / "library.cpp", of_host / "cuda_on_host.cpp"]
+    options = [*HOST_FLAGS, "-O1", f"-I{of_host}", f'-DCUBLASLT_ON_HOST="{blas}"', *flags, "-x", "c++"]
+    run(compiler(), *options, of_host / "cublaslt_on_host.cpp", "-o", blas)
+    run(compiler(), *options, *kernels, *drivers, *others, "-o", library)
     return library
 
 
 def open_for_tests(folder: Path) -> None:
     """Opens the device, for the rest of this process."""
     if not cuda.is_available():
-        library = build_for_host(folder)
+        given = os.environ.get(LIBRARY)
+        library = build_for_host(folder) if given is None else Path(given)
         _core.open_cuda(str(library))
         _core.open_cuda_blas("")
         on_host.append(library)

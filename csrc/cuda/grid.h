@@ -15,6 +15,7 @@
 #include <cstdint>
 #include <cstring>
 #include <deque>
+#include <type_traits>
 #include <vector>
 
 #include "cuda/launch.h"
@@ -25,7 +26,7 @@
 #endif
 
 // Before functions that only kernels call.
-#if defined(__CUDACC__)
+#if LSTM_NATIVE_SIMT
 #define LSTM_NATIVE_DEVICE __device__
 #else
 #define LSTM_NATIVE_DEVICE
@@ -51,7 +52,7 @@ struct alignas(16) Quad {
     float of[4];
 };
 
-#if defined(__CUDACC__)
+#if LSTM_NATIVE_SIMT
 
 // The lanes of a warp that run the same code: each_lane is where they do it, PerLane what each has for itself.
 template <class T>
@@ -137,19 +138,27 @@ struct Meeting {
 // Between two steps blocks are microseconds apart; so long only a fault keeps one away.
 inline constexpr std::uint64_t kLongestWait = 10'000'000'000;  // ns
 
+#if defined(__CUDACC__)
 __device__ inline std::uint64_t nanoseconds() {
     std::uint64_t now = 0;
     asm volatile("mov.u64 %0, %%globaltimer;" : "=l"(now));
     return now;
 }
+__device__ inline std::uint32_t load_acquire(const std::uint32_t* from) {
+    std::uint32_t value = 0;
+    asm volatile("ld.acquire.gpu.global.u32 %0, [%1];" : "=r"(value) : "l"(from) : "memory");
+    return value;
+}
+__device__ inline void store_release(std::uint32_t* to, std::uint32_t value) {
+    asm volatile("st.release.gpu.global.u32 [%0], %1;" ::"l"(to), "r"(value) : "memory");
+}
+#endif
 
 // Waits until a counter has reached `round`; false when it gave up.
 __device__ inline bool wait_for(const Meeting& meeting, const std::uint32_t* counter, std::uint32_t round) {
     std::uint64_t begin = 0;
     for (std::uint32_t tries = 1;; ++tries) {
-        std::uint32_t reached = 0;
-        asm volatile("ld.acquire.gpu.global.u32 %0, [%1];" : "=r"(reached) : "l"(counter) : "memory");
-        if (reached >= round) return true;
+        if (load_acquire(counter) >= round) return true;
         if (tries % 256 != 0) continue;
         if (*static_cast<volatile std::uint32_t*>(meeting.given_up) != 0) return false;
         const std::uint64_t now = nanoseconds();
@@ -175,8 +184,7 @@ __device__ inline bool wait_for(const Meeting& meeting, const std::uint32_t* cou
 __device__ inline bool meet_group(const Meeting& meeting, int first, int members, std::uint32_t round) {
     __syncthreads();
     if (members == 1) return true;
-    if (threadIdx.x == 0)
-        asm volatile("st.release.gpu.global.u32 [%0], %1;" ::"l"(meeting.finished + blockIdx.x), "r"(round) : "memory");
+    if (threadIdx.x == 0) store_release(meeting.finished + blockIdx.x, round);
     bool all = true;
     for (int i = static_cast<int>(threadIdx.x); i < members; i += kGridThreads)
         all = all && wait_for(meeting, meeting.finished + first + i, round);
@@ -187,7 +195,7 @@ template <class F, int kCalls>
 __global__ void __launch_bounds__(kGridThreads, 1)
     each_grid_step(const __grid_constant__ GridCalls<F, kCalls> calls, int members, int blocks, std::int64_t steps,
                    const Meeting meeting) {
-    extern __shared__ float4 shared_memory[];
+    LSTM_NATIVE_SHARED_MEMORY;
     const int call = kCalls == 1 ? 0 : static_cast<int>(blockIdx.x) / blocks;
     const F& function = calls.of[call];
     const int id = static_cast<int>(blockIdx.x) - call * blocks;  // of its call
@@ -203,23 +211,31 @@ __global__ void __launch_bounds__(kGridThreads, 1)
     function.finish(block);
 }
 
+#if defined(__CUDACC__)
 // Launches a kernel of so many blocks if they can run together; else nothing is done. In runtime_cuda.cu.
 bool launch_together(const void* kernel, int blocks, int threads, std::size_t shared_bytes, void** arguments);
+
+template <class... Parameters, class... Arguments>
+bool start_together(void (*kernel)(Parameters...), int blocks, int threads, std::size_t shared_bytes,
+                    Arguments... arguments) {
+    static_assert((std::is_same_v<std::remove_const_t<Parameters>, Arguments> && ...), "as the kernel takes them");
+    allow_shared(reinterpret_cast<const void*>(kernel));
+    void* pointers[] = {&arguments...};
+    return launch_together(reinterpret_cast<const void*>(kernel), blocks, threads, shared_bytes, pointers);
+}
+#endif
 std::uint32_t* give_up_flag();  // Meeting::to_host; synchronize() throws once it is set
 
 // False, and nothing done, where the device cannot run the blocks together.
 template <class F, int kCalls>
 bool for_each_step_in_grid(const GridShape& shape, std::int64_t steps, GridCalls<F, kCalls> calls) {
-    int blocks = shape.members * shape.groups;
+    const int blocks = shape.members * shape.groups;
     const int all = kCalls * blocks;
-    const void* const kernel = reinterpret_cast<const void*>(&each_grid_step<F, kCalls>);
-    allow_shared(kernel);
     const Array<std::uint32_t> counters(all + 1);
     zero(static_cast<std::size_t>(all + 1) * sizeof(std::uint32_t), counters.get());
-    Meeting meeting{counters.get(), counters.get() + all, give_up_flag()};
-    int members = shape.members;
-    void* arguments[] = {&calls, &members, &blocks, &steps, &meeting};
-    return launch_together(kernel, all, kGridThreads, shape.shared_bytes, arguments);
+    const Meeting meeting{counters.get(), counters.get() + all, give_up_flag()};
+    return start_together(each_grid_step<F, kCalls>, all, kGridThreads, shape.shared_bytes, calls, shape.members,
+                          blocks, steps, meeting);
 }
 
 #else

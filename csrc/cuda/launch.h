@@ -16,8 +16,12 @@
 #if defined(__CUDACC__)
 #include <cuda_runtime_api.h>
 #define LSTM_NATIVE_KERNEL [=] __device__
+#define LSTM_NATIVE_SHARED_MEMORY extern __shared__ float4 shared_memory[]
 #else
 #define LSTM_NATIVE_KERNEL [=]
+#endif
+#if LSTM_NATIVE_SIMT && !defined(__CUDACC__)
+#include "simt.h"
 #endif
 
 // Before a loop of a kernel: unrolled, so that arrays stay in registers; or so many times.
@@ -30,11 +34,21 @@
 
 namespace lstm_native::cuda {
 
-#if defined(__CUDACC__)
+#if LSTM_NATIVE_SIMT
 
+#if defined(__CUDACC__)
 cudaStream_t queue();
 void check_launch();                    // runtime_error when the kernel before did not start
 void allow_shared(const void* kernel);  // as much as the device has for a block
+
+template <class... Parameters, class... Arguments>
+void start(void (*kernel)(Parameters...), unsigned blocks, int threads, std::size_t shared_bytes,
+           const Arguments&... arguments) {
+    if (shared_bytes > 0) allow_shared(reinterpret_cast<const void*>(kernel));
+    kernel<<<blocks, static_cast<unsigned>(threads), shared_bytes, queue()>>>(arguments...);
+    check_launch();
+}
+#endif
 
 // The lanes that share a row: lane l takes the elements l, l + size(), ... Sums have one order.
 struct Lanes {
@@ -73,15 +87,13 @@ __global__ void __launch_bounds__(kBlock) each_row(std::int64_t count, F functio
 template <class F>
 void for_each(std::int64_t count, F function) {
     if (count <= 0) return;
-    each_element<<<blocks_for(count, kBlock), kBlock, 0, queue()>>>(count, function);
-    check_launch();
+    start(each_element<F>, blocks_for(count, kBlock), kBlock, 0, count, function);
 }
 
 template <class F>
 void for_each_row(std::int64_t count, F function) {
     if (count <= 0) return;
-    each_row<<<blocks_for(count, kBlock / kWarp), kBlock, 0, queue()>>>(count, function);
-    check_launch();
+    start(each_row<F>, blocks_for(count, kBlock / kWarp), kBlock, 0, count, function);
 }
 
 // The threads of a block. What one writes to shared memory, others may read after the next meet().
@@ -108,17 +120,14 @@ inline constexpr int kMostThreads = 512;  // of for_each_block
 
 template <class F>
 __global__ void __launch_bounds__(kMostThreads) each_block(F function) {
-    extern __shared__ float4 shared_memory[];
+    LSTM_NATIVE_SHARED_MEMORY;
     function(Block{reinterpret_cast<float*>(shared_memory)});
 }
 
 template <class F>
 void for_each_block(std::int64_t blocks, int threads, std::size_t shared_floats, F function) {
     if (blocks <= 0) return;
-    const std::size_t bytes = shared_floats * sizeof(float);
-    allow_shared(reinterpret_cast<const void*>(&each_block<F>));
-    each_block<<<static_cast<unsigned>(blocks), static_cast<unsigned>(threads), bytes, queue()>>>(function);
-    check_launch();
+    start(each_block<F>, static_cast<unsigned>(blocks), threads, shared_floats * sizeof(float), function);
 }
 
 #else

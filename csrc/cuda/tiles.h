@@ -194,18 +194,33 @@ template <class Element>
 struct Mma {
     template <class D, class A, class B>
     static void run(const D& d, const A& a, const B& b) {
+#if LSTM_NATIVE_SIMT
+        const std::uint32_t mine[6] = {a(0, 0), a(0, 1), a(0, 2), a(0, 3), b(0, 0), b(0, 1)};
+        float* const sums = d(0);
+        simt::exchange(mine, [&](const auto& words_of) {
+            const int lane = static_cast<int>(simt::lane());
+            for (int i = 0; i < 4; ++i)
+                add(
+                    sums[i], lane / 4 + i / 2 * 8, lane % 4 * 2 + i % 2,
+                    [&](int other, int word) { return words_of(other)[word]; },
+                    [&](int other, int word) { return words_of(other)[4 + word]; });
+        });
+#else
+        for (int m = 0; m < 16; ++m)
+            for (int n = 0; n < 8; ++n) add(d(m % 8 * 4 + n / 2)[m / 8 * 2 + n % 2], m, n, a, b);
+#endif
+    }
+
+private:
+    template <class A, class B>
+    static void add(float& sum, int m, int n, const A& a, const B& b) {
         constexpr int kEach = 4 / static_cast<int>(sizeof(Element));  // elements of a word
         constexpr int kHalf = 4 * kEach;                              // half of K
-        for (int m = 0; m < 16; ++m) {
-            for (int n = 0; n < 8; ++n) {
-                float& sum = d(m % 8 * 4 + n / 2)[m / 8 * 2 + n % 2];
-                for (int k = 0; k < 2 * kHalf; ++k) {
-                    const int quarter = k % kHalf / kEach;
-                    const std::uint32_t left = a(m % 8 * 4 + quarter, m / 8 + k / kHalf * 2);
-                    const std::uint32_t right = b(n * 4 + quarter, k / kHalf);
-                    sum += element_of(left, k % kEach, Element{}) * element_of(right, k % kEach, Element{});
-                }
-            }
+        for (int k = 0; k < 2 * kHalf; ++k) {
+            const int quarter = k % kHalf / kEach;
+            const std::uint32_t left = a(m % 8 * 4 + quarter, m / 8 + k / kHalf * 2);
+            const std::uint32_t right = b(n * 4 + quarter, k / kHalf);
+            sum += element_of(left, k % kEach, Element{}) * element_of(right, k % kEach, Element{});
         }
     }
 };
@@ -330,7 +345,7 @@ private:
         std::uint32_t word[2];
     };
     LSTM_NATIVE_DEVICE static Pair load_pair(const T* from) {
-#if defined(__CUDA_ARCH__)
+#if LSTM_NATIVE_SIMT
         return *reinterpret_cast<const Pair*>(from);
 #else
         Pair pair;
@@ -363,7 +378,7 @@ struct TileWords {
 // Four words that lie together, in one access.
 template <class Word>
 LSTM_NATIVE_DEVICE void load_four(const Word* from, Word* to) {
-#if defined(__CUDA_ARCH__)
+#if LSTM_NATIVE_SIMT
     const uint4 x = *reinterpret_cast<const uint4*>(from);
     std::memcpy(to, &x, sizeof x);
 #else

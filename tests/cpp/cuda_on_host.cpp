@@ -72,8 +72,16 @@ LnDeviceInfo device_info() {
     return info;
 }
 
-// Few processors, so that small batches are cut in every way.
-Offer device_offer() { return {2, 227 * 1024, 24}; }
+// Few processors, so that small batches are cut in every way; and where every thread of a block is one of the host, few
+// blocks that run together.
+Offer device_offer() { return {2, 227 * 1024, LSTM_NATIVE_SIMT != 0 ? 4 : 24}; }
+
+#if LSTM_NATIVE_SIMT
+std::uint32_t* give_up_flag() {
+    static std::uint32_t flag = 0;
+    return &flag;
+}
+#endif
 
 void set_precision(std::int32_t wanted) { wanted_precision = wanted; }
 std::int32_t precision() { return wanted_precision.load(); }
@@ -85,6 +93,13 @@ void* allocate(std::size_t bytes) {
     std::size_t whole = 256;
     while (whole <= bytes && whole < std::size_t{1} << 40) whole *= 2;
     if (whole <= bytes) throw std::bad_alloc();
+#if defined(__SANITIZE_ADDRESS__)
+    // Of its very size, and never the same again: the sanitizer sees what lies beyond, and what was given back.
+    void* memory = nullptr;
+    if (posix_memalign(&memory, 256, bytes) != 0) throw std::bad_alloc();
+    std::memset(memory, 0xFF, bytes);
+    return memory;
+#else
     const std::lock_guard<std::mutex> lock(memory_mutex);
     std::set<void*>& free = given_back[whole];
     void* memory = nullptr;
@@ -97,15 +112,20 @@ void* allocate(std::size_t bytes) {
     std::memset(memory, 0xFF, whole);  // NaN
     sizes[memory] = whole;
     return memory;
+#endif
 }
 
 void release(void* memory) noexcept {
     check_no_graph("memory given back");  // ends the process
+#if defined(__SANITIZE_ADDRESS__)
+    std::free(memory);
+#else
     const std::lock_guard<std::mutex> lock(memory_mutex);
     const auto found = sizes.find(memory);
     std::memset(memory, 0xFF, found->second);
     given_back[found->second].insert(memory);
     sizes.erase(found);
+#endif
 }
 
 void copy(std::int32_t direction, std::size_t bytes, const void* from, void* to) {
