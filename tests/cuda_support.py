@@ -44,7 +44,7 @@ def run(*command: object, timeout: float = 600.0) -> str:
     return done.stdout + done.stderr
 
 
-def build_for_host(folder: Path, *flags: str) -> Path:
+def build_for_host(folder: Path, *flags: str | Path) -> Path:
     """Compiles drivers and kernels as plain C++, on a machine of the host (tests/cpp/cuda_on_host.cpp)."""
     library = folder / "liblstm_native_cuda.so"
     blas = folder / "libcublaslt_on_host.so"
@@ -52,7 +52,7 @@ def build_for_host(folder: Path, *flags: str) -> Path:
     kernels = sorted(p for p in (CSRC / "cuda").glob("*.cu") if p.name != "runtime_cuda.cu")
     drivers = sorted((CSRC / "cuda").glob("*.cpp"))
     others = [CSRC / "core" / "activation.cpp", CSRC / "core" / "library.cpp", of_host / "cuda_on_host.cpp"]
-    options = [*HOST_FLAGS, "-O1", f"-I{of_host}", f'-DCUBLASLT_ON_HOST="{blas}"', *flags, "-x", "c++"]
+    options = [*HOST_FLAGS, "-O1", f'-DCUBLASLT_ON_HOST="{blas}"', *flags, "-x", "c++"]
     run(compiler(), *options, of_host / "cublaslt_on_host.cpp", "-o", blas)
     run(compiler(), *options, *kernels, *drivers, *others, "-o", library)
     return library

@@ -35,9 +35,9 @@ def runtimes(sanitizers: str) -> str:
 @pytest.mark.parametrize("sanitizers", RUNTIMES)
 def test_kernels_on_threads_of_the_host(tmp_path: Path, sanitizers: str) -> None:
     preload = runtimes(sanitizers)
-    library = build_for_host(
-        tmp_path, "-DLSTM_NATIVE_SIMT=1", "-g1", f"-fsanitize={sanitizers}", "-fno-sanitize-recover=undefined"
-    )
+    simt = ["-DLSTM_NATIVE_SIMT=1", "-include", ROOT / "tests" / "cpp" / "simt.h"]
+    checks = ["-g1", f"-fsanitize={sanitizers}", "-fno-sanitize-recover=undefined"]
+    library = build_for_host(tmp_path, *simt, *checks)
     environment = {
         **os.environ,
         LIBRARY: str(library),

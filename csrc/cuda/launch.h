@@ -20,9 +20,6 @@
 #else
 #define LSTM_NATIVE_KERNEL [=]
 #endif
-#if LSTM_NATIVE_SIMT && !defined(__CUDACC__)
-#include "simt.h"
-#endif
 
 // Before a loop of a kernel: unrolled, so that arrays stay in registers; or so many times.
 #if defined(__CUDA_ARCH__)

@@ -64,8 +64,9 @@ const LnBackend* check_table(const LnBackend* table, const std::string& path) {
     if (table->version == LN_BACKEND_VERSION && table->struct_size == sizeof(LnBackend) &&
         table->device->struct_size == sizeof(LnDevice))
         return table;
-    throw std::runtime_error(core::message(path, " has interface ", table->version, " (", table->struct_size,
-                                           " bytes), expected ", LN_BACKEND_VERSION, " (", sizeof(LnBackend),
+    throw std::runtime_error(core::message(path, " has interface ", table->version, " (", table->struct_size, " and ",
+                                           table->device->struct_size, " bytes), expected ", LN_BACKEND_VERSION, " (",
+                                           sizeof(LnBackend), " and ", sizeof(LnDevice),
                                            " bytes): install lstm-native and lstm-native-cuda13 of one release"));
 }
 
