@@ -2,7 +2,7 @@
 // for each thread of a block, barriers of blocks and warps, exchanges between the lanes of a warp, memory that blocks
 // share, copies that arrive only when they are waited for. Under a sanitizer, a missing barrier is a data race, an
 // index out of bounds a bad access, a misaligned access of 16 bytes undefined behaviour. Compile with
-// -DLSTM_NATIVE_SIMT=1.
+// -DLSTM_NATIVE_SIMT=1 -include simt.h.
 #pragma once
 
 #include <pthread.h>
