@@ -61,12 +61,13 @@ void check_process() {
 }
 
 const LnBackend* check_table(const LnBackend* table, const std::string& path) {
-    if (table->version == LN_BACKEND_VERSION && table->struct_size == sizeof(LnBackend) &&
-        table->device->struct_size == sizeof(LnDevice))
-        return table;
-    throw std::runtime_error(core::message(path, " has interface ", table->version, " (", table->struct_size, " and ",
-                                           table->device->struct_size, " bytes), expected ", LN_BACKEND_VERSION, " (",
-                                           sizeof(LnBackend), " and ", sizeof(LnDevice),
+    // Of another table nothing else is read: it may have no device.
+    const bool is_ours = table->version == LN_BACKEND_VERSION && table->struct_size == sizeof(LnBackend);
+    const std::size_t device = is_ours ? table->device->struct_size : 0;
+    if (is_ours && device == sizeof(LnDevice)) return table;
+    throw std::runtime_error(core::message(path, " has interface ", table->version, " (", table->struct_size, " + ",
+                                           device, " bytes), expected ", LN_BACKEND_VERSION, " (", sizeof(LnBackend),
+                                           " + ", sizeof(LnDevice),
                                            " bytes): install lstm-native and lstm-native-cuda13 of one release"));
 }
 
