@@ -477,7 +477,7 @@ def test_wrong_graphs_are_refused() -> None:
 def test_initial_states_must_fit(sizes: tuple[int, ...], both: bool) -> None:
     layer = Bidirectional(LSTM(3)) if both else LSTM(3)
     states = [Input((size,)) for size in sizes] * (2 if both else 1)
-    with pytest.raises(ValueError, match=r"LSTM '.*lstm.*': initial_state .*expected"):
+    with pytest.raises(ValueError, match=r"(LSTM|Bidirectional) '.*': initial_state .*expected"):
         layer(Input((None, 2)), initial_state=states)
     assert not layer.built
     assert not layer.nodes

@@ -19,6 +19,7 @@ from lstm_native.layers import (
     Dense,
     Dropout,
     Embedding,
+    Input,
     Layer,
     LayerNormalization,
     SimpleRNN,
@@ -26,7 +27,7 @@ from lstm_native.layers import (
 )
 from lstm_native.layers.cloning import clone_layer
 from lstm_native.layers.context import Context
-from lstm_native.models import Sequential
+from lstm_native.models import Model, Sequential
 from lstm_native.optimizers import Adam
 from reference_recurrent import recurrent_backward, recurrent_forward
 
@@ -187,6 +188,35 @@ def test_own_backward_layer_and_weights() -> None:
         backward_layer=LSTM(5, go_backwards=True, return_sequences=True),
     )
     assert np.array_equal(twin(draw((2, 4, 2))), layer(draw((2, 4, 2))))
+
+
+@pytest.mark.parametrize("cells", [(LSTM, GRU), (GRU, LSTM)])
+def test_directions_with_different_numbers_of_states(cells: tuple[type, type]) -> None:
+    kinds = {"return_sequences": True, "return_state": True}
+    layer = Bidirectional(cells[0](3, **kinds), backward_layer=cells[1](3, go_backwards=True, **kinds))
+    x, start = Input((4, 2)), [Input((3,)) for _ in range(3)]
+    model = Model([x, *start], layer(x, initial_state=start))
+    data, states = draw((2, 4, 2)), [draw((2, 3), seed) for seed in range(3)]
+    outputs = model([data, *states])
+    for a, b in zip(outputs, layer(data, initial_state=states), strict=True):
+        assert np.array_equal(a, b)
+    count = len(layer.forward_layer.named_state_sizes())
+    forward = layer.forward_layer(data, initial_state=states[:count])
+    backward = layer.backward_layer(data, initial_state=states[count:])
+    expected = [np.concatenate([forward[0], backward[0][:, ::-1]], -1), *forward[1:], *backward[1:]]
+    for a, b in zip(outputs, expected, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-7)
+    # A loss on the last states of the LSTM changes nothing in the GRU, and no state goes to the wrong one.
+    gru = next(part for part in layer.held_layers() if isinstance(part, GRU))
+    before = [w.copy() for w in gru.get_weights()]
+    own = slice(1, 1 + count) if cells[0] is LSTM else slice(1 + count, None)
+    training = Model([x, *start], model.outputs[own])
+    training.compile("sgd", "mse")
+    training.fit([data, *states], [np.ones((2, 3))] * 2, epochs=2, verbose=0)
+    for a, b in zip(gru.get_weights(), before, strict=True):
+        assert np.array_equal(a, b)
+    with pytest.raises(ValueError, match="initial_state is a list of 2, expected a list of 3"):
+        layer(data, initial_state=states[:2])
 
 
 @pytest.mark.parametrize(

@@ -172,7 +172,7 @@ _MERGES = {"sum": "Add", "mul": "Mul", "ave": "Add", "concat": "Concat"}
 def _bidirectional(writer: Writer, layer: Any, x: Flow, states: Sequence[str]) -> list[Flow]:
     parts = directions_of(layer)
     mask = x.mask if layer.return_sequences else None
-    half = len(states) // 2
+    count = len(parts[0].named_state_sizes())
     joint = (
         x.mask is None
         and type(parts[0]) is type(parts[1])
@@ -183,7 +183,7 @@ def _bidirectional(writer: Writer, layer: Any, x: Flow, states: Sequence[str]) -
         return _joint(writer, layer, x, states)
     results = [
         _one_direction(writer, part, x, s)
-        for part, s in zip(parts, (states[:half], states[half:]), strict=True)
+        for part, s in zip(parts, (states[:count], states[count:]), strict=True)
     ]
     outputs = []
     for number, (y, last) in enumerate(results):

@@ -222,10 +222,9 @@ class Bidirectional(Layer):
             return outputs
         leaves = flat(outputs)
         count = 2 if self.merge_mode is None else 1
-        half = (count + len(leaves)) // 2
         forward, backward = (
             layer.packed_states(states)
-            for layer, states in zip(self.held_layers(), (leaves[count:half], leaves[half:]), strict=True)
+            for layer, states in zip(self.held_layers(), self._parts(leaves[count:]), strict=True)
         )
         return (*leaves[:count], *forward, *backward)
 
@@ -234,24 +233,31 @@ class Bidirectional(Layer):
         if given is None:
             return None
         states: list[Tensor] = []
-        for layer, part in zip(self.held_layers(), self._halves(given), strict=True):
+        for layer, part in zip(self.held_layers(), self._given_parts(given), strict=True):
             states += layer.states_from(part, batch)
         return tuple(states)
 
     def check_states(self, given: Any, shapes: Sequence[Shape], batch: int | None) -> None:
-        halves = self._halves(given), self._halves(shapes)
-        for layer, part, its_shapes in zip(self.held_layers(), *halves, strict=True):
+        parts = self._given_parts(given), self._parts(shapes)
+        for layer, part, its_shapes in zip(self.held_layers(), *parts, strict=True):
             layer.check_states(part, its_shapes, batch)
 
-    def _halves(self, given: Any) -> tuple[Any, Any]:
-        """Of initial states: those of the forward layer, and those of the backward layer."""
-        if not isinstance(given, list | tuple) or len(given) % 2:
+    def _parts(self, states: Sequence[Any]) -> tuple[Sequence[Any], Sequence[Any]]:
+        """What there is for every state: of the forward layer, and of the backward layer."""
+        count = len(self.forward_layer.named_state_sizes())
+        return states[:count], states[count:]
+
+    def _given_parts(self, given: Any) -> tuple[Sequence[Any], Sequence[Any]]:
+        """The initial states that a caller gave, for the forward and for the backward layer."""
+        expected = sum(len(layer.named_state_sizes()) for layer in self.held_layers())
+        states = flat(given) if isinstance(given, list | tuple) else []
+        if len(states) != expected:
+            what = f" of {len(states)}" if isinstance(given, list | tuple) else ""
             raise self.error(
-                f"initial_state is a {type(given).__name__}, expected a list with the states of the forward "
-                "layer, then those of the backward layer"
+                f"initial_state is a {type(given).__name__}{what}, expected a list of {expected}: the states "
+                "of the forward layer, then those of the backward layer"
             )
-        half = len(given) // 2
-        return given[:half], given[half:]
+        return self._parts(states)
 
     def forward(
         self,
@@ -273,8 +279,7 @@ class Bidirectional(Layer):
         self.check_input_shape(inputs.shape)
         given: list[Any] = [None, None]
         if initial_state is not None:
-            half = len(initial_state) // 2
-            given = [tuple(initial_state[:half]), tuple(initial_state[half:])]
+            given = [tuple(part) for part in self._parts(initial_state)]
         joined = self._joins()
         outputs: list[Tensor] = []
         states: list[Tensor] = []
@@ -354,11 +359,8 @@ class Bidirectional(Layer):
             d_y = d_rev = d_joined if joined else None
             if d_joined is not None and not joined:
                 d_y, d_rev = _core.merge_backward(self.merge_mode, d_joined, units, *factors)
-        half = len(d_states) // 2
         d_results = []
-        for d_output, d_state, penalty in zip(
-            (d_y, d_rev), (d_states[:half], d_states[half:]), penalties, strict=True
-        ):
+        for d_output, d_state, penalty in zip((d_y, d_rev), self._parts(d_states), penalties, strict=True):
             d_result = (d_output, *d_state) if self.return_state else d_output
             d_results.append(d_result if penalty is None else penalty.backward(d_result, ctx))
         d_inputs: Tensor | None = None
