@@ -196,8 +196,8 @@ def test_mistakes_of_our_reader_are_found(made: Path, monkeypatch: pytest.Monkey
         with pytest.raises(ValueError, match=r"keras3_cells.keras: .*outputs differ by"):
             from_keras(path)
 
-    def exchanged(model: Any, root: Any) -> None:
-        load_tree(model, root)
+    def exchanged(model: Any, *arguments: Any) -> None:
+        load_tree(model, *arguments)
         for variable in model.layers[-2].variables:
             variable.assign(variable.numpy()[::-1])
 
