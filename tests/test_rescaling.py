@@ -116,8 +116,25 @@ def test_what_is_no_operation() -> None:
             apply()
     with pytest.raises(TypeError, match="Rescaling: scale is a NoneType"):
         x * None
-    with pytest.raises(ZeroDivisionError):
-        x / 0
+    for zero in (0, np.float32(0), [1, 0, 2]):
+        with pytest.raises(ZeroDivisionError):
+            x / zero
+    with pytest.raises(ValueError, match="scale is 1e\\+300, expected finite numbers of float32"):
+        x * 1e300
+
+
+def test_constants_of_small_types() -> None:
+    x, data = Input((3,)), np.ones((1, 3), np.float32)
+    small = np.array([1, 2, 3], np.uint8)
+    for outputs, expected in (
+        (x - np.uint8(3), [-2, -2, -2]),
+        (x - small, 1.0 - small),
+        (x - np.int8(-128), [129, 129, 129]),
+        (x - True, [0, 0, 0]),
+        (x / np.float16(3), np.full(3, 1 / 3)),
+        (x / [1, 2, 4], [1, 0.5, 0.25]),
+    ):
+        np.testing.assert_allclose(Model(x, outputs)(data)[0], expected, rtol=1e-7)
 
 
 def test_masks_go_on() -> None:

@@ -66,6 +66,8 @@ class Rescaling(Layer):
 
 def _checked(value: Any, argument: str) -> np.ndarray[Any, Any]:
     numbers = to_numpy(value, "Rescaling", argument)
-    if not np.isfinite(numbers).all():
-        raise ValueError(f"Rescaling: {argument} is {value!r}, expected finite numbers")
+    with np.errstate(over="ignore"):
+        finite = np.isfinite(numbers.astype(np.float32)).all()
+    if not finite:
+        raise ValueError(f"Rescaling: {argument} is {value!r}, expected finite numbers of float32")
     return numbers

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
-from lstm_native.arrays import Shape
+from lstm_native.arrays import Shape, to_numpy
 from lstm_native.trees import flat, is_shape, nested
 
 if TYPE_CHECKING:
@@ -72,7 +72,12 @@ class Placeholder:
     __rmul__ = __mul__
 
     def __truediv__(self, other: Any) -> Any:
-        return NotImplemented if isinstance(other, Placeholder) else self * (1.0 / other)
+        if isinstance(other, Placeholder):
+            return NotImplemented
+        divisor = _in_double(other, "divisor")
+        if not divisor.all():
+            raise ZeroDivisionError(f"{self!r} divided by {other!r}")
+        return self * (1.0 / divisor)
 
     def __neg__(self) -> Any:
         return self * -1.0
@@ -82,7 +87,12 @@ class Placeholder:
 
 
 def _negative(value: Any) -> Any:
-    return value if isinstance(value, Placeholder) else np.negative(value)
+    return value if isinstance(value, Placeholder) else -_in_double(value, "offset")
+
+
+def _in_double(value: Any, argument: str) -> np.ndarray[Any, Any]:
+    """`value` in double precision, of which all negatives and quotients are right."""
+    return to_numpy(value, "Rescaling", argument).astype(np.float64)
 
 
 def _combined(kind: str, a: Any, b: Any, scale: Any, offset: Any) -> Any:
