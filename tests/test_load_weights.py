@@ -227,3 +227,5 @@ def test_objects_to_skip(kind: str, tmp_path: Path) -> None:
     assert same(model.get_weights(), [*source.get_weights()[:-2], *own])
     with pytest.raises(TypeError, match="objects_to_skip has a str, expected layers"):
         model.load_weights(tmp_path / name, objects_to_skip=["head"])  # type: ignore[list-item]
+    with pytest.raises(TypeError, match="objects_to_skip is a Dense, expected a list of layers"):
+        model.load_weights(tmp_path / name, objects_to_skip=model.layers[-1])  # type: ignore[arg-type]

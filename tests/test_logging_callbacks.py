@@ -32,6 +32,17 @@ def lines(path: Path, separator: str = ",") -> list[list[str]]:
         return list(csv.reader(file, delimiter=separator))
 
 
+def test_a_line_that_was_not_finished_stays_by_itself(tmp_path: Path) -> None:
+    (tmp_path / "log").write_text("epoch,loss,val_loss\n0,1.5,NA\n1,1.", encoding="utf-8")
+    x, y = data()
+    logger = CSVLogger(tmp_path / "log", append=True)
+    sentiment().fit(x, y, epochs=2, initial_epoch=1, verbose=0, callbacks=logger)
+    _, _, unfinished, last = lines(tmp_path / "log")
+    assert unfinished == ["1", "1."]
+    assert last[0] == "1"
+    assert len(last) >= 3
+
+
 def test_a_line_an_epoch(tmp_path: Path) -> None:
     x, y = data()
     model = sentiment()

@@ -77,6 +77,11 @@ class CSVLogger(Callback):
         self._file = open(self.filename, "a" if self.append else "w", newline="", encoding="utf-8")  # noqa: SIM115
         self._writer = csv.writer(self._file, delimiter=self.separator)
         self.columns = None
+        if self._file.tell() > 0:
+            with open(self.filename, "rb") as written:
+                written.seek(-1, os.SEEK_END)
+                if written.read() != b"\n":  # a process that ended amid a line wrote it
+                    self._file.write("\r\n")
         self.size = self._file.tell()
 
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:

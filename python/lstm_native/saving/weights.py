@@ -98,6 +98,10 @@ def load_weights(
     """See `Model.load_weights`."""
     label = f"{model.label()}: load_weights"
     name = path_name(filepath, f"{label}: filepath")
+    if not isinstance(objects_to_skip, Iterable | None):
+        raise TypeError(
+            f"{label}: objects_to_skip is a {type(objects_to_skip).__name__}, expected a list of layers"
+        )
     kept = () if objects_to_skip is None else tuple(objects_to_skip)
     for layer in kept:
         if not hasattr(layer, "variables"):
