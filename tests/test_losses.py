@@ -187,11 +187,12 @@ def test_a_fully_masked_batch_has_loss_zero_and_no_gradient() -> None:
     assert not d_pred.numpy().any()
 
 
-def test_a_row_that_does_not_count_may_be_nan() -> None:
+@pytest.mark.parametrize("odd", [np.nan, 1e30])  # the square of the second is infinite
+def test_a_row_that_does_not_count_may_have_no_loss(odd: float) -> None:
     y_true, y_pred = case("mean_squared_error", (3, 2))
-    y_true[1] = np.nan
+    y_true[1] = odd
     loss = losses.MeanSquaredError()
-    assert np.isnan(loss(y_true, y_pred))
+    assert not np.isfinite(loss(y_true, y_pred))
     assert np.isfinite(loss(y_true, y_pred, [1.0, 0.0, 1.0]))
     value, d_pred = loss.forward_backward(
         y_true, _core.as_tensor(y_pred, "float32"), None, np.array([True, False, True]), need_gradient=True

@@ -284,8 +284,9 @@ class Loss(Configurable):
 
 
 def _weighted(rows: Array, weights: Array) -> Array:
-    # A row that does not count must not count even where its value is NaN.
-    return np.where(weights != 0, rows * weights, np.float32(0))
+    # A row that does not count must not count even where its value is NaN or infinite.
+    with np.errstate(invalid="ignore"):
+        return np.where(weights != 0, rows * weights, np.float32(0))
 
 
 # The weights of an unweighted batch; batches of one shape follow each other, so one entry is enough.

@@ -120,5 +120,6 @@ class MeanMetricWrapper(Mean):
 
 
 def _weighted(values: Array, weights: Array) -> Array:
-    # A value that does not count must not count even where it is NaN.
-    return np.where(weights != 0, values * weights, 0.0)
+    # A value that does not count must not count even where it is NaN or infinite.
+    with np.errstate(invalid="ignore"):
+        return np.where(weights != 0, values * weights, 0.0)

@@ -10,7 +10,8 @@ class PyDataset:
     """Base of data sets written in Python, which `fit`, `evaluate` and `predict` take as `x`.
 
     A subclass defines `__len__`, the number of batches, and `__getitem__(index)`, which gives a batch: `x`,
-    `(x, y)` or `(x, y, sample_weight)`. It may define `on_epoch_begin` and `on_epoch_end`.
+    `(x, y)` or `(x, y, sample_weight)`. It may define `on_epoch_begin` and `on_epoch_end`. Batches come in
+    the order of their numbers; another order in each epoch is for `on_epoch_end` to make.
 
     Args:
         workers, use_multiprocessing, max_queue_size: as in Keras; without effect, batches are made one after
