@@ -1,4 +1,4 @@
-"""Shared by all tests: the hypothesis profile, random numbers, and the fixtures `isa` and `threads`."""
+"""Shared by all tests: the hypothesis profile, random numbers, and fixtures."""
 
 from __future__ import annotations
 
@@ -54,3 +54,21 @@ def threads() -> Iterator[Callable[[int], None]]:
     before = _core.get_num_threads()
     yield _core.set_num_threads
     _core.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def cuda_device(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """A CUDA device is open: a GPU, or the host in its place."""
+    from cuda_support import open_for_tests
+
+    open_for_tests(tmp_path_factory.mktemp("cuda"))
+
+
+@pytest.fixture
+def cuda_settings() -> Iterator[None]:
+    """Plan and precision are the usual ones again after the test."""
+    from lstm_native import _core, cuda
+
+    yield
+    _core.cuda_set_plan(0)  # LN_PLAN_AUTO
+    cuda.set_precision("float32")

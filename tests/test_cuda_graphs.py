@@ -8,7 +8,7 @@ from __future__ import annotations
 import ctypes
 import re
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 import lstm_native as ln
-from cuda_support import CSRC, ROOT, compiler, on_host, open_for_tests, run, using_precision
+from cuda_support import CSRC, ROOT, compiler, on_host, run, using_precision
 from lstm_native import _core, cuda
 from native_support import Array, f32, recurrent_case, recurrent_masked, tensor, varied_case
 from test_cuda_backend import OnDevice as PlainOnDevice
@@ -28,16 +28,7 @@ AUTO, LAUNCHES, GRAPHS = 0, 4, 5  # LnPlan
 Results = dict[str, Array | None]
 
 
-@pytest.fixture(scope="module", autouse=True)
-def device(tmp_path_factory: pytest.TempPathFactory) -> None:
-    open_for_tests(tmp_path_factory.mktemp("cuda"))
-
-
-@pytest.fixture(autouse=True)
-def restored() -> Iterator[None]:
-    yield
-    _core.cuda_set_plan(AUTO)
-    cuda.set_precision("float32")
+pytestmark = pytest.mark.usefixtures("cuda_device", "cuda_settings")
 
 
 class Counts(NamedTuple):

@@ -3,7 +3,6 @@ layer are; without a GPU the same kernels run on the host."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,24 +10,13 @@ import numpy as np
 import pytest
 
 import lstm_native as ln
-from cuda_support import open_for_tests
 from lstm_native import _core, cuda
 from native_support import GRADIENTS, RecurrentCase, optional_tensor, recurrent_case, tensor, varied_case
 from test_cuda_backend import OnDevice
 from test_cuda_plans import AUTO, BLOCKS, GRID, ROUNDING, STEPS, relative
 from test_recurrent_native import assert_forward, assert_gradients
 
-
-@pytest.fixture(scope="module", autouse=True)
-def device(tmp_path_factory: pytest.TempPathFactory) -> None:
-    open_for_tests(tmp_path_factory.mktemp("cuda"))
-
-
-@pytest.fixture(autouse=True)
-def restored() -> Iterator[None]:
-    yield
-    _core.cuda_set_plan(AUTO)
-    cuda.set_precision("float32")
+pytestmark = pytest.mark.usefixtures("cuda_device", "cuda_settings")
 
 
 @dataclass(frozen=True, repr=False)

@@ -4,13 +4,11 @@ host."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import pytest
 
-from cuda_support import open_for_tests
 from lstm_native import _core, cuda
 from native_support import RecurrentCase, recurrent_case, varied_case
 from test_cuda_backend import OnDevice
@@ -20,16 +18,7 @@ AUTO, STEPS, BLOCKS, GRID = range(4)  # LnPlan; from 8 on a grid with so many un
 UNITS = (8, 16, 32, 64)  # of a SimpleRNN, which has one gate, 32, 64 and 128
 
 
-@pytest.fixture(scope="module", autouse=True)
-def device(tmp_path_factory: pytest.TempPathFactory) -> None:
-    open_for_tests(tmp_path_factory.mktemp("cuda"))
-
-
-@pytest.fixture(autouse=True)
-def restored() -> Iterator[None]:
-    yield
-    _core.cuda_set_plan(AUTO)
-    cuda.set_precision("float32")
+pytestmark = pytest.mark.usefixtures("cuda_device", "cuda_settings")
 
 
 def on_device(case: RecurrentCase) -> OnDevice:
