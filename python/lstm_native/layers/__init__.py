@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from lstm_native.layers.attention import AdditiveAttention, Attention
 from lstm_native.layers.base import Layer
+from lstm_native.layers.bidirectional import Bidirectional
 from lstm_native.layers.cells import GRUCell, LSTMCell, SimpleRNNCell, StackedRNNCells
 from lstm_native.layers.dense import Activation, Dense
 from lstm_native.layers.dropout import Dropout
@@ -39,7 +40,7 @@ from lstm_native.layers.rnn import RNN
 from lstm_native.layers.scaling import Rescaling
 from lstm_native.layers.simple_rnn import SimpleRNN
 from lstm_native.layers.text import TextVectorization
-from lstm_native.layers.wrappers import Bidirectional, TimeDistributed
+from lstm_native.layers.time_distributed import TimeDistributed
 
 __all__ = [
     "GRU",

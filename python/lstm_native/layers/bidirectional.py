@@ -1,4 +1,4 @@
-"""Layers around a layer: Bidirectional, and TimeDistributed. Floor 4."""
+"""A recurrent layer in both directions. Floor 4."""
 
 from __future__ import annotations
 
@@ -8,12 +8,10 @@ from typing import Any, ClassVar
 import numpy as np
 
 from lstm_native import _core
-from lstm_native.arrays import Shape, to_numpy, to_step_flags
+from lstm_native.arrays import Shape, to_step_flags
 from lstm_native.layers.base import ActivityPenalty, Layer, Tensor
-from lstm_native.layers.building import with_held
 from lstm_native.layers.cloning import clone_layer
 from lstm_native.layers.context import Context
-from lstm_native.layers.dense import ActivationAtEnd
 from lstm_native.layers.recurrent import RecurrentLayer
 from lstm_native.layers.sequence import SequenceLayer
 from lstm_native.trees import flat
@@ -399,127 +397,3 @@ def _reset_of(layer: Any, reset: Tensor | None) -> Tensor | None:
     # Who comes from the end crosses the boundary at the step before it.
     flags = reset.numpy()
     return _core.as_tensor(np.pad(flags[:, 1:], ((0, 0), (0, 1))), "bool")
-
-
-class TimeDistributed(ActivationAtEnd):
-    """Applies a layer to every time step by itself: (batch, time, ...) as (batch * time, ...), and back.
-
-    At the end of a model, training may fuse the layer's last activation with the loss, as without wrapper.
-
-    Args:
-        layer: the layer; no stateful one, for it sees the steps side by side, not one after the other.
-    """
-
-    supports_masking = True
-
-    def __init__(self, layer: Layer, **kwargs: Any) -> None:
-        if not isinstance(layer, Layer):
-            raise ValueError(f"TimeDistributed: layer is a {type(layer).__name__}, expected a layer")
-        if getattr(layer, "stateful", False):
-            raise ValueError(
-                f"TimeDistributed: layer {layer.name!r} is stateful, expected one without state, for it "
-                "sees the steps side by side"
-            )
-        super().__init__(**kwargs)
-        self.layer = layer
-        if not self.trainable:
-            self.trainable = False  # of the layer too
-
-    def held_layers(self) -> Sequence[Layer]:
-        return (self.layer,)
-
-    @property
-    def unmoved_by_padding(self) -> bool:
-        """Whether outputs at valid steps are the same bits with and without masked steps behind them."""
-        # The layer sees steps as rows, and rows do not see each other; code of a user might look.
-        return not any(layer.is_custom for layer in with_held([self.layer]))
-
-    def create_weights(self, input_shape: Shape) -> None:
-        self.layer.build(_step_shape(input_shape))
-
-    def check_input_shape(self, shape: Shape) -> None:
-        if len(shape) < 3:
-            raise self.error(f"input has shape {shape}, expected (batch, time, ...), at least three axes")
-        if shape[1] == 0:
-            raise self.error(f"input has shape {shape}, expected at least one time step")
-        self.layer.check_input_shape(_step_shape(shape))
-
-    def compute_output_shape(self, input_shape: Shape) -> Shape:
-        step = self.layer.compute_output_shape(_step_shape(input_shape))
-        if step and isinstance(step[0], list | tuple):
-            raise self.error(f"layer {self.layer.name!r} has several outputs (return_state), expected one")
-        return (input_shape[0], input_shape[1], *step[1:])
-
-    def as_input(self, inputs: Any) -> Tensor:
-        return self.layer.as_input(inputs)
-
-    def check_values(self, inputs: Tensor) -> None:
-        self.layer.check_values(inputs)
-
-    def check_can_train(self) -> None:
-        self.layer.check_can_train()
-
-    @property
-    def output_activation(self) -> str | None:
-        """Name of the last activation of the layer; None where it ends in none."""
-        return self.layer.output_activation if isinstance(self.layer, ActivationAtEnd) else None
-
-    def __call__(self, inputs: Any, mask: Any = None, training: bool | None = False, **unknown: Any) -> Any:
-        """Outputs for `inputs`, as a NumPy array; the first call builds the layer.
-
-        Args:
-            inputs: (batch, time, ...).
-            mask: bool (batch, time), or with more axes, which go to the layer.
-            training: behave as in training.
-        """
-        if mask is None or unknown:
-            return super().__call__(inputs, training=training, **unknown)
-        x = self.as_input(inputs)
-        flags = to_numpy(mask, self.label(), "mask")
-        if flags.ndim < 2 or flags.shape[:2] != x.shape[:2]:
-            raise self.error(
-                f"The `mask` passed to the `TimeDistributed` layer has a shape {flags.shape}, expected one "
-                f"that begins with (batch, time) = {x.shape[:2]}"
-            )
-        return self._call(x, Context(bool(training)), _core.as_tensor(flags != 0, "bool"))
-
-    def forward(self, inputs: Tensor, ctx: Context, mask: Tensor | None = None) -> Tensor:
-        self.check_input_shape(inputs.shape)
-        # A mask of time steps says nothing within a step; layers written in Python get it, as in Keras.
-        inner = None if mask is None or (mask.ndim == 2 and not self.layer.is_custom) else _folded(mask)
-        return _unfolded(self.layer.forward(_folded(inputs), ctx, inner), inputs)
-
-    def backward(self, d_outputs: Tensor, ctx: Context, need_d_inputs: bool = True) -> Tensor | None:
-        d_inputs = self.layer.backward(_folded(d_outputs), ctx, need_d_inputs)
-        return None if d_inputs is None else _unfolded(d_inputs, d_outputs)
-
-    def forward_logits(self, inputs: Tensor, ctx: Context) -> Tensor:
-        self.check_input_shape(inputs.shape)
-        assert isinstance(self.layer, ActivationAtEnd)
-        return _unfolded(self.layer.forward_logits(_folded(inputs), ctx), inputs)
-
-    def backward_logits(self, d_logits: Tensor, ctx: Context, need_d_inputs: bool = True) -> Tensor | None:
-        assert isinstance(self.layer, ActivationAtEnd)
-        d_inputs = self.layer.backward_logits(_folded(d_logits), ctx, need_d_inputs)
-        return None if d_inputs is None else _unfolded(d_inputs, d_logits)
-
-    def activate(self, logits: Tensor) -> Tensor:
-        assert isinstance(self.layer, ActivationAtEnd)
-        return _unfolded(self.layer.activate(_folded(logits)), logits)
-
-    def add_to_stream(self, stream: _core.Stream) -> None:
-        self.layer.add_to_stream(stream)
-
-
-def _step_shape(shape: Shape) -> Shape:
-    return (shape[0], *shape[2:])
-
-
-def _folded(x: Tensor) -> Tensor:
-    """(batch, time, ...) as (batch * time, ...)."""
-    return x.reshape((x.shape[0] * x.shape[1], *x.shape[2:]))
-
-
-def _unfolded(x: Tensor, like: Tensor) -> Tensor:
-    """(batch * time, ...) as (batch, time, ...), of which `like` has the first two."""
-    return x.reshape((*like.shape[:2], *x.shape[1:]))
