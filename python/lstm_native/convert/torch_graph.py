@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import operator
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -27,46 +26,24 @@ from lstm_native.convert.torch_joins import (
     takes_last_step,
 )
 from lstm_native.convert.torch_layers import CELLS, Part, Recurrent, kind_of, part_of
+from lstm_native.convert.torch_runs import (
+    Piece,
+    Run,
+    State,
+    Zeros,
+    initial_states,
+    is_last_step,
+    last_of_both,
+    part_of_run,
+    tensor_of_state,
+    wants,
+)
 from lstm_native.layers import Activation, Dropout, Flatten, GlobalAveragePooling1D, GlobalMaxPooling1D, Input
 from lstm_native.models import Model
-
-
-@dataclass
-class Run:
-    """One call of a recurrent module, and what its readers want of it."""
-
-    source: Recurrent
-    node: Any
-    swapped: bool
-    sequence: Any = None
-    last: Any = None
-    states: list[list[Any]] = field(default_factory=list)  # of each layer
-
-
-@dataclass(frozen=True)
-class Piece:
-    """Part of what a recurrent module returned: "all", "sequence", "states", "h", "c"."""
-
-    run: Run
-    what: str
-
-
-@dataclass(frozen=True)
-class State:
-    """h or c of one layer and direction."""
-
-    run: Run
-    what: str
-    number: int
-
 
 # Functions and methods that change places of axes, and those that leave a tensor as it is.
 SWAPS = ("transpose", "permute", "t", "swapaxes")
 UNCHANGED = ("to", "cuda", "cpu", "contiguous", "detach", "clone", "float", "long", "int", "requires_grad_")
-
-
-class Zeros:
-    """Zeros, as initial states are written."""
 
 
 class Opaque:
@@ -231,7 +208,12 @@ class TorchGraph:
 
     def _tensor(self, node: Any, value: Any) -> Any:
         """The tensor of a state; other values as they are."""
-        return Flow(self._state(node, value)) if isinstance(value, State) else value
+        if not isinstance(value, State):
+            return value
+        try:
+            return Flow(tensor_of_state(value))
+        except ValueError as error:
+            raise self._error(node, str(error)) from None
 
     def _join(self, node: Any, name: str, a: Flow, b: Any) -> Flow:
         """Two tensors of the model together."""
@@ -253,12 +235,15 @@ class TorchGraph:
         if node.target in self._layers:
             raise self._error(node, "a recurrent module that is called twice has no counterpart here")
         self._layers[node.target] = None
-        run = Run(Recurrent.of_module(module, cell), node, value.swapped)
-        wants = set(self._wants(node, "all", run))
+        run = Run(Recurrent.of_module(module, cell), value.swapped)
+        read = set(wants(node, "all", run))
         given = node.args[1] if len(node.args) > 1 else node.kwargs.get("hx")
-        start = self._initial(node, given, run.source)
-        whole = "sequence" in wants
-        state = "states" in wants or (whole and len(wants) > 1)
+        try:
+            start = initial_states(self._value(given), run.source)
+        except ValueError as error:
+            raise self._error(node, str(error)) from None
+        whole = "sequence" in read
+        state = "states" in read or (whole and len(read) > 1)
         parts = run.source.parts(self._record, return_sequences=whole, return_state=state)
         self.parts += parts
         x, layer_number = value.tensor, 0
@@ -274,110 +259,13 @@ class TorchGraph:
         run.sequence, run.last = (x, None) if whole else (None, x)
         return Piece(run, "all")
 
-    def _wants(self, node: Any, what: str, run: Run) -> Iterator[str]:
-        """What the readers of a part of the outputs need: "sequence", "last step", "last h", "states"."""
-        for user in node.users:
-            index = user.args[1] if user.op == "call_function" and user.target is operator.getitem else None
-            if what == "all" and index in (0, 1):
-                second = "states" if run.source.cell == "lstm" else "h"
-                yield from self._wants(user, "sequence" if index == 0 else second, run)
-            elif what == "states" and index in (0, 1):
-                yield from self._wants(user, "hc"[index], run)
-            elif what == "sequence" and self._is_last_step(index, run):
-                yield "last step"
-            elif what == "h" and self._is_top(user, index, run):
-                yield "last h"
-            else:
-                yield "sequence" if what == "sequence" else "states"
-
-    def _is_last_step(self, index: Any, run: Run) -> bool:
-        """Whether `index` takes the last time step of the outputs."""
-        if run.source.directions == 2 or index is None:
-            return False
-        return takes_last_step(index, run.swapped)
-
-    def _is_top(self, user: Any, index: Any, run: Run) -> bool:
-        """Whether a reader of h takes what the last layer's last output is."""
-        source = run.source
-        count = source.layers * source.directions
-        if source.directions == 1:
-            squeezed = (
-                user.op == "call_method" and user.target == "squeeze" and user.args[1:] == (0,) and count == 1
-            )
-            return squeezed or (isinstance(index, int) and index in (-1, count - 1))
-        # Both directions, side by side.
-        return isinstance(index, int) and index % count >= count - 2 and self._joins(user) is not None
-
-    def _joins(self, node: Any) -> Any:
-        """The cat((h[-2], h[-1]), 1) that reads h[-2] or h[-1]."""
-        for user in node.users:
-            if user.op != "call_function" or user.target not in (self._torch.cat, self._torch.concat):
-                continue
-            items = user.args[0]
-            dim = user.args[1] if len(user.args) > 1 else user.kwargs.get("dim", 0)
-            indices = [item.args[1] for item in items if item.op == "call_function" and len(item.args) > 1]
-            one = len(items) == 2 and len({item.args[0] for item in items}) == 1
-            if one and dim in (1, -1) and indices in ([-2, -1], [0, 1]):
-                return user
-        return None
-
-    def _initial(self, node: Any, given: Any, source: Recurrent) -> list[Any] | None:
-        """Initial states of each layer; None for zeros."""
-        value = self._value(given)
-        if value is None or isinstance(value, Zeros):
-            return None
-        if isinstance(value, tuple | list) and all(isinstance(item, Zeros) for item in value):
-            return None
-        pieces = (
-            [value] if isinstance(value, Piece) else list(value) if isinstance(value, tuple | list) else []
-        )
-        whats = [piece.what for piece in pieces if isinstance(piece, Piece)]
-        if whats not in (["states"], ["h"], ["h", "c"]) or len({id(piece.run) for piece in pieces}) != 1:
-            raise self._error(node, "initial states are neither zeros nor the states of another module")
-        run = pieces[0].run
-        if (run.source.layers, run.source.directions, run.source.cell) != (
-            source.layers,
-            source.directions,
-            source.cell,
-        ):
-            raise self._error(node, "initial states come from a module with other layers")
-        return run.states
-
-    def _state(self, node: Any, state: State) -> Any:
-        """The tensor of a state."""
-        run, source = state.run, state.run.source
-        if (
-            state.what == "h"
-            and source.directions == 1
-            and state.number == source.layers - 1
-            and run.last is not None
-        ):
-            return run.last
-        layer, direction = divmod(state.number, source.directions)
-        states = run.states[layer]
-        if not states:
-            raise self._error(node, "this state is read in a way that has no counterpart")
-        per_direction = len(states) // source.directions
-        return states[direction * per_direction + (state.what == "c")]
-
     # --- functions and methods --------------------------------------------------------------------
 
     def _getitem(self, node: Any, value: Any, index: Any) -> Any:
-        if isinstance(value, Piece):
-            run, what = value.run, value.what
-            if what == "all" and index == 0:
-                return Flow(run.sequence, run.swapped) if run.sequence is not None else Piece(run, "sequence")
-            if what == "all" and index == 1:
-                return Piece(run, "states" if run.source.cell == "lstm" else "h")
-            if what == "states" and index in (0, 1):
-                return Piece(run, "hc"[index])
-            if what == "sequence" and run.last is not None:
-                return Flow(run.last)
-            if what in ("h", "c") and isinstance(index, int):
-                count = run.source.layers * run.source.directions
-                return State(run, what, index % count)
+        if isinstance(value, Piece) and (part := part_of_run(value, index)) is not None:
+            return part
         source = self._run_of(value) if isinstance(value, Flow) else None
-        if source is not None and self._is_last_step(index, source):
+        if source is not None and is_last_step(index, source):
             # Its last output is h where both are wanted.
             return Flow(source.states[-1][0])
         whole = isinstance(value, Flow) and len(value.tensor.shape) == 3 and not value.turned
@@ -401,13 +289,9 @@ class TorchGraph:
         return None
 
     def _cat(self, node: Any, items: Any) -> Any:
-        states = [item for item in items if isinstance(item, State)]
-        runs = {id(state.run) for state in states}
-        if len(states) == len(items) == 2 and len(runs) == 1 and states[0].run.last is not None:
-            run = states[0].run
-            count = run.source.layers * run.source.directions
-            if [(s.what, s.number) for s in states] == [("h", count - 2), ("h", count - 1)]:
-                return Flow(run.last)
+        last = last_of_both(items)
+        if last is not None:
+            return last
         flows = [self._tensor(node, item) for item in items]
         if not flows or not all(isinstance(item, Flow) for item in flows):
             raise self._error(node, "it joins something else than tensors of the model")
@@ -470,8 +354,7 @@ class TorchGraph:
                 raise self._error(
                     node, "the outputs of a recurrent module come with its states, return one of them"
                 )
-            if isinstance(value, State):
-                value = Flow(self._state(node, value))
+            value = self._tensor(node, value)
             if not isinstance(value, Flow) or value.turned:
                 raise self._error(node, "something else than a tensor of the model is returned")
             self._outputs.append(value)
