@@ -157,8 +157,10 @@ def test_pytorch(scale: Any) -> None:
     made = to_torch(model, check=True)
     with torch.no_grad():
         np.testing.assert_allclose(made(torch.from_numpy(X)).numpy(), model(X), atol=1e-6)
-    if isinstance(scale, float):
-        np.testing.assert_allclose(from_torch(made, check=True)(X), model(X), atol=1e-6)
+    again = from_torch(made, check=True)
+    np.testing.assert_allclose(again(X), model(X), atol=1e-6)
+    found = [(layer.scale, layer.offset) for layer in again.layers if isinstance(layer, Rescaling)]
+    assert found == [(scale, 1.0)]
 
 
 def test_functions_of_pytorch() -> None:
@@ -189,3 +191,49 @@ def test_functions_of_pytorch() -> None:
         for batch_first in (True, False):
             model = from_torch(Net(function, batch_first), check=True)
             assert any(isinstance(layer, Rescaling) for layer in model.layers)
+
+
+@pytest.mark.parametrize("batch_first", [True, False])
+def test_constants_of_pytorch(batch_first: bool) -> None:
+    torch = pytest.importorskip("torch")
+    steps = torch.arange(1.0, 4.0).reshape((1, 3, 1) if batch_first else (3, 1, 1))
+
+    class Net(torch.nn.Module):  # type: ignore[misc, name-defined]
+        def __init__(self, function: Any) -> None:
+            super().__init__()
+            self.rnn = torch.nn.LSTM(3, 4, batch_first=batch_first)
+            self.head = torch.nn.Linear(4, 2)
+            self.function = function
+            self.numbers = torch.nn.Buffer(torch.tensor([1.0, 2.0, -3.0, 0.5]))
+            self.frozen = torch.nn.Parameter(torch.tensor(2.0), requires_grad=False)
+            self.steps = torch.nn.Buffer(steps)
+            self.gain = torch.nn.Parameter(torch.ones(4))
+
+        def forward(self, x: Any) -> Any:
+            return self.head(self.function(self, self.rnn(x)[0]))
+
+    for function in (
+        lambda m, y: y * m.numbers,
+        lambda m, y: m.numbers - y,
+        lambda m, y: y / m.numbers,
+        lambda m, y: y + m.frozen,
+        lambda m, y: y * m.steps,
+        lambda m, y: torch.tensor([[1, 0, 2, 3]]) * y,
+    ):
+        module = Net(function)
+        x = torch.from_numpy(X[:, :3] if batch_first else X[:, :3].swapaxes(0, 1).copy())
+        with torch.no_grad():
+            want = module(x).numpy()
+        got = from_torch(module, check=False)(X[:, :3])
+        np.testing.assert_allclose(got if batch_first else got.swapaxes(0, 1), want, atol=1e-6)
+    for function, message in (
+        (lambda m, y: y * m.gain, "parameters outside of modules have no layer"),
+        (lambda m, y: y / torch.zeros(4), "no layer here"),
+        (lambda m, y: y * torch.ones(2, 1, 1, 4), r"a constant of shape \(2, 1, 1, 4\) has other axes"),
+        (
+            lambda m, y: y * torch.ones((2, 1, 4) if batch_first else (2, 4)),
+            "a constant has other numbers for each row of the batch",
+        ),
+    ):
+        with pytest.raises(ValueError, match=f"^from_torch: Net: .*{message}"):
+            from_torch(Net(function))

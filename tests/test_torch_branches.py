@@ -121,7 +121,7 @@ def test_sequences_that_only_a_join_reads() -> None:
     ("forward", "message"),
     [
         (lambda m, x: 1.0 / m.a(x)[0], "truediv has no layer here"),
-        (lambda m, x: m.a(x)[0] + torch.ones(4), "a constant has no layer here|outside of modules"),
+        (lambda m, x: torch.maximum(m.a(x)[0], torch.ones(4)), "a constant has no layer here"),
         (lambda m, x: torch.add(m.a(x)[0], m.b(x)[0], alpha=2), "has no layer here"),
         (lambda m, x: torch.cat([m.a(x)[0], m.b(x)[0]]), "joined along the batch"),
         (lambda m, x: torch.cat([m.a(x)[0], m.b(x)[1][0]], 1), "different numbers of axes"),

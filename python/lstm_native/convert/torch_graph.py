@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -147,7 +148,10 @@ class TorchGraph:
         return None, False
 
     def _get_attr(self, node: Any) -> Any:
-        raise self._error(node, "parameters outside of modules have no layer")
+        value = operator.attrgetter(node.target)(self._module)
+        if not isinstance(value, self._torch.Tensor) or value.requires_grad:
+            raise self._error(node, "parameters outside of modules have no layer")
+        return value.cpu().double().numpy()
 
     def _call_module(self, node: Any) -> Any:
         module = self._module.get_submodule(node.target)
@@ -162,7 +166,7 @@ class TorchGraph:
             raise self._error(node, "it does not read a tensor of the model with features in the last axis")
         if kind in CELLS:
             return self._recurrent(node, module, CELLS[kind], value)
-        if kind == "Flatten" and value.swapped:
+        if kind in ("Flatten", "Scale") and value.swapped:
             raise self._error(node, "time is the first axis here")
         if node.target not in self._layers:
             part = part_of(module, kind, self._record)
@@ -186,11 +190,14 @@ class TorchGraph:
             return self._cat(node, value)
         if name in SCALES and not node.kwargs:
             tensors = [self._tensor(node, argument) for argument in args]
-            layer = rescaling(name, tensors)
-            if layer is not None:
-                self.parts.append(Part(layer))
-                (x,) = (tensor for tensor in tensors if isinstance(tensor, Flow))
-                return replace(x, tensor=layer(x.tensor))
+            try:
+                layer = rescaling(name, tensors)
+                if layer is not None:
+                    self.parts.append(Part(layer))
+                    (x,) = (tensor for tensor in tensors if isinstance(tensor, Flow))
+                    return replace(x, tensor=layer(x.tensor))
+            except ValueError as error:
+                raise self._error(node, str(error)) from None
         if isinstance(value, Piece) and value.what in ("h", "c") and name == "squeeze" and args[1:] == [0]:
             value = State(value.run, value.what, 0)
         squeezed = isinstance(value, State)

@@ -26,7 +26,7 @@ KINDS: dict[str, Any] = {
     "mul": Multiply, "multiply": Multiply, "imul": Multiply, "mul_": Multiply,
     "maximum": Maximum, "minimum": Minimum, "max": Maximum, "min": Minimum,
 }  # fmt: skip
-# Functions of a tensor and a number as scale and offset, for the tensor in front and behind.
+# Functions of a tensor and of numbers as scale and offset, for the tensor in front and behind.
 SCALES: dict[str, tuple[Any, Any]] = {
     **dict.fromkeys(("add", "iadd", "add_"), (lambda c: (1.0, c), lambda c: (1.0, c))),
     **dict.fromkeys(("sub", "subtract", "isub"), (lambda c: (1.0, -c), lambda c: (-1.0, c))),
@@ -55,21 +55,40 @@ class Flow:
 
 
 def rescaling(name: str, args: Sequence[Any]) -> Rescaling | None:
-    """The layer for a function of a tensor and a number; None for others.
+    """The layer for a function of a tensor and a number, or an array of them; None for others.
 
     Args:
         name: of the function.
         args: what it is called with.
+
+    Raises:
+        ValueError: the array has other numbers for each row of the batch.
     """
     tensors = [i for i, argument in enumerate(args) if isinstance(argument, Flow)]
-    numbers = [a for a in args if isinstance(a, int | float) and not isinstance(a, bool)]
+    numbers = [a for a in args if isinstance(a, int | float | np.ndarray) and not isinstance(a, bool)]
     if len(tensors) != 1 or len(numbers) != (name != "neg") or len(args) != 1 + len(numbers):
         return None
     way = SCALES.get(name, (None, None))[tensors[0]]
-    if way is None or (way is SCALES["div"][0] and not numbers[0]):
+    constant = _for_steps(numbers[0], args[tensors[0]]) if numbers else np.float64(0)
+    if way is None or (way is SCALES["div"][0] and not constant.all()):
         return None
-    scale, offset = way(*(numbers or [0.0]))
-    return Rescaling(float(scale), float(offset))
+    return Rescaling(*way(constant))
+
+
+def _for_steps(numbers: Any, x: Flow) -> Any:
+    """Numbers for the last axes of what PyTorch computes, as numbers for those of the model's tensor."""
+    array = np.asarray(numbers, np.float64)
+    rank = len(x.tensor.shape)
+    if array.ndim > rank or (x.turned and array.size > 1):
+        raise ValueError(f"a constant of shape {array.shape} has other axes than the tensor")
+    array = array.reshape((1,) * (rank - array.ndim) + array.shape)
+    if x.swapped:
+        array = array.swapaxes(0, 1)
+    if len(array) > 1:
+        raise ValueError("a constant has other numbers for each row of the batch")
+    while array.ndim and len(array) == 1:
+        array = array[0]
+    return array
 
 
 def joined(name: str, a: Flow, b: Flow) -> Flow:

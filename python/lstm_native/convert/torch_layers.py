@@ -22,6 +22,7 @@ from lstm_native.layers import (
     Flatten,
     Layer,
     LayerNormalization,
+    Rescaling,
     SimpleRNN,
 )
 
@@ -259,6 +260,13 @@ def _gelu(module: Any, record: Conversion) -> Part:
     return Part(Activation("gelu"))
 
 
+def _scale(module: Any, record: Conversion) -> Part:
+    numbers = (module.scale, module.offset)
+    return Part(Rescaling(*(n if isinstance(n, float | int) else n.cpu().numpy() for n in numbers)))
+
+
+# Modules that `to_torch` makes.
+_EXPORTED: dict[str, Callable[[Any, Conversion], Part]] = {"Scale": _scale}
 _MODULES: dict[str, Callable[[Any, Conversion], Part]] = {
     "Linear": _linear,
     "Embedding": _embedding,
@@ -273,11 +281,12 @@ _MODULES: dict[str, Callable[[Any, Conversion], Part]] = {
 
 
 def kind_of(module: Any) -> str | None:
-    """The name of the module of `torch.nn` that `module` is, where its layer is known here."""
+    """The name of the module of `torch.nn`, or of ours, that `module` is, where its layer is known here."""
     import torch
 
-    if type(module).__module__ == "lstm_native.torch.modules":
-        return type(module).__name__
+    home, own = type(module).__module__, type(module).__name__
+    if home == "lstm_native.torch.modules" or (home == "lstm_native.torch.exported" and own in _EXPORTED):
+        return own
     for name in (*CELLS, *_MODULES, "Identity"):
         if type(module) is getattr(torch.nn, name):
             return name
@@ -286,7 +295,7 @@ def kind_of(module: Any) -> str | None:
 
 def part_of(module: Any, kind: str, record: Conversion) -> Part:
     """The layer of a module that is not recurrent."""
-    return _MODULES[kind](module, record)
+    return (_EXPORTED | _MODULES)[kind](module, record)
 
 
 def load(parts: Sequence[Part]) -> None:
