@@ -33,7 +33,6 @@ RENAMED: dict[str, tuple[str, dict[str, Any], str]] = {
         {"activation": "tanh", "recurrent_activation": "sigmoid", "reset_after": True},
         "weights laid out anew",
     ),
-    "SpatialDropout1D": ("Dropout", {"noise_shape": [None, 1, None]}, "drops whole features likewise"),
     "Softmax": ("Activation", {"activation": "softmax"}, "of the last axis"),
     "ReLU": ("Activation", {"activation": "relu"}, "without slope, threshold and maximum"),
 }
@@ -53,6 +52,7 @@ _NEUTRAL: dict[str, tuple[Any, ...]] = {
     "axis": (-1, [-1]),  # of Softmax
     "negative_slope": (0.0,),
     "threshold": (0.0,),
+    "trainable": (),  # of SpatialDropout1D, which has nothing to train
     "fn": (),  # the function of a loss, which its class says
     "jit_compile": (),
     "is_legacy_optimizer": (),

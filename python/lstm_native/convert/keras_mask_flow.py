@@ -11,7 +11,7 @@ RECURRENT = ("LSTM", "GRU", "SimpleRNN", "RNN")
 STOPPING = ("Flatten", "RepeatVector", "GlobalAveragePooling1D", "GlobalMaxPooling1D", "Dot")
 _PASSING = (
     "Dense", "Activation", "Dropout", "SpatialDropout1D", "LayerNormalization", "TimeDistributed", "Softmax",
-    "ReLU", "Rescaling",
+    "ReLU", "Rescaling", "GaussianNoise", "GaussianDropout",
 )  # fmt: skip
 _ATTENTION = ("Attention", "AdditiveAttention")
 _OPERATIONS = (

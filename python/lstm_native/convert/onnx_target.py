@@ -33,7 +33,7 @@ def to_onnx(model: Any, path: str | os.PathLike[str], *, check: bool | None = No
 
     Batch and time may vary where they may here. Inputs and outputs are those of the model, batch first; ids
     are int32. Masks are part of the graph, whatever their pattern; `from_onnx` does not read such graphs
-    back. Dropout and penalties are left out, as in inference.
+    back. Dropout, noise and penalties are left out, as in inference.
 
     Args:
         model: a built `Sequential` or functional model of Embedding, Masking, LSTM, GRU, SimpleRNN,

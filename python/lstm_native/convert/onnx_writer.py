@@ -19,6 +19,8 @@ from lstm_native.layers import (
     Dropout,
     Embedding,
     Flatten,
+    GaussianDropout,
+    GaussianNoise,
     GlobalAveragePooling1D,
     GlobalMaxPooling1D,
     InputLayer,
@@ -28,6 +30,7 @@ from lstm_native.layers import (
     RepeatVector,
     Rescaling,
     SimpleRNN,
+    SpatialDropout1D,
     TimeDistributed,
 )
 from lstm_native.layers.base import ActivityPenalty
@@ -231,7 +234,7 @@ def _both(writer: Writer, mask: str, before: str | None) -> str:
 
 _LAYERS: dict[type, Callable[[Writer, Any, Flow], list[Flow]]] = {
     InputLayer: _pass,
-    Dropout: _pass,
+    **dict.fromkeys((Dropout, SpatialDropout1D, GaussianNoise, GaussianDropout), _pass),
     ActivityPenalty: _pass,
     Dense: _dense,
     Activation: _activation,

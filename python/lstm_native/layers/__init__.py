@@ -7,7 +7,7 @@ from lstm_native.layers.base import Layer
 from lstm_native.layers.bidirectional import Bidirectional
 from lstm_native.layers.cells import GRUCell, LSTMCell, SimpleRNNCell, StackedRNNCells
 from lstm_native.layers.dense import Activation, Dense
-from lstm_native.layers.dropout import Dropout
+from lstm_native.layers.dropout import Dropout, SpatialDropout1D
 from lstm_native.layers.embedding import Embedding
 from lstm_native.layers.gru import GRU
 from lstm_native.layers.inputs import Input, InputLayer
@@ -28,6 +28,7 @@ from lstm_native.layers.merging import (
     subtract,
 )
 from lstm_native.layers.merging_axes import Concatenate, Dot, concatenate, dot
+from lstm_native.layers.noise import GaussianDropout, GaussianNoise
 from lstm_native.layers.normalization import LayerNormalization
 from lstm_native.layers.pooling import (
     GlobalAveragePooling1D,
@@ -59,6 +60,8 @@ __all__ = [
     "Embedding",
     "Flatten",
     "GRUCell",
+    "GaussianDropout",
+    "GaussianNoise",
     "GlobalAveragePooling1D",
     "GlobalAvgPool1D",
     "GlobalMaxPool1D",
@@ -76,6 +79,7 @@ __all__ = [
     "Rescaling",
     "SimpleRNN",
     "SimpleRNNCell",
+    "SpatialDropout1D",
     "StackedRNNCells",
     "Subtract",
     "TextVectorization",
