@@ -140,6 +140,7 @@ def test_models(tmp_path: Path) -> None:
 
 
 def test_onnx_leaves_them_out(tmp_path: Path) -> None:
+    pytest.importorskip("onnx")
     layers_in_a_row = [
         Input((5, 3)),
         GaussianNoise(0.1),
