@@ -250,13 +250,20 @@ def steps_that_branch() -> ln.Model:
     return ln.Model(inputs, ln.Dense(2)(joined))
 
 
+def steps_compared() -> ln.Model:
+    inputs = ln.Input((9, 3))
+    x, y = (layers.GRU(6, return_sequences=True)(inputs) for _ in range(2))
+    z = 0.5 * x + 1 - layers.Rescaling([1, 2, 3, 4, 5, 6], [0, 0, 0, 0, 0, 1])(y)
+    return ln.Model(inputs, layers.average([layers.maximum([x, y]), layers.minimum([y, z]), z]))
+
+
 def features_of_a_step(rng: np.random.Generator, step: int) -> Array:
     x = rng.normal(size=(3, 3)).astype(np.float32)
     x[step % 3] = 1  # a constant row, whose normalization is zero, which Masking skips
     return x
 
 
-@pytest.mark.parametrize("make", [steps_of_ids, steps_of_features, steps_that_branch])
+@pytest.mark.parametrize("make", [steps_of_ids, steps_of_features, steps_that_branch, steps_compared])
 def test_streams(make: Callable[[], ln.Model]) -> None:
     here, there = both(make)
     rng = np.random.default_rng(0)

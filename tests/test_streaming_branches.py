@@ -19,6 +19,7 @@ from lstm_native.layers import (
     Bidirectional,
     Concatenate,
     Dense,
+    Dot,
     Dropout,
     Embedding,
     GlobalMaxPooling1D,
@@ -27,6 +28,7 @@ from lstm_native.layers import (
     Masking,
     Maximum,
     Multiply,
+    Rescaling,
     Subtract,
 )
 from lstm_native.models import Model, Sequential
@@ -80,6 +82,22 @@ def partly_masked() -> Model:
     return Model(inputs, LSTM(4, return_sequences=True)(Dense(4)(both)))
 
 
+def rescaled() -> Model:
+    """Values times and plus numbers, for all features or each; differences; the larger and the smaller."""
+    inputs = Input((None, 5))
+    x = LSTM(5, return_sequences=True)(2 * inputs - 1)
+    y = Rescaling(np.array([[1.0, -2.0, 0.5, 1e-30, 3.0]]), [1e30])(x)
+    z = Rescaling([0.3], [0.0, 1.0, 0.0, 2.0, -1.0])(inputs) - 0.1 * x
+    joined = Concatenate()([layers.maximum([x, inputs, z]), layers.minimum([-x, z]), x - inputs])
+    return Model(inputs, Average()([Dense(5)(joined), y * 1e-30, x]))
+
+
+def rescaled_ids() -> Model:
+    inputs = Input((None,), dtype="int32")
+    x = 0.5 * Embedding(30, 6, mask_zero=True)(inputs)
+    return Model(inputs, 1 - Subtract()([LSTM(4)(x), LSTM(4)(x + 1)]))
+
+
 def nested() -> Model:
     """A block that is a model of its own, used twice."""
     x = Input((None, 5))
@@ -96,7 +114,9 @@ def shared() -> Model:
     return Model(inputs, LSTM(3)(layers.add([x, dense(LSTM(5, return_sequences=True)(x))])))
 
 
-MODELS = [residual, wide, gated, last_states, ids, partly_masked, nested, shared]
+MODELS = [
+    residual, wide, gated, last_states, ids, partly_masked, rescaled, rescaled_ids, nested, shared
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("make", MODELS)
@@ -150,7 +170,7 @@ def cannot_stream() -> dict[str, tuple[Any, str]]:
     masked = Masking(0.5)(x)
     sequence, h, c = LSTM(4, return_sequences=True, return_state=True)(x)
     one = Model(x, [sequence, Dense(2)(sequence)])
-    other = Input((None, 4))
+    other, six = Input((None, 4)), Input((6, 4))
 
     class Louder(Add):
         def joined(self, inputs: Any, masks: Any) -> Any:
@@ -159,9 +179,12 @@ def cannot_stream() -> dict[str, tuple[Any, str]]:
     return {
         "two outputs": (one, "needs a model with one input and one output"),
         "two inputs": (Model([x, other], Add()([x, other])), "needs a model with one input and one output"),
-        "subtract": (Model(x, Subtract()([x, sequence])), "Subtract 'subtract.*' ?: joins several inputs"),
-        "maximum": (Model(x, Maximum()([x, sequence])), "Maximum .*: joins several inputs"),
-        "mean of three": (Model(x, Average()([x, x, sequence])), "Average .*: joins several inputs"),
+        "product": (Model(x, Dot(1)([x, sequence])), "Dot 'dot.*': sums over an axis and cannot"),
+        "numbers for steps": (
+            Model(six, Rescaling(np.arange(6.0).reshape(6, 1), 1.0)(six)),
+            "Rescaling .*: scale differs from step to step",
+        ),
+        "masked maximum": (Model(x, Maximum()([masked, sequence])), "minds which steps count"),
         "along the time": (Model(x, Concatenate(axis=1)([x, sequence])), "joins along the time"),
         "masked product": (Model(x, Multiply()([masked, sequence])), "minds which steps count"),
         "every step and one": (Model(x, Add()([sequence, LSTM(4)(x)])), "expected one shape to run step by"),

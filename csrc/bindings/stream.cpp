@@ -12,7 +12,6 @@
 #include "bindings/convert.h"
 #include "core/activation.h"
 #include "core/error.h"
-#include "ops/merge.h"
 #include "ops/normalization.h"
 #include "ops/stream.h"
 
@@ -163,10 +162,14 @@ void bind_stream(py::module_& module) {
                 self.native().add(ops::stream_layer_norm(std::move(weights)));
             },
             present)
+        .def("add_rescaling",
+             [](Stream& self, const Tensor& scale, const OptionalTensor& offset) {
+                 self.native().add(ops::stream_rescaling(scale, offset.get()));
+             })
         .def("add_join",
              [](Stream& self, const std::string& label, const std::string& mode,
                 const std::vector<std::int64_t>& slots) {
-                 self.native().add_join(label, ops::merge_from_name(mode), slots);
+                 self.native().add_join(label, ops::stream_join_from_name(mode), slots);
              })
         .def("read", [](Stream& self, std::int64_t slot) { self.native().read(slot); })
         .def_property_readonly("slot", [](Stream& self) { return self.native().slot(); })

@@ -56,7 +56,7 @@ void Stream::add(std::unique_ptr<StreamLayer> layer) {
     at_ = slots_.size() - 1;
 }
 
-void Stream::add_join(const std::string& label, LnMerge mode, const std::vector<std::int64_t>& slots) {
+void Stream::add_join(const std::string& label, StreamJoin mode, const std::vector<std::int64_t>& slots) {
     check(slots.size() > 1, label, ": joins ", slots.size(), " values, expected at least 2");
     read(slots[0]);
     for (std::size_t i = 1; i < slots.size(); ++i) {

@@ -36,7 +36,7 @@ public:
 
     void add(std::unique_ptr<StreamLayer> layer);
     // Joins two or more slots, in this order; messages call it `label`.
-    void add_join(const std::string& label, LnMerge mode, const std::vector<std::int64_t>& slots);
+    void add_join(const std::string& label, StreamJoin mode, const std::vector<std::int64_t>& slots);
     // Only as the first layer; messages call it `label`.
     void add_embedding(std::string label, std::shared_ptr<Variable> table, bool mask_zero);
 

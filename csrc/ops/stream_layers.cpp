@@ -234,50 +234,6 @@ private:
     Tensor outputs_;
 };
 
-class Join : public StreamLayer {
-public:
-    Join(std::string label, LnMerge mode, const std::vector<StreamStep>& steps, std::size_t other, std::int64_t width)
-        : label_(std::move(label)), steps_(steps), other_(other) {
-        args_.mode = mode;
-        args_.T = 1;
-        args_.V = width;
-    }
-
-    std::int64_t connect(std::int64_t rows, std::int64_t width, core::Device device) override {
-        const bool concat = args_.mode == LN_MERGE_CONCAT;
-        core::check(concat || width == args_.V, label_, ": joins ", width, " and ", args_.V,
-                    " features, which cannot run step by step");
-        args_.B = rows;
-        args_.U = width;
-        outputs_ = float_rows(rows, concat ? width + args_.V : width, device);
-        valid_ = Tensor::empty({rows}, DType::uint8);
-        return outputs_.shape()[1];
-    }
-
-    void run(StreamStep& step) override {
-        const StreamStep& other = steps_[other_];
-        args_.forward = step.values;
-        args_.backward = other.values;
-        call(backend_of(outputs_.device()).merge_forward, static_cast<const LnMergeArgs*>(&args_),
-             outputs_.data<float>());
-        step.values = outputs_.data<float>();
-        if (step.valid == nullptr || other.valid == nullptr) {
-            step.valid = nullptr;
-            return;
-        }
-        std::uint8_t* const valid = valid_.data<std::uint8_t>();
-        for (std::int64_t r = 0; r < args_.B; ++r) valid[r] = step.valid[r] | other.valid[r];
-        step.valid = valid;
-    }
-
-private:
-    std::string label_;
-    const std::vector<StreamStep>& steps_;
-    std::size_t other_;
-    LnMergeArgs args_{};
-    Tensor outputs_, valid_;
-};
-
 }  // namespace
 
 void check_place(const char* label, core::Device weights, core::Device stream) {
@@ -302,11 +258,6 @@ std::unique_ptr<StreamLayer> stream_dense(std::shared_ptr<DenseWeights> weights)
 
 std::unique_ptr<StreamLayer> stream_activation(core::Activation activation) {
     return std::make_unique<ActivationLayer>(activation);
-}
-
-std::unique_ptr<StreamLayer> stream_join(std::string label, LnMerge mode, const std::vector<StreamStep>& steps,
-                                         std::size_t other, std::int64_t width) {
-    return std::make_unique<Join>(std::move(label), mode, steps, other, width);
 }
 
 }  // namespace lstm_native::ops

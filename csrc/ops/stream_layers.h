@@ -63,9 +63,14 @@ std::unique_ptr<StreamLayer> stream_masking(float value);
 std::unique_ptr<StreamLayer> stream_recurrent(std::shared_ptr<RecurrentWeights> weights, bool zero_output_for_mask);
 std::unique_ptr<StreamLayer> stream_dense(std::shared_ptr<DenseWeights> weights);
 std::unique_ptr<StreamLayer> stream_activation(core::Activation activation);
+// Values times `scale` plus `offset`, numbers on the host: float32 () or (width); `offset` may be undefined.
+std::unique_ptr<StreamLayer> stream_rescaling(core::Tensor scale, core::Tensor offset);
+
+enum class StreamJoin { concat, sum, ave, mul, sub, max, min };
+StreamJoin stream_join_from_name(const std::string& name);  // invalid_argument for others
 // What it reads, joined with what `steps[other]` holds by then, of `width` columns; a step counts that does in either.
 // Messages call it `label`.
-std::unique_ptr<StreamLayer> stream_join(std::string label, LnMerge mode, const std::vector<StreamStep>& steps,
+std::unique_ptr<StreamLayer> stream_join(std::string label, StreamJoin mode, const std::vector<StreamStep>& steps,
                                          std::size_t other, std::int64_t width);
 
 }  // namespace lstm_native::ops

@@ -60,22 +60,24 @@ class _Elementwise(MergingLayer):
 
     # Whether masks change the numbers, as in Keras.
     minds_masks: ClassVar[bool] = False
-    # The `merge_mode` that computes the same of one time step.
-    merge_mode: ClassVar[str | None] = None
+    # The mode of `Stream.add_join` that computes the same of one time step.
+    merge_mode: ClassVar[str]
 
     def add_join_to_stream(
         self, stream: _core.Stream, slots: Sequence[int], shapes: Sequence[Shape], masked: bool
     ) -> None:
         """See `Layer`."""
-        if self.merge_mode is None or (self.merge_mode == "ave" and len(slots) > 2):
-            self.add_to_stream(stream)
         if self.minds_masks and masked:
             raise self.error("minds which steps count, and cannot run step by step in a stream with a mask")
         if len({shape[1:] for shape in shapes}) > 1:
             raise self.error(
                 f"joins inputs of shapes {[*shapes]}, expected one shape to run step by step in a stream"
             )
-        stream.add_join(self.label(), str(self.merge_mode), slots)
+        if self.merge_mode == "ave" and len(slots) > 2:
+            stream.add_join(self.label(), "sum", slots)
+            stream.add_rescaling(_core.as_tensor(np.asarray(1 / len(slots)), "float32"), None)
+        else:
+            stream.add_join(self.label(), self.merge_mode, slots)
 
     def joined(self, inputs: list[Tensor], masks: list[Array | None] | None) -> tuple[Tensor, Any]:
         """Joins inputs of one shape.
@@ -128,7 +130,7 @@ class Add(_Elementwise):
     behind that of the batch: (batch, features) is added at every step of (batch, time, features).
     """
 
-    merge_mode: ClassVar[str | None] = "sum"
+    merge_mode: ClassVar[str] = "sum"
 
     def joined(self, inputs: list[Tensor], masks: list[Array | None] | None) -> tuple[Tensor, Any]:
         total = inputs[0].copy()
@@ -143,7 +145,7 @@ class Add(_Elementwise):
 class Average(Add):
     """The mean of the inputs; which may be joined is as in `Add`."""
 
-    merge_mode: ClassVar[str | None] = "ave"
+    merge_mode: ClassVar[str] = "ave"
 
     def joined(self, inputs: list[Tensor], masks: list[Array | None] | None) -> tuple[Tensor, Any]:
         total, kept = super().joined(inputs, masks)
@@ -160,7 +162,7 @@ class Subtract(_Elementwise):
     """The first of two inputs less the second; which may be joined is as in `Add`."""
 
     count = 2
-    merge_mode: ClassVar[str | None] = None
+    merge_mode: ClassVar[str] = "sub"
 
     def joined(self, inputs: list[Tensor], masks: list[Array | None] | None) -> tuple[Tensor, Any]:
         difference = _negative(inputs[1])
@@ -184,7 +186,7 @@ class Multiply(_Elementwise):
     """
 
     minds_masks = True
-    merge_mode: ClassVar[str | None] = "mul"
+    merge_mode: ClassVar[str] = "mul"
 
     def joined(self, inputs: list[Tensor], masks: list[Array | None] | None) -> tuple[Tensor, Any]:
         out: Array | None = None
@@ -228,7 +230,7 @@ class Maximum(_Elementwise):
     """
 
     minds_masks = True
-    merge_mode: ClassVar[str | None] = None
+    merge_mode: ClassVar[str] = "max"
     _sign: ClassVar[float] = 1.0
 
     def joined(self, inputs: list[Tensor], masks: list[Array | None] | None) -> tuple[Tensor, Any]:
@@ -256,6 +258,7 @@ class Maximum(_Elementwise):
 class Minimum(Maximum):
     """The smallest of the inputs at every place; masks and gradients are as in `Maximum`."""
 
+    merge_mode: ClassVar[str] = "min"
     _sign: ClassVar[float] = -1.0
 
 

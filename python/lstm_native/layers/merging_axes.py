@@ -231,6 +231,11 @@ class Dot(MergingLayer):
                 gradients.append(as_tensor(np.moveaxis(d_rows.reshape(shape), -1, axis)))
         return tuple(gradients)
 
+    def add_join_to_stream(
+        self, stream: _core.Stream, slots: Sequence[int], shapes: Sequence[Shape], masked: bool
+    ) -> None:
+        raise self.error("sums over an axis and cannot run step by step in a stream")
+
 
 def _inverse_length(x: Array) -> Array:
     """One over the length of the vectors in the last axis, at most one over `EPSILON`; that axis stays."""

@@ -140,6 +140,3 @@ class MergingLayer(Layer):
 
     def forward(self, inputs: Any, ctx: Context, mask: Any = None) -> Tensor:
         raise NotImplementedError
-
-    def add_to_stream(self, stream: _core.Stream) -> None:
-        raise self.error("joins several inputs and cannot run step by step in a stream")

@@ -54,6 +54,19 @@ class Rescaling(Layer):
     def backward(self, d_outputs: Tensor, ctx: Context, need_d_inputs: bool = True) -> Tensor:
         return self._scaled(d_outputs)
 
+    def add_to_stream(self, stream: _core.Stream) -> None:
+        tensors: list[Tensor | None] = []
+        for numbers, argument in zip(self._numbers, ("scale", "offset"), strict=True):
+            while numbers.ndim > 1 and len(numbers) == 1:
+                (numbers,) = numbers
+            if numbers.ndim > 1:
+                raise self.error(f"{argument} differs from step to step and cannot run in a stream")
+            needed = argument == "scale" or numbers.any()
+            tensors.append(_core.as_tensor(numbers, "float32") if needed else None)
+        scale, offset = tensors
+        assert scale is not None
+        stream.add_rescaling(scale, offset)
+
     def _scaled(self, x: Tensor) -> Tensor:
         scale = self._numbers[0]
         if scale.ndim:
