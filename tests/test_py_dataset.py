@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -52,7 +52,7 @@ def model() -> Sequential:
 @pytest.mark.parametrize("kind", [Rows, Told])
 def test_the_same_as_arrays(kind: type[Rows]) -> None:
     one, other = model(), model()
-    one.fit(kind(), epochs=2, validation_data=kind(), verbose=0)
+    one.fit(kind(), epochs=2, validation_data=kind(), shuffle=False, verbose=0)
     other.fit(X, Y, batch_size=4, epochs=2, shuffle=False, verbose=0)
     for a, b in zip(one.get_weights(), other.get_weights(), strict=True):
         np.testing.assert_array_equal(a, b)
@@ -63,8 +63,9 @@ def test_the_same_as_arrays(kind: type[Rows]) -> None:
 def test_what_is_called() -> None:
     data = Told(workers=4, use_multiprocessing=True, max_queue_size=3)
     assert (data.workers, data.use_multiprocessing, data.max_queue_size, data.num_batches) == (4, True, 3, 3)
-    model().fit(data, epochs=2, verbose=0)
+    model().fit(data, epochs=2, shuffle=False, verbose=0)
     assert data.seen == ["begin", 0, 1, 2, "end"] * 2
+    assert len(list(data)) == 3
     assert utils.Sequence is utils.PyDataset
     plain = Rows()
     model().fit(plain, steps_per_epoch=2, verbose=0)
@@ -81,18 +82,65 @@ def test_what_is_missing() -> None:
         model().fit(Rows(), Y, verbose=0)
 
 
-def test_training_goes_on_after_an_interruption(tmp_path: Path) -> None:
-    class Dies(Rows):
+def test_another_order_in_every_epoch() -> None:
+    class Many(Told):
+        def __len__(self) -> int:
+            return 12
+
         def __getitem__(self, number: int) -> Any:
-            if len(self.seen) == 4:
+            return X[:2], super().__getitem__(number)[1][:0].sum() + Y[:2]
+
+    def orders(**options: Any) -> list[list[int]]:
+        data = Many()
+        model().fit(data, epochs=3, verbose=0, **options)
+        return [data.seen[start + 1 : start + 13] for start in (0, 14, 28)]
+
+    found = orders()
+    assert all(sorted(order) == list(range(12)) for order in found)
+    assert len({*map(tuple, found), tuple(range(12))}) == 4
+    assert orders() == found == orders(shuffle="batch")
+    assert orders(shuffle=False) == [[*range(12)]] * 3
+    data = Many()
+    model().fit(data, epochs=2, steps_per_epoch=6, shuffle=False, verbose=0)
+    assert data.seen == ["begin", *range(6), "end", "begin", *range(6, 12), "end"]
+    data = Many()
+    model().evaluate(data, verbose=0)
+    assert data.seen == ["begin", *range(12), "end"]
+
+
+def test_an_endless_data_set() -> None:
+    class Endless(utils.PyDataset):
+        num_batches = None
+        seen: ClassVar[list[int]] = []
+
+        def __getitem__(self, number: int) -> Any:
+            self.seen.append(number)
+            return X[:2], Y[:2]
+
+    data = Endless()
+    model().fit(data, epochs=2, steps_per_epoch=3, verbose=0, validation_data=data, validation_steps=2)
+    assert data.seen == [0, 1, 2, 0, 1, 3, 4, 5, 0, 1]
+    assert model().predict(data, steps=2, verbose=0).shape == (4, 1)
+
+
+@pytest.mark.parametrize("kind", [Rows, Told])
+def test_training_goes_on_after_an_interruption(kind: type[Rows], tmp_path: Path) -> None:
+    class Dies(kind):  # type: ignore[misc, valid-type]
+        def __getitem__(self, number: int) -> Any:
+            if sum(n in range(3) for n in self.seen) == 5:
                 raise KeyboardInterrupt
             return super().__getitem__(number)
 
-    whole, parts = model(), model()
-    whole.fit(Rows(), epochs=3, verbose=0)
+    data, rest = kind(), kind()
+    whole = model()
+    whole.fit(data, epochs=3, verbose=0)
+    parts = model()
     with pytest.raises(KeyboardInterrupt):
         parts.fit(Dies(), epochs=3, verbose=0, callbacks=[BackupAndRestore(tmp_path / "b", save_freq=1)])
     again = model()
-    again.fit(Rows(), epochs=3, verbose=0, callbacks=[BackupAndRestore(tmp_path / "b", save_freq=1)])
+    utils.set_random_seed(99)
+    again.fit(rest, epochs=3, verbose=0, callbacks=[BackupAndRestore(tmp_path / "b", save_freq=1)])
+    if kind is Told:
+        assert rest.seen == ["begin", *data.seen[8:]]
     for a, b in zip(whole.get_weights(), again.get_weights(), strict=True):
         np.testing.assert_array_equal(a, b)

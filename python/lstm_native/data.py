@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sized
-from itertools import islice
+from itertools import count, islice
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from lstm_native import _core, random_state
 from lstm_native.errors import check_number, warn
+from lstm_native.utils.datasets import PyDataset
 
 Array = npt.NDArray[Any]
 
@@ -208,6 +209,54 @@ class _ByNumber:
         return (self._batches[number] for number in range(len(self._batches)))
 
 
+class NumberedData:
+    """Batches that a `PyDataset` makes by their numbers.
+
+    Args:
+        dataset: the data set.
+        prepare: checks and converts one batch.
+        where: who asks, for messages.
+        shuffle: whether the numbers come in a new order in every epoch; those of an endless data set do not.
+    """
+
+    def __init__(
+        self, dataset: PyDataset, prepare: Callable[[Any, Any, Any], Batch], where: str, shuffle: bool
+    ) -> None:
+        self.dataset = dataset
+        self._prepare = prepare
+        self._where = where
+        self._shuffle = shuffle
+        self._seed = random_state.next_seed() if shuffle else 0
+        self.num_batches = dataset.num_batches
+
+    def state(self) -> dict[str, int]:
+        """What gives the same batches in another process: the seed of the shuffling."""
+        return {"seed": self._seed}
+
+    def restore(self, state: dict[str, int]) -> None:
+        """Continues from `state()`."""
+        self._seed = state["seed"]
+
+    def epoch(self, number: int, first: int = 0) -> Iterator[Batch]:
+        """The batches of epoch `number` from the `first` one on; those before are not made."""
+        size = self.dataset.num_batches
+        numbers: Iterable[int] = count() if size is None else range(size)
+        if self._shuffle and size:
+            seed = random_state.mix(self._seed, number)
+            numbers = _core.random_permutation(size, seed, 0).numpy().tolist()
+        for index in islice(numbers, first, None):
+            yield self._prepare(*unpack(self.dataset[index], self._where))
+
+
+def source_of(
+    batches: Any, prepare: Callable[[Any, Any, Any], Batch], where: str, shuffle: bool = False
+) -> BatchSource:
+    """What is no array: a `PyDataset`, which may be shuffled, or another iterable, which comes as it is."""
+    if isinstance(batches, PyDataset):
+        return NumberedData(batches, prepare, where, shuffle)
+    return IterableData(batches, prepare, where)
+
+
 class Epochs:
     """The batches of every epoch, `steps` of them where the caller fixed a number.
 
@@ -250,13 +299,21 @@ class Epochs:
         Raises:
             ValueError: the data has no batch at all.
         """
+        dataset = self._data.dataset if isinstance(self._data, NumberedData) else None
+        if dataset is not None:
+            dataset.on_epoch_begin()
+        yield from self._batches(number, first)
+        if dataset is not None:
+            dataset.on_epoch_end()
+
+    def _batches(self, number: int, first: int) -> Iterator[Batch]:
         if self._steps is None:
-            count = first
+            given = first
             for batch in self._data.epoch(number, first):
-                count += 1
+                given += 1
                 self._found_any = True
                 yield batch
-            if count == 0:
+            if given == 0:
                 self._ran_out(number)
             return
         for _ in range(first, self._steps):

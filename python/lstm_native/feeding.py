@@ -18,11 +18,11 @@ from lstm_native.data import (
     ArrayData,
     Batch,
     Epochs,
-    IterableData,
     SlicedData,
     class_weights_of,
     is_iterable_of_batches,
     is_list_of_batches,
+    source_of,
 )
 from lstm_native.errors import warn
 from lstm_native.objectives import Objective
@@ -228,7 +228,7 @@ class Feeding(Compilable):
                 self._ready(where, shape_of(batch.x), y_shape, train)
                 return batch
 
-            return Epochs(IterableData(x, prepare, label), steps, label), None
+            return Epochs(source_of(x, prepare, label, bool(shuffle)), steps, label), None
 
         def convert(x: Any, y: Any, sample_weight: Any, mask: Any = None) -> Batch:
             return self._check(where, x, y, sample_weight, class_weight, mask)[0]

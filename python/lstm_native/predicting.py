@@ -14,9 +14,9 @@ from lstm_native.data import (
     Batch,
     BatchSource,
     Epochs,
-    IterableData,
     SlicedData,
     is_iterable_of_batches,
+    source_of,
 )
 from lstm_native.feeding import Feeding, batch_size_for, mask_tensors, rows_of
 from lstm_native.layers.base import Context, empty_outputs, numpy_outputs
@@ -60,7 +60,7 @@ class Predictor(Feeding):
         source: BatchSource
         join: Callable[[Any, int], Any] = _concatenated
         if is_iterable_of_batches(x):
-            source = IterableData(x, self._predict_batch, label)
+            source = source_of(x, self._predict_batch, label)
         elif self.has_ragged(x):
             source, join = self._ragged_inputs(x, batch_size, steps)
         elif isinstance(x, np.memmap) and len(x):

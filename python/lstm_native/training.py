@@ -66,7 +66,8 @@ class Trainer(Predictor):
             callbacks: `Callback` objects.
             validation_split: fraction of the rows, taken from the end, to validate with.
             validation_data: `(x, y)`, `(x, y, sample_weight)` or an iterable of batches.
-            shuffle: a new order of the rows in every epoch; "batch" shuffles within the batches.
+            shuffle: a new order of the rows, or of the batches of a `PyDataset`, in every epoch; "batch"
+                shuffles within the batches of arrays.
             class_weight: weight of the rows of every class; 1 where it is not listed.
             sample_weight: weight of every row, or of every time step; for several outputs also a list or
                 dict.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import count
 from typing import Any
 
 
@@ -10,8 +11,10 @@ class PyDataset:
     """Base of data sets written in Python, which `fit`, `evaluate` and `predict` take as `x`.
 
     A subclass defines `__len__`, the number of batches, and `__getitem__(index)`, which gives a batch: `x`,
-    `(x, y)` or `(x, y, sample_weight)`. It may define `on_epoch_begin` and `on_epoch_end`. Batches come in
-    the order of their numbers; another order in each epoch is for `on_epoch_end` to make.
+    `(x, y)` or `(x, y, sample_weight)`. It may define `on_epoch_begin` and `on_epoch_end`; and in the place
+    of `__len__` the property `num_batches`, None for an endless data set. In `fit`, unless `shuffle=False`,
+    batches come in another order in every epoch, that of their numbers elsewhere; what is in a batch may
+    change in `on_epoch_end`.
 
     Args:
         workers, use_multiprocessing, max_queue_size: as in Keras; without effect, batches are made one after
@@ -30,8 +33,8 @@ class PyDataset:
         raise NotImplementedError(f"{type(self).__name__} does not define __getitem__(index)")
 
     @property
-    def num_batches(self) -> int:
-        """Number of batches."""
+    def num_batches(self) -> int | None:
+        """Number of batches; None where there is no end."""
         return len(self)
 
     def on_epoch_begin(self) -> None:
@@ -41,10 +44,8 @@ class PyDataset:
         """Called after the last batch of an epoch."""
 
     def __iter__(self) -> Iterator[Any]:
-        self.on_epoch_begin()
-        for index in range(len(self)):
-            yield self[index]
-        self.on_epoch_end()
+        size = self.num_batches
+        return (self[index] for index in (count() if size is None else range(size)))
 
 
 # An older name of it.
