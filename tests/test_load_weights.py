@@ -154,7 +154,7 @@ def test_skipping_where_all_fits_warns_of_nothing(kind: str, tmp_path: Path) -> 
     assert same(model.get_weights(), source.get_weights())
 
 
-@pytest.mark.parametrize("kind", [kind for kind in FILES if not kind.startswith("old")])
+@pytest.mark.parametrize("kind", FILES)
 def test_layers_that_only_one_side_has(kind: str, tmp_path: Path) -> None:
     name, save = FILES[kind]
     source, model = tagger(), tagger(more=[Dense(3, name="more")])
@@ -172,13 +172,41 @@ def test_layers_that_only_one_side_has(kind: str, tmp_path: Path) -> None:
     assert same(small.get_weights(), source.get_weights())
 
 
-def test_old_files_with_another_number_of_layers_cannot_be_matched(tmp_path: Path) -> None:
-    to_keras(tagger(), tmp_path / "m.h5", check=False)
+def test_old_files_with_another_number_of_layers(tmp_path: Path) -> None:
+    source = tagger()
+    to_keras(source, tmp_path / "m.h5", check=False)
     model = tagger(more=[Dense(3)])
     before = model.get_weights()
-    with pytest.raises(ValueError, match=r"the file has 4 layers with weights, .* has 5"):
-        model.load_weights(tmp_path / "m.h5", skip_mismatch=True)
+    with pytest.raises(ValueError, match=r"the file has 4 layers with weights, .* has 5$"):
+        model.load_weights(tmp_path / "m.h5")
+    other = Sequential([Input((6,)), Embedding(9, 3, name="a"), LSTM(4, name="b")])
+    with pytest.raises(ValueError, match=r"4 layers with weights, .* has 2, and no name is the same"):
+        other.load_weights(tmp_path / "m.h5", skip_mismatch=True)
     assert same(model.get_weights(), before)
+    # Layers in between, and others that do not fit.
+    model = Sequential(
+        [
+            Input((6,)),
+            Embedding(9, 3, name="words"),
+            Dense(3, name="new"),
+            Bidirectional(LSTM(4), name="reader"),
+            Dense(7, name="middle"),
+            Dense(2, name="head"),
+        ]
+    )
+    with pytest.warns(UserWarning, match="load_weights skips") as caught:
+        model.load_weights(tmp_path / "m.h5", skip_mismatch=True)
+    found = [str(warning.message) for warning in caught]
+    assert [text.split("'")[3] for text in found] == ["new", "middle", "head"]
+    assert "the file has no layer 'new'" in found[0]
+    for layer in ("words", "reader"):
+        assert same(model.get_layer(layer).get_weights(), source.get_layer(layer).get_weights())
+    more = tagger(more=[Dense(3, name="more")])
+    own = more.get_layer("more").get_weights()
+    more.load_weights(tmp_path / "m.h5", objects_to_skip=[more.get_layer("more")])
+    assert same(more.get_weights(), [*source.get_weights(), *own])
+    with pytest.raises(ValueError, match="the file has no layer 'more'"):
+        more.load_weights(tmp_path / "m.h5", objects_to_skip=[more.get_layer("head")])
 
 
 def test_by_name(tmp_path: Path) -> None:

@@ -166,6 +166,9 @@ def load_layers(
 ) -> None:
     """Takes weights that are listed by layer, as old files have them; sets all of them or none.
 
+    The layers are those of the model in order. Where the numbers of layers differ and `loading` is lenient,
+    names say which is which.
+
     Args:
         model: the model.
         source: layers by name and their weights, in the order of the model; those without any are left out.
@@ -178,18 +181,24 @@ def load_layers(
     loading = loading or Loading()
     wanted = [layer for layer in model.layers if layer.variables]
     found = [(name, stored) for name, stored in source if stored]
-    if loading.by_name:
+    if loading.by_name or len(wanted) != len(found):
         listed = dict(found)
-        wanted = [layer for layer in wanted if layer.name in listed]
-        found = [(layer.name, listed[layer.name]) for layer in wanted]
-    if len(wanted) != len(found):
-        raise ValueError(f"the file has {len(found)} layers with weights, {model.label()} has {len(wanted)}")
+        named = [layer for layer in wanted if layer.name in listed]
+        if not loading.by_name and not (loading.lenient and named):
+            raise ValueError(
+                f"the file has {len(found)} layers with weights, {model.label()} has {len(wanted)}"
+                + (", and no name is the same" if loading.lenient else "")
+            )
+        wanted = named if loading.by_name else wanted
+        found = [(layer.name, listed.get(layer.name, ())) for layer in wanted]
     pairs: list[tuple[Variable, Stored]] = []
     for layer, (name, stored) in zip(wanted, found, strict=True):
         variables = [*layer.trainable_variables, *layer.non_trainable_variables]
         if loading.keeps(variables):
             continue
         with loading.layer(variables, layer.name):
+            if not stored:
+                raise ValueError(f"the file has no layer {name!r}")
             if layer.name in cudnn:
                 stored = _from_cudnn(stored, variables)
             if len(variables) != len(stored):

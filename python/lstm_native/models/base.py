@@ -436,7 +436,8 @@ class Model(Trainer):
             filepath: the file, whatever it is called.
             skip_mismatch: layers whose weights are missing in the file, or are of another number or shape
                 there, keep their own, with a warning for each; weights of layers that the model lacks are
-                left alone.
+                left alone. Files of old Keras list layers in order; with another number of them than the
+                model has, names say which is which.
             by_name: layers take the weights of the layer with their name, those that the file does not name
                 keep their own; for files of old Keras (".h5"), the only ones that go by such names.
             objects_to_skip: layers that keep their own weights.
