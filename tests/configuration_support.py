@@ -122,6 +122,8 @@ ARGUMENTS: dict[str, dict[type, dict[str, st.SearchStrategy[Any]]]] = {
         layers.GlobalAveragePooling1D: {"data_format": st.sampled_from([None, "channels_first"]),
                                         "keepdims": flag, **LAYER},
         layers.Flatten: {"data_format": st.sampled_from([None, "channels_first"]), **LAYER},
+        layers.Reshape: {"target_shape": st.sampled_from([(4, 3), [12], (-1, 2), (2, 3, 2)]), **LAYER},
+        layers.Permute: {"dims": st.sampled_from([(2, 1), [1, 2]]), **LAYER},
         layers.RepeatVector: {"n": size, **LAYER},
         **{kind: dict(LAYER) for kind in (layers.Add, layers.Average, layers.Maximum, layers.Minimum,
                                           layers.Multiply, layers.Subtract)},

@@ -52,6 +52,8 @@ def live() -> list[Any]:
             L.TimeDistributed(L.Dense(3, "gelu")),
             L.GRU(3, reset_after=False, use_bias=False),
             L.RepeatVector(2),
+            L.Reshape((-1, 2)),
+            L.Permute((2, 1)),
             L.Flatten(),
             L.Dropout(0.2),
             L.Dense(2, "softmax"),

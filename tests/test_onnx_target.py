@@ -31,7 +31,9 @@ from lstm_native.layers import (  # noqa: E402
     Input,
     LayerNormalization,
     Masking,
+    Permute,
     RepeatVector,
+    Reshape,
     SimpleRNN,
     TimeDistributed,
 )
@@ -157,6 +159,9 @@ def test_activations(name: str, tmp_path: Path) -> None:
     "layer",
     [
         Flatten(),
+        Reshape((-1, 15)),
+        Reshape((3, 10, 1)),
+        Permute((2, 1)),
         LayerNormalization(),
         LayerNormalization(scale=False, center=False, epsilon=0.1),
         TimeDistributed(Dense(3, activation="relu")),

@@ -8,7 +8,9 @@ from typing import Any
 ELEMENTWISE = ("Add", "Subtract", "Multiply", "Average", "Maximum", "Minimum")
 MERGING = (*ELEMENTWISE, "Concatenate", "Dot")
 RECURRENT = ("LSTM", "GRU", "SimpleRNN", "RNN")
-STOPPING = ("Flatten", "RepeatVector", "GlobalAveragePooling1D", "GlobalMaxPooling1D", "Dot")
+STOPPING = (
+    "Flatten", "RepeatVector", "Reshape", "Permute", "GlobalAveragePooling1D", "GlobalMaxPooling1D", "Dot",
+)  # fmt: skip
 _PASSING = (
     "Dense", "Activation", "Dropout", "SpatialDropout1D", "LayerNormalization", "TimeDistributed", "Softmax",
     "ReLU", "Rescaling", "GaussianNoise", "GaussianDropout",

@@ -27,8 +27,10 @@ from lstm_native.layers import (
     Layer,
     LayerNormalization,
     Masking,
+    Permute,
     RepeatVector,
     Rescaling,
+    Reshape,
     SimpleRNN,
     SpatialDropout1D,
     TimeDistributed,
@@ -203,6 +205,16 @@ def _flatten(writer: Writer, layer: Any, x: Flow) -> list[Flow]:
     return [Flow(writer.node("Flatten", x.name, name=layer.name, axis=1))]
 
 
+def _reshape(writer: Writer, layer: Any, x: Flow) -> list[Flow]:
+    if 0 in layer.target_shape:
+        raise refused(layer, f"target_shape is {layer.target_shape}, and 0 stands for another size in ONNX")
+    return [Flow(writer.node("Reshape", x.name, writer.ints(0, *layer.target_shape), name=layer.name))]
+
+
+def _permute(writer: Writer, layer: Any, x: Flow) -> list[Flow]:
+    return [Flow(writer.node("Transpose", x.name, name=layer.name, perm=[0, *layer.dims]))]
+
+
 def _repeat_vector(writer: Writer, layer: Any, x: Flow) -> list[Flow]:
     column = writer.node("Unsqueeze", x.name, writer.ints(1))
     return [Flow(writer.node("Tile", column, writer.ints(1, layer.n, 1), name=layer.name))]
@@ -245,6 +257,8 @@ _LAYERS: dict[type, Callable[[Writer, Any, Flow], list[Flow]]] = {
     TimeDistributed: _time_distributed,
     Flatten: _flatten,
     RepeatVector: _repeat_vector,
+    Reshape: _reshape,
+    Permute: _permute,
     GlobalMaxPooling1D: _pooling,
     GlobalAveragePooling1D: _pooling,
     LSTM: write_recurrent,

@@ -36,7 +36,7 @@ from lstm_native.layers.pooling import (
     GlobalMaxPool1D,
     GlobalMaxPooling1D,
 )
-from lstm_native.layers.reshaping import Flatten, RepeatVector
+from lstm_native.layers.reshaping import Flatten, Permute, RepeatVector, Reshape
 from lstm_native.layers.rnn import RNN
 from lstm_native.layers.scaling import Rescaling
 from lstm_native.layers.simple_rnn import SimpleRNN
@@ -75,8 +75,10 @@ __all__ = [
     "Maximum",
     "Minimum",
     "Multiply",
+    "Permute",
     "RepeatVector",
     "Rescaling",
+    "Reshape",
     "SimpleRNN",
     "SimpleRNNCell",
     "SpatialDropout1D",

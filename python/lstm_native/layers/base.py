@@ -10,7 +10,7 @@ import numpy as np
 from lstm_native import _core, activations, regularizers
 from lstm_native.arrays import Shape, to_float32, to_shape, to_step_flags
 from lstm_native.configurable import Configurable, class_with
-from lstm_native.errors import unknown_name
+from lstm_native.errors import unknown_name, warn
 from lstm_native.layers import custom, symbolic
 from lstm_native.layers.building import build_lock as build_lock
 from lstm_native.layers.building import building
@@ -141,6 +141,14 @@ class Layer(symbolic.Callee, Weighted, Configurable):
     def compute_mask(self, inputs: Any, previous_mask: Any = None) -> Any:
         """Mask (batch, time) of the outputs, given the inputs and their mask."""
         return previous_mask if self.supports_masking else None
+
+    def lose_mask(self, mask: Tensor | None) -> None:
+        """Warns where inputs have a mask, of which this kind of layer knows nothing, as in Keras."""
+        if mask is not None:
+            warn(
+                f"{self.label()}: the inputs have a mask, which this layer does not use: masked time steps "
+                "count, and layers after it see no mask"
+            )
 
     @property
     def unmoved_by_padding(self) -> bool:

@@ -9,7 +9,6 @@ import numpy.typing as npt
 
 from lstm_native import _core
 from lstm_native.arrays import Shape, to_numpy
-from lstm_native.errors import warn
 from lstm_native.layers.base import Layer, Tensor
 from lstm_native.layers.context import Context
 from lstm_native.layers.reshaping import check_data_format
@@ -63,11 +62,7 @@ class GlobalMaxPooling1D(_GlobalPooling1D):
 
     def forward(self, inputs: Tensor, ctx: Context, mask: Tensor | None = None) -> Tensor:
         self.check_input_shape(inputs.shape)
-        if mask is not None:
-            warn(
-                f"{self.label()}: the inputs have a mask, which this layer does not use: masked time steps "
-                "count, and layers after it see no mask"
-            )
+        self.lose_mask(mask)
         x = inputs.numpy()
         largest = x.max(axis=self._time_axis, keepdims=True)
         if ctx.record:

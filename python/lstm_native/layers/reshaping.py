@@ -1,8 +1,9 @@
-"""Layers that only arrange their inputs anew: Flatten, RepeatVector. Floor 4."""
+"""Layers that only arrange their inputs anew: Flatten, Reshape, Permute, RepeatVector. Floor 4."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -74,6 +75,123 @@ class Flatten(Layer):
 
     def add_to_stream(self, stream: _core.Stream) -> None:
         raise self.error("joins the time steps of a sequence and cannot run step by step in a stream")
+
+
+class Reshape(Layer):
+    """The same numbers in another shape: (batch, ...) to (batch, *target_shape).
+
+    The mask of the inputs, which speaks of their time steps, ends here; a warning says so.
+
+    Args:
+        target_shape: shape of one output, without the batch axis; -1 stands for what is left over, once.
+    """
+
+    def __init__(self, target_shape: Sequence[int], **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.target_shape = _target_shape(target_shape)
+        self.built = True
+
+    def check_input_shape(self, shape: Shape) -> None:
+        if not shape:
+            raise self.error("input is a single number, expected (batch, ...)")
+        sizes = shape[1:]
+        if None in sizes:
+            return
+        count = math.prod(size for size in sizes if size is not None)
+        known = math.prod(size for size in self.target_shape if size != -1)
+        if count != known and (-1 not in self.target_shape or known == 0 or count % known):
+            raise self.error(
+                f"The total size of the tensor must be unchanged: input has shape {shape}, which does not "
+                f"fit target_shape={self.target_shape}"
+            )
+
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
+        self.check_input_shape(input_shape)
+        left: int | None = None
+        if None not in input_shape[1:]:
+            count = math.prod(size for size in input_shape[1:] if size is not None)
+            left = count // max(math.prod(size for size in self.target_shape if size != -1), 1)
+        return input_shape[0], *(left if size == -1 else size for size in self.target_shape)
+
+    def forward(self, inputs: Tensor, ctx: Context, mask: Tensor | None = None) -> Tensor:
+        self.lose_mask(mask)
+        shape = self.compute_output_shape(inputs.shape)
+        if ctx.record:
+            ctx.save(self, inputs.shape)
+        return inputs.reshape([size for size in shape if size is not None])
+
+    def backward(self, d_outputs: Tensor, ctx: Context, need_d_inputs: bool = True) -> Tensor:
+        return d_outputs.reshape(ctx.take(self))
+
+    def add_to_stream(self, stream: _core.Stream) -> None:
+        raise self.error("arranges a whole sequence anew and cannot run step by step in a stream")
+
+
+def _target_shape(given: Any) -> tuple[int, ...]:
+    """A target shape as a tuple; the words of its errors are those that Keras' users know."""
+    try:
+        sizes = tuple(given)
+    except TypeError:
+        raise TypeError(f"Reshape: target_shape is {given!r}, expected a tuple of integers") from None
+    if any(isinstance(n, bool) or not isinstance(n, int | np.integer) or n < -1 for n in sizes):
+        raise ValueError(
+            "Reshape: each size should be a non-negative integer, or -1 for what is left over. Received: "
+            f"target_shape={sizes}"
+        )
+    if sizes.count(-1) > 1:
+        raise ValueError(
+            f"Reshape: there must be at most one unknown dimension (-1). Received: target_shape={sizes}"
+        )
+    return tuple(int(n) for n in sizes)
+
+
+class Permute(Layer):
+    """Axes in another order, the batch axis aside.
+
+    The mask of the inputs, which speaks of their time steps, ends here; a warning says so.
+
+    Args:
+        dims: the axes of the inputs, counted from 1, in the order of the outputs: (2, 1) makes
+            (batch, features, time) of (batch, time, features).
+    """
+
+    def __init__(self, dims: Sequence[int], **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        try:
+            self.dims = tuple(dims)
+        except TypeError:
+            raise TypeError(f"Permute: dims is {dims!r}, expected a tuple of integers") from None
+        if sorted(self.dims) != list(range(1, len(self.dims) + 1)):
+            raise ValueError(
+                "Permute: Invalid permutation argument `dims`. The set of indices in `dims` must be "
+                f"consecutive and start from 1. Received dims={dims}"
+            )
+        self.built = True
+
+    def check_input_shape(self, shape: Shape) -> None:
+        if len(shape) != len(self.dims) + 1:
+            raise self.error(
+                f"input has shape {shape}, expected {len(self.dims) + 1} axes for dims={self.dims}"
+            )
+
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
+        self.check_input_shape(input_shape)
+        return input_shape[0], *(input_shape[axis] for axis in self.dims)
+
+    def forward(self, inputs: Tensor, ctx: Context, mask: Tensor | None = None) -> Tensor:
+        self.lose_mask(mask)
+        self.check_input_shape(inputs.shape)
+        return _transposed(inputs, (0, *self.dims))
+
+    def backward(self, d_outputs: Tensor, ctx: Context, need_d_inputs: bool = True) -> Tensor:
+        return _transposed(d_outputs, np.argsort((0, *self.dims)).tolist())
+
+    def add_to_stream(self, stream: _core.Stream) -> None:
+        raise self.error("moves the time axis of a sequence and cannot run step by step in a stream")
+
+
+def _transposed(x: Tensor, axes: Sequence[int]) -> Tensor:
+    return _core.as_tensor(np.ascontiguousarray(x.numpy().transpose(axes)), "float32")
 
 
 class RepeatVector(Layer):
