@@ -37,7 +37,7 @@ from lstm_native.optimizers import SGD, Adam, AdamW, RMSprop
 from lstm_native.variable import Variable
 
 if TYPE_CHECKING:
-    from lstm_native import convert
+    from lstm_native import convert, preprocessing
 
 __version__ = "0.1.0"
 
@@ -73,6 +73,7 @@ __all__ = [
     "metrics",
     "models",
     "optimizers",
+    "preprocessing",
     "regularizers",
     "saving",
     "set_num_threads",
@@ -87,4 +88,8 @@ def __getattr__(name: str) -> Any:
         import lstm_native.convert as module
 
         return module
+    if name == "preprocessing":
+        import lstm_native.preprocessing as preprocessing
+
+        return preprocessing
     raise AttributeError(f"module 'lstm_native' has no attribute {name!r}")
