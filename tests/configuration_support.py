@@ -244,7 +244,8 @@ CLASSES = [cls for classes in ARGUMENTS.values() for cls in classes]
 # other form.
 FIXED = {"dtype", "use_cudnn", "implementation", "weights", "shape", "batch_size", "clipvalue",
          "global_clipnorm", "lora_rank", "backward_layer", "rms_scaling", "stateful", "idf_weights",
-         "pad_to_max_tokens", "score_mode", "activity_regularizer", "trainable"}  # fmt: skip
+         "pad_to_max_tokens", "score_mode", "activity_regularizer", "trainable", "input_shape",
+         "batch_input_shape"}  # fmt: skip
 
 
 def arguments_of(cls: type) -> dict[str, st.SearchStrategy[Any]]:

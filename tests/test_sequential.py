@@ -12,7 +12,21 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lstm_native.layers import LSTM, Activation, Dense, Dropout, Embedding, Input, Masking
+from lstm_native.layers import (
+    GRU,
+    LSTM,
+    RNN,
+    Activation,
+    Bidirectional,
+    Dense,
+    Dropout,
+    Embedding,
+    Input,
+    InputLayer,
+    LSTMCell,
+    Masking,
+    SimpleRNN,
+)
 from lstm_native.models import Sequential
 from lstm_native.saving import read_safetensors, write_safetensors
 from lstm_native.utils import set_random_seed
@@ -50,6 +64,43 @@ def test_known_input_shape_builds_at_once(how: str) -> None:
     assert model.output_shape == (None, 1)
     assert [type(layer).__name__ for layer in model.layers] == ["LSTM", "Dense"]
     assert model(np.zeros((2, 6, 3))).shape == (2, 1)
+
+
+@pytest.mark.parametrize(
+    ("layer", "shape"),
+    [
+        (lambda: LSTM(4, batch_input_shape=(1, 1, 3), stateful=True), (1, 1, 3)),
+        (lambda: LSTM(4, batch_shape=(2, None, 3)), (2, None, 3)),
+        (lambda: LSTM(4, input_shape=[5, 3], batch_size=2), (2, 5, 3)),
+        (lambda: GRU(4, input_dim=3), (None, None, 3)),
+        (lambda: SimpleRNN(4, input_dim=3, input_length=6), (None, 6, 3)),
+        (lambda: RNN(LSTMCell(4), input_dim=3, input_length=6), (None, 6, 3)),
+        (lambda: Dense(4, input_dim=3), (None, 3)),
+        (lambda: Embedding(9, 4, batch_input_shape=(2, 5)), (2, 5)),
+        (lambda: Bidirectional(LSTM(2), batch_input_shape=(2, 5, 3)), (2, 5, 3)),
+        (lambda: InputLayer(input_shape=(5, 3)), (None, 5, 3)),
+        (lambda: InputLayer(batch_input_shape=(2, 5, 3)), (2, 5, 3)),
+    ],
+)
+def test_the_shape_of_inputs_as_older_programs_say_it(layer: Any, shape: tuple[int, ...]) -> None:
+    model = Sequential([layer(), Dense(1)])
+    assert (model.built, model.input_shape) == (True, shape)
+    assert Sequential.from_config(model.get_config()).input_shape == shape
+    config = model.layers[0].get_config()
+    assert not {"batch_size", "input_shape", "batch_input_shape", "input_length"} & config.keys()
+
+
+def test_a_stateful_program_of_an_older_tutorial() -> None:
+    model = Sequential()
+    model.add(LSTM(4, batch_input_shape=(2, 3, 1), return_sequences=True, stateful=True))
+    model.add(LSTM(4, stateful=True))
+    model.add(Dense(1))
+    model.compile(loss="mean_squared_error", optimizer="adam")
+    x, y = np.ones((6, 3, 1), np.float32), np.ones((6, 1), np.float32)
+    for _ in range(2):
+        model.fit(x, y, epochs=1, batch_size=2, verbose=0, shuffle=False)
+        model.reset_states()
+    assert model.predict(x, batch_size=2, verbose=0).shape == (6, 1)
 
 
 def test_adding_to_a_built_model_keeps_the_weights() -> None:

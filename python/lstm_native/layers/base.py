@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 
 from lstm_native import _core, activations, regularizers
-from lstm_native.arrays import Shape, to_float32, to_shape, to_step_flags
+from lstm_native.arrays import Shape, optional_int, to_float32, to_shape, to_step_flags
 from lstm_native.configurable import Configurable, class_with
 from lstm_native.errors import unknown_name, warn
 from lstm_native.layers import custom, symbolic
@@ -34,6 +34,12 @@ def _automatic_name(layer: object) -> str:
     return f"{base}_{count}" if count else base
 
 
+# Arguments that say the shape of the inputs of a first layer; the last one only of layers over time steps.
+SHAPE_ARGUMENTS = (
+    "input_shape", "input_dim", "batch_input_shape", "batch_shape", "batch_size", "input_length",
+)  # fmt: skip
+
+
 class Layer(symbolic.Callee, Weighted, Configurable):
     """Base of all layers.
 
@@ -52,7 +58,9 @@ class Layer(symbolic.Callee, Weighted, Configurable):
         dtype: "float32" or None, the same.
         input_shape: shape of one input without the batch axis; as first layer of a Sequential it makes the
             model build at once.
-        input_dim: `input_shape` of one axis.
+        input_dim: `input_shape` of one axis; of layers over time steps the number of features, to which
+            `input_length` is the number of steps.
+        batch_input_shape, batch_shape: `input_shape` with the batch axis; or `batch_size` beside it.
 
     Attributes:
         supports_masking: whether the mask of the inputs is that of the outputs too.
@@ -62,6 +70,8 @@ class Layer(symbolic.Callee, Weighted, Configurable):
     # Whether the class computes with a method `call` of its own.
     is_custom: ClassVar[bool] = False
 
+    # Whether its inputs are (batch, time, features).
+    over_time_steps: ClassVar[bool] = False
     # Arguments of the Keras constructor that are accepted at the one value that changes nothing.
     neutral_arguments: ClassVar[dict[str, Any]] = {}
     # Whether a `build` of the class looks for itself after what is built, and after other threads.
@@ -98,12 +108,12 @@ class Layer(symbolic.Callee, Weighted, Configurable):
     ) -> None:
         kind = type(self).__name__
         # The shape of the inputs is the affair of the model: no part of the configuration.
-        input_shape, input_dim = kwargs.pop("input_shape", None), kwargs.pop("input_dim", None)
+        input_shape = self._take_input_shape(kind, kwargs)
         neutral = {"autocast": True} | self.neutral_arguments
         for argument, value in kwargs.items():
             if argument not in neutral:
                 names = [p.name for p in self.constructor_parameters()]
-                known = (*names, "input_shape", "input_dim")
+                known = (*names, *SHAPE_ARGUMENTS)
                 raise TypeError(f"{kind}: {unknown_name('argument', argument, known)}")
             if value != neutral[argument]:
                 raise TypeError(
@@ -114,17 +124,31 @@ class Layer(symbolic.Callee, Weighted, Configurable):
             raise ValueError(f"{kind}: dtype is {dtype!r}, expected 'float32'")
         if not isinstance(trainable, bool):
             raise ValueError(f"{kind}: trainable is {trainable!r}, expected True or False")
-        if input_shape is None and input_dim is not None:
-            input_shape = (input_dim,)
         self._activity_regularizer = regularizers.get(activity_regularizer)
         self._activity_losses: list[Any] = []
         self.name = _automatic_name(self) if name is None else str(name)
         self.built = False
         self.dtype = "float32"
-        self.given_input_shape = None if input_shape is None else to_shape(input_shape, kind, "input_shape")
+        self.given_input_shape = input_shape
         self._trainable = trainable
         self._variables: list[Variable] = []
         self.nodes = []
+
+    def _take_input_shape(self, kind: str, arguments: dict[str, Any]) -> Shape | None:
+        """The shape of the inputs, batch axis included, which it takes out of a constructor's arguments."""
+        names = SHAPE_ARGUMENTS if self.over_time_steps else SHAPE_ARGUMENTS[:-1]
+        given = {name: arguments.pop(name, None) for name in names}
+        for name in ("batch_input_shape", "batch_shape"):
+            if given[name] is not None:
+                return to_shape(given[name], kind, name)
+        if given["input_shape"] is not None:
+            shape = to_shape(given["input_shape"], kind, "input_shape")
+        elif given["input_dim"] is not None:
+            axes = [given[name] for name in ("input_length", "input_dim") if name in names]
+            shape = to_shape(axes, kind, "input_dim")
+        else:
+            return None
+        return (optional_int(given["batch_size"], kind, "batch_size"), *shape)
 
     # --- for subclasses ---------------------------------------------------------------------------
 

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lstm_native.arrays import Shape, to_float32
-from lstm_native.layers.base import Context, Layer
+from lstm_native.layers.base import SHAPE_ARGUMENTS, Context, Layer
 from lstm_native.layers.gru import GRU
 from lstm_native.layers.lstm import LSTM
 from lstm_native.layers.recurrent import RecurrentLayer
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 Array = npt.NDArray[np.float32]
 # Arguments of the layers that say what to do with a sequence: RNN takes them, cells do not.
 _OF_SEQUENCES = (
-    "activity_regularizer", "go_backwards", "input_dim", "input_shape", "return_sequences", "return_state",
-    "stateful", "unroll", "use_cudnn", "zero_output_for_mask",
+    "activity_regularizer", "go_backwards", "return_sequences", "return_state", "stateful", "unroll",
+    "use_cudnn", "zero_output_for_mask", *SHAPE_ARGUMENTS,
 )  # fmt: skip
 # Those that the cell itself has.
 _OF_CELLS = ("dtype", "name", "trainable")

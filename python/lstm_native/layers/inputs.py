@@ -22,11 +22,15 @@ class InputLayer(Layer):
         dtype: accepted as Keras has it; the first real layer decides what it takes.
         batch_shape: shape with the batch axis, instead of `shape` and `batch_size`.
         name: name of the layer.
+        input_shape, batch_input_shape: older names of `shape` and `batch_shape`.
     """
 
     supports_masking = True
     unmoved_by_padding = True
-    config_attributes: ClassVar[dict[str, str | None]] = {"shape": None, "batch_size": None}  # in batch_shape
+    # All in batch_shape.
+    config_attributes: ClassVar[dict[str, str | None]] = dict.fromkeys(
+        ("shape", "batch_size", "input_shape", "batch_input_shape")
+    )
 
     def __init__(
         self,
@@ -35,7 +39,11 @@ class InputLayer(Layer):
         dtype: str | None = None,
         batch_shape: Sequence[int | None] | None = None,
         name: str | None = None,
+        input_shape: Sequence[int | None] | None = None,
+        batch_input_shape: Sequence[int | None] | None = None,
     ) -> None:
+        shape = input_shape if shape is None else shape
+        batch_shape = batch_input_shape if batch_shape is None else batch_shape
         if (shape is None) == (batch_shape is None):
             raise ValueError("Input: pass either shape or batch_shape")
         if batch_shape is not None and batch_size is not None:

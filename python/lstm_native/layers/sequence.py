@@ -33,6 +33,7 @@ class SequenceLayer(Layer):
     zero_output_for_mask: bool
     return_state: bool
     stateful: bool
+    over_time_steps = True
     # What a stateful layer starts from; None for its own start.
     _states: tuple[Tensor, ...] | None = None
 

@@ -93,7 +93,7 @@ class Sequential(Model):
         with self.not_training("add"):
             before = list(self._layers), self._build_shape, self.built
             if not self._layers and layer.given_input_shape is not None:
-                self._layers.append(InputLayer(layer.given_input_shape))
+                self._layers.append(InputLayer(batch_shape=layer.given_input_shape))
             self._layers.append(layer)
             self.built = False
             self._placeholders = None
