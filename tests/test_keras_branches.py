@@ -15,7 +15,18 @@ from hostile_keras import archive
 from lstm_native import load_model
 from lstm_native.convert import from_keras, to_keras
 from lstm_native.convert.keras_mask_flow import ALL, NONE, MaskFlow
-from lstm_native.layers import LSTM, Add, Concatenate, Dense, Dot, Embedding, Input, Masking, Rescaling
+from lstm_native.layers import (
+    LSTM,
+    Activation,
+    Add,
+    Concatenate,
+    Dense,
+    Dot,
+    Embedding,
+    Input,
+    Masking,
+    Rescaling,
+)
 from lstm_native.models import Model
 
 DATA = Path(__file__).parent / "data" / "keras"
@@ -150,6 +161,81 @@ def test_operations_with_other_things_are_named(
 ) -> None:
     with pytest.raises(ValueError, match=message):
         from_keras(with_constant(made, tmp_path, kind, *args), check=False)
+
+
+def with_function(made: Path, tmp_path: Path, function: Any, *operands: Any, **named: Any) -> Path:
+    """A file of Keras 2 in which a function became another one of such operands; "x" stands for a value."""
+
+    def change(config: Any) -> None:
+        one = layer_named(config, "TFOpLambda")
+        (node,) = one["inbound_nodes"]
+        value = node[:3] if isinstance(node[0], str) else node[0][:3]
+        one["config"]["function"] = function
+        first, *rest = (value if item == "x" else item for item in operands)
+        arguments = {**named, "name": None} | ({"y": rest[0]} if rest else {})
+        call = [*(first if first is value else ["_CONSTANT_VALUE", -1, first]), arguments]
+        one["inbound_nodes"] = [[call] * 3] if function == "math.add_n" else [call]
+
+    return spoilt(made, tmp_path, "keras2_operators.keras", change)
+
+
+@pytest.mark.parametrize(
+    ("function", "operands", "scale", "offset"),
+    [
+        ("math.multiply", (2.0, "x"), 2.0, 0.0),
+        ("math.multiply", ("x", [0.5]), [0.5], 0.0),
+        ("__operators__.add", ("x", 2.0), 1.0, 2.0),
+        ("math.subtract", (1.0, "x"), -1.0, 1.0),
+        ("math.subtract", ("x", 1), 1.0, -1.0),
+        ("math.truediv", ("x", 4), 0.25, 0.0),
+        ("math.negative", ("x",), -1.0, 0.0),
+    ],
+)
+def test_functions_of_keras_2_with_constants(
+    made: Path, tmp_path: Path, function: str, operands: Any, scale: Any, offset: Any
+) -> None:
+    model = from_keras(with_function(made, tmp_path, function, *operands), check=False)
+    (layer,) = (layer for layer in model.layers if isinstance(layer, Rescaling))
+    assert (layer.scale, layer.offset) == (scale, offset)
+
+
+@pytest.mark.parametrize(
+    ("function", "named", "activation"),
+    [("math.tanh", {}, "tanh"), ("nn.relu", {}, "relu"), ("nn.softmax", {"axis": -1}, "softmax")],
+)
+def test_activations_that_are_functions_or_operations(
+    made: Path, tmp_path: Path, function: str, named: Any, activation: str
+) -> None:
+    kind = activation.capitalize()
+    paths = [with_function(made, tmp_path, function, "x", **named)]
+    for path in (*paths, with_constant(made, tmp_path, kind, "x")):
+        layers = from_keras(path, check=False).layers
+        (layer,) = (layer for layer in layers if isinstance(layer, Activation))
+        assert layer.get_config()["activation"] == activation
+
+
+def test_a_sum_of_a_list_in_keras_2(made: Path, tmp_path: Path) -> None:
+    model = from_keras(with_function(made, tmp_path, "math.add_n", "x"), check=False)
+    assert 3 in [len(layer.input) for layer in model.layers if isinstance(layer, Add)]
+
+
+@pytest.mark.parametrize(
+    ("function", "operands", "named"),
+    [
+        ("math.truediv", (1.0, "x"), {}),
+        ("math.truediv", ("x", "x"), {}),
+        ("math.tanh", (1.0,), {}),
+        ("nn.softmax", ("x",), {"axis": 1}),
+        ("math.reduce_mean", ("x",), {"axis": 1}),
+        ("math.negative", ("x", 2.0), {}),
+        ([], ("x",), {}),
+    ],
+)
+def test_functions_of_keras_2_without_a_layer(
+    made: Path, tmp_path: Path, function: Any, operands: Any, named: Any
+) -> None:
+    with pytest.raises(ValueError, match=r"TFOpLambda '.*' holds code, which is never run"):
+        from_keras(with_function(made, tmp_path, function, *operands, **named), check=False)
 
 
 def test_another_mask_is_not_taken_for_the_joined_one(made: Path, tmp_path: Path) -> None:

@@ -19,11 +19,17 @@ from lstm_native.convert.keras_mask_flow import (
 )
 from lstm_native.convert.keras_masks import makes_mask
 
-# Functions of TensorFlow as Keras 2 names them, and the layers that compute the same.
+# Functions of TensorFlow as Keras 2 names them, and the operations of Keras 3 that compute the same.
 _FUNCTIONS = {
     "__operators__.add": "Add", "math.add": "Add", "math.subtract": "Subtract", "math.multiply": "Multiply",
-    "math.maximum": "Maximum", "math.minimum": "Minimum", "concat": "Concatenate",
+    "math.maximum": "Maximum", "math.minimum": "Minimum", "concat": "Concatenate", "math.add_n": "Add",
+    "math.truediv": "TrueDivide", "math.divide": "Divide", "math.negative": "Negative", "math.tanh": "Tanh",
+    "math.sigmoid": "Sigmoid", "nn.relu": "Relu", "nn.relu6": "Relu6", "nn.softmax": "Softmax",
+    "math.softplus": "Softplus", "nn.softsign": "Softsign", "nn.silu": "Silu", "nn.selu": "Selu",
+    "nn.elu": "Elu", "math.exp": "Exp",
 }  # fmt: skip
+# Functions that take a list of values.
+_OF_LISTS = ("concat", "math.add_n")
 # What arrays are in configurations.
 ARRAYS = ("__tensor__", "__numpy__")
 _OPERATIONS = ("Add", "Subtract", "Multiply", "Maximum", "Minimum", "Concatenate")
@@ -36,6 +42,12 @@ _RESCALING: dict[str, tuple[Any, Any]] = {
     "Divide": (lambda c: (1 / c, 0.0), None),
     "Negative": (lambda c: (-1.0, 0.0), None),
 }
+# Operations on one value as activations, and the arguments with which they are those.
+_ACTIVATIONS: dict[str, tuple[str, dict[str, Any]]] = {
+    "Tanh": ("tanh", {}), "Sigmoid": ("sigmoid", {}), "Relu": ("relu", {}), "Relu6": ("relu6", {}),
+    "Softplus": ("softplus", {}), "Softsign": ("softsign", {}), "Silu": ("silu", {}), "Selu": ("selu", {}),
+    "Exp": ("exponential", {}), "Elu": ("elu", {"alpha": 1.0}), "Softmax": ("softmax", {"axis": -1}),
+}  # fmt: skip
 # Layers that go by the mask of their inputs.
 _MINDING = (
     *RECURRENT, "Bidirectional", "GlobalAveragePooling1D", "Attention", "AdditiveAttention", "Multiply",
@@ -61,14 +73,15 @@ def with_merging_layers(layers: Sequence[Any], label: str, found: set[str]) -> I
             yield one
             continue
         name = str(one.get("name", config.get("name")))
-        rescaling = _rescaled(one)
-        if rescaling is not None:
+        single = _of_one_value(one)
+        if single is not None:
             found.add(name)
-            yield rescaling
+            yield single
             continue
-        if kind == "TFOpLambda" and config.get("function") in _FUNCTIONS:
-            joined = _FUNCTIONS[config["function"]]
-            calls, axis = _calls_of_keras_2(one, joined)
+        function = config.get("function") if kind == "TFOpLambda" else None
+        if isinstance(function, str) and _FUNCTIONS.get(function) in _OPERATIONS:
+            joined = _FUNCTIONS[function]
+            calls, axis = _calls_of_keras_2(one, function in _OF_LISTS)
         elif is_operation(one) and kind in _OPERATIONS:
             joined, axis = str(kind), config.get("axis")
             calls = [_call_of_keras_3(node, joined) for node in one.get("inbound_nodes") or ()]
@@ -85,29 +98,82 @@ def with_merging_layers(layers: Sequence[Any], label: str, found: set[str]) -> I
         yield {"class_name": joined, "config": arguments, "name": name, "inbound_nodes": calls}
 
 
-def _rescaled(one: dict[str, Any]) -> dict[str, Any] | None:
-    """An operation of Keras 3 on a value and a constant, such as `2 * x`, as a layer; None for others."""
-    kind, nodes = str(one.get("class_name")), one.get("inbound_nodes")
+def _of_one_value(one: dict[str, Any]) -> dict[str, Any] | None:
+    """An operation on a value, and a constant in `2 * x` and the like, as a layer; None for others."""
+    kind, config, nodes = one.get("class_name"), _dict(one.get("config")), one.get("inbound_nodes")
+    of_keras_2 = kind == "TFOpLambda"
+    if of_keras_2:
+        kind = _FUNCTIONS.get(str(config.get("function")))
+    elif not is_operation(one):
+        return None
     # Each use of one operation object may have constants of its own; those of models have one use.
-    if kind not in _RESCALING or not is_operation(one) or not isinstance(nodes, list) or len(nodes) != 1:
+    if not isinstance(kind, str) or not isinstance(nodes, list) or len(nodes) != 1:
         return None
-    (node,) = nodes
-    args = node.get("args") if isinstance(node, dict) else None
-    if not isinstance(args, list) or len(args) != (1 if kind == "Negative" else 2):
+    values, constants, named = _operands_of_keras_2(nodes[0]) if of_keras_2 else _operands(nodes[0])
+    if len(values) != 1:
         return None
-    values = [i for i, item in enumerate(args) if len(list(histories(item))) == 1 and "class_name" in item]
-    constant = next((_constant(item) for i, item in enumerate(args) if i not in values), np.zeros(()))
-    if len(values) != 1 or constant is None or any((node.get("kwargs") or {}).values()):
+    named = {key: value for key, value in named.items() if value is not None}
+    name = str(one.get("name", config.get("name")))
+    made: dict[str, Any] = {"name": name}
+    if kind in _ACTIVATIONS and not constants:
+        made["activation"], expected = _ACTIVATIONS[kind]
+        named |= {key: config[key] for key in expected if key in config}
+        if any(named[key] != expected.get(key) for key in named):
+            return None
+    else:
+        scaling = _scaling(kind, *values, constants)
+        if scaling is None or any(named.values()):
+            return None
+        made |= scaling
+    (value,) = values.values()
+    calls = [[value]] if of_keras_2 else [{"args": [value], "kwargs": {}}]
+    layer = "Activation" if "activation" in made else "Rescaling"
+    return {"class_name": layer, "config": made, "name": name, "inbound_nodes": calls}
+
+
+def _scaling(kind: str, place: int, constants: Sequence[Any]) -> dict[str, Any] | None:
+    """Arguments of the `Rescaling` that is an operation on a value in this place and constants."""
+    if kind not in _RESCALING or len(constants) != (kind != "Negative"):
         return None
-    way = _RESCALING[kind][values[0]]
-    if way is None:
+    constant = _constant(constants[0]) if constants else np.zeros(())
+    way = _RESCALING[kind][place]
+    if constant is None or way is None:
         return None
     with np.errstate(divide="ignore"):
         scale, offset = way(constant)
-    name = str(one.get("name", _dict(one.get("config")).get("name")))
-    config = {"name": name, "scale": np.asarray(scale).tolist(), "offset": np.asarray(offset).tolist()}
-    calls = [{"args": [args[values[0]]], "kwargs": {}}]
-    return {"class_name": "Rescaling", "config": config, "name": name, "inbound_nodes": calls}
+    return {"scale": np.asarray(scale).tolist(), "offset": np.asarray(offset).tolist()}
+
+
+_Operands = tuple[dict[int, Any], list[Any], dict[str, Any]]
+
+
+def _operands(node: Any) -> _Operands:
+    """Values of a call in Keras 3 by their places, the constants beside them, and arguments by name."""
+    args = _dict(node).get("args")
+    items = list(enumerate(args)) if isinstance(args, list) else []
+    values = {i: item for i, item in items if len(list(histories(item))) == 1 and "class_name" in item}
+    constants = [item for i, item in items if i not in values]
+    return values, constants, _dict(_dict(node).get("kwargs"))
+
+
+def _operands_of_keras_2(node: Any) -> _Operands:
+    """The same of a call in Keras 2, where the second operand has a name."""
+    if isinstance(node, list) and len(node) == 1:
+        (node,) = node
+    if not isinstance(node, list) or len(node) != 4 or not isinstance(node[3], dict):
+        return {}, [], {}
+    named = dict(node[3])
+    items = [node[2] if node[0] == "_CONSTANT_VALUE" else node[:3]]
+    if "y" in named:
+        items.append(named.pop("y"))
+    values = {i: [*item, {}] for i, item in enumerate(items) if _is_value_of_keras_2(item)}
+    return values, [item for i, item in enumerate(items) if i not in values], named
+
+
+def _is_value_of_keras_2(item: Any) -> bool:
+    """Whether this names a value: a layer, the number of its call and that of its output."""
+    listed = isinstance(item, list) and len(item) == 3 and isinstance(item[0], str)
+    return listed and all(type(number) is int and number >= 0 for number in item[1:])
 
 
 def _constant(item: Any) -> np.ndarray[Any, Any] | None:
@@ -138,7 +204,7 @@ def _call_of_keras_3(node: Any, kind: str) -> dict[str, Any] | None:
     return {"args": [args], "kwargs": {}} if isinstance(named, dict) and not any(named.values()) else None
 
 
-def _calls_of_keras_2(one: dict[str, Any], kind: str) -> tuple[list[Any], Any]:
+def _calls_of_keras_2(one: dict[str, Any], of_list: bool) -> tuple[list[Any], Any]:
     """The calls of a function as those of a layer, None where they are others, and the axis."""
     calls: list[Any] = []
     axes = []
@@ -148,13 +214,11 @@ def _calls_of_keras_2(one: dict[str, Any], kind: str) -> tuple[list[Any], Any]:
             return [None], None
         named = items[0][3] if items and isinstance(items[0][3], dict) else {}
         values = [item[:3] for item in items]
-        if kind == "Concatenate":
+        if of_list:
             axes.append(named.get("axis"))
         else:
             values.append(named.get("y"))
-        fit = (kind == "Concatenate" or len(values) == 2) and all(
-            isinstance(v, list) and len(v) == 3 and isinstance(v[0], str) and v[1] >= 0 for v in values
-        )
+        fit = (of_list or len(values) == 2) and all(map(_is_value_of_keras_2, values))
         calls.append([[*value, {}] for value in values] if fit else None)
     return calls, axes[0] if axes and all(axis == axes[0] for axis in axes) else None
 
