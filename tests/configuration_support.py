@@ -114,6 +114,12 @@ ARGUMENTS: dict[str, dict[type, dict[str, st.SearchStrategy[Any]]]] = {
                                     "gamma_initializer": initializer, "beta_regularizer": regularizer,
                                     "gamma_regularizer": regularizer, "beta_constraint": constraint,
                                     "gamma_constraint": constraint, **LAYER},
+        layers.BatchNormalization: {"axis": st.sampled_from([-1, 1, 2]), "momentum": fraction,
+                                    "epsilon": positive, "center": flag, "scale": flag,
+                                    **{f"{w}_initializer": initializer
+                                       for w in ("beta", "gamma", "moving_mean", "moving_variance")},
+                                    "beta_regularizer": regularizer, "gamma_regularizer": regularizer,
+                                    "beta_constraint": constraint, "gamma_constraint": constraint, **LAYER},
         layers.Attention: {"use_scale": flag, "score_mode": st.sampled_from(["dot", "concat"]),
                            "dropout": fraction, "seed": seed, "name": name, "trainable": flag},
         layers.AdditiveAttention: {"use_scale": flag, "dropout": fraction, "seed": seed, "name": name},

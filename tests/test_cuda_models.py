@@ -89,7 +89,26 @@ def branches() -> ln.Model:
     return ln.Model(inputs, ln.Dense(1, activation="sigmoid")(layers.concatenate(ends)))
 
 
-MODELS = [ids, features, attention, python_cells, branches]
+def around() -> ln.Model:
+    """Layers around the recurrent ones that compute with NumPy, and draw random numbers."""
+    return ln.Sequential(
+        [
+            ln.Input((9, 3)),
+            layers.BatchNormalization(),
+            layers.GaussianNoise(0.1),
+            layers.Permute((2, 1)),
+            layers.Reshape((9, -1)),
+            layers.SpatialDropout1D(0.2),
+            ln.LSTM(6, return_sequences=True),
+            layers.TimeDistributed(layers.BatchNormalization(momentum=0.9)),
+            layers.GaussianDropout(0.1),
+            layers.Flatten(),
+            ln.Dense(1, activation="sigmoid"),
+        ]
+    )
+
+
+MODELS = [ids, features, attention, python_cells, branches, around]
 
 
 def both(make: Callable[[], ln.Model], optimizer: str = "adam") -> tuple[ln.Model, ln.Model]:
@@ -236,6 +255,7 @@ def steps_of_features() -> ln.Model:
             layers.LayerNormalization(),
             ln.Masking(),
             layers.GRU(6, return_sequences=True, zero_output_for_mask=True),
+            layers.BatchNormalization(),
             layers.SimpleRNN(5),
         ]
     )

@@ -55,6 +55,23 @@ def test_dense_random(seed: int, rows: int, inputs: int, units: int, use_bias: b
     check_dense(seed, (rows,), inputs, units, use_bias)
 
 
+def test_dense_kernel_of_several_axes() -> None:
+    """All its axes but the last count as one, as convolutions want it."""
+    rng = np.random.default_rng(3)
+    kernel, x, d_y = (f32(rng.normal(size=shape)) for shape in ((3, 4, 5), (2, 6, 12), (2, 6, 5)))
+    flat, whole = (
+        _core.DenseWeights(variable(k), variable(kernel[0, 0])) for k in (kernel.reshape(12, 5), kernel)
+    )
+    assert_bits(_core.dense_forward(whole, tensor(x)).numpy(), _core.dense_forward(flat, tensor(x)).numpy())
+    expected = _core.dense_backward(flat, tensor(x), tensor(d_y), True)
+    got = _core.dense_backward(whole, tensor(x), tensor(d_y), True)
+    for a, b in zip(got, expected, strict=True):
+        assert a is not None
+        assert b is not None
+        assert_bits(a.numpy().ravel(), b.numpy().ravel())
+    assert got[1].shape == (3, 4, 5)
+
+
 @pytest.mark.parametrize("units", [*range(1, 36), 63, 64, 65])
 def test_dense_tails(units: int) -> None:
     check_dense(units, (1 + units % 15,), 1 + units * 5 % 23, units, True)

@@ -64,6 +64,11 @@ SEQUENCES = {
     "rnn": lambda: L.RNN([L.LSTMCell(3), L.GRUCell(2)], return_sequences=True, return_state=True),
     "dense": lambda: L.Dense(3),
     "normalization": lambda: L.LayerNormalization(),
+    "spatial dropout": lambda: L.SpatialDropout1D(0.5),
+    "noise": lambda: L.GaussianNoise(0.5),
+    "reshape": lambda: L.Reshape((2, -1)),
+    "permute": lambda: L.Permute((1, 2)),
+    "batch normalization": lambda: L.BatchNormalization(),
     "pooling": lambda: L.GlobalMaxPooling1D(),
 }
 

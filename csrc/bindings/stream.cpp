@@ -166,6 +166,14 @@ void bind_stream(py::module_& module) {
              [](Stream& self, const Tensor& scale, const OptionalTensor& offset) {
                  self.native().add(ops::stream_rescaling(scale, offset.get()));
              })
+        .def("add_batch_norm",
+             [](Stream& self, std::shared_ptr<ops::Variable> mean, std::shared_ptr<ops::Variable> variance,
+                std::shared_ptr<ops::Variable> gamma, std::shared_ptr<ops::Variable> beta, double epsilon) {
+                 if (mean == nullptr || variance == nullptr)
+                     throw std::invalid_argument("Stream: mean and variance of add_batch_norm must not be None");
+                 self.native().add(ops::stream_batch_norm(
+                     {std::move(mean), std::move(variance), std::move(gamma), std::move(beta), epsilon}));
+             })
         .def("add_join",
              [](Stream& self, const std::string& label, const std::string& mode,
                 const std::vector<std::int64_t>& slots) {

@@ -15,9 +15,9 @@ DenseWeights::DenseWeights(std::shared_ptr<Variable> kernel, std::shared_ptr<Var
     check_float32("Dense: kernel", kernel_);
     check_float32("Dense: bias", bias_);
     const Shape& shape = kernel_->tensor().shape();
-    check(shape.rank() == 2, "Dense: kernel has shape ", shape, ", expected (inputs, units)");
-    check(bias_ == nullptr || bias_->tensor().shape() == Shape{shape[1]}, "Dense: bias has shape ",
-          bias_ == nullptr ? std::string() : bias_->tensor().shape().text(), ", expected (", shape[1], ",)");
+    check(shape.rank() >= 2, "Dense: kernel has shape ", shape, ", expected (inputs, units)");
+    check(bias_ == nullptr || bias_->tensor().shape() == Shape{units()}, "Dense: bias has shape ",
+          bias_ == nullptr ? std::string() : bias_->tensor().shape().text(), ", expected (", units(), ",)");
 }
 
 std::shared_ptr<const void> DenseWeights::pack() {
@@ -60,7 +60,7 @@ DenseGradients dense_backward(DenseWeights& weights, const Tensor& x, const Tens
     const auto make = rows == 0 ? &Tensor::zeros : &Tensor::empty;
     const core::Device device = weights.device();
     if (need_d_x) gradients.d_x = make(x.shape(), DType::float32, device);
-    gradients.d_kernel = make({weights.inputs(), weights.units()}, DType::float32, device);
+    gradients.d_kernel = make(weights.kernel_shape(), DType::float32, device);
     if (weights.has_bias()) gradients.d_bias = make({weights.units()}, DType::float32, device);
     if (rows == 0) return gradients;
     const std::shared_ptr<const void> pack = weights.pack();

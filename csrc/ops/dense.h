@@ -8,13 +8,15 @@
 
 namespace lstm_native::ops {
 
-// kernel (K, N) and bias (N) or null, with their packed form.
+// kernel (K, N) and bias (N) or null, with their packed form. A kernel of more axes, as that of a convolution, counts
+// as one whose K is all but the last.
 class DenseWeights {
 public:
     DenseWeights(std::shared_ptr<Variable> kernel, std::shared_ptr<Variable> bias);
 
-    std::int64_t inputs() const { return kernel_->tensor().shape()[0]; }
-    std::int64_t units() const { return kernel_->tensor().shape()[1]; }
+    const core::Shape& kernel_shape() const { return kernel_->tensor().shape(); }
+    std::int64_t inputs() const { return kernel_shape().without_last().count(); }
+    std::int64_t units() const { return kernel_shape().back(); }
     bool has_bias() const { return bias_ != nullptr; }
     core::Device device() const { return kernel_->tensor().device(); }
     std::shared_ptr<const void> pack();

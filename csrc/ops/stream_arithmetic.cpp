@@ -1,7 +1,10 @@
 // Layers of a stream that compute element by element, each with the bits that `predict` has: what layers in Python
 // leave to NumPy is computed on the host, where subnormals are kept.
+#include <array>
+#include <cmath>
 #include <stdexcept>
 #include <utility>
+#include <vector>
 
 #include "core/error.h"
 #include "ops/context.h"
@@ -87,6 +90,76 @@ private:
     }
 
     Tensor scale_, offset_;
+    Rows values_;
+};
+
+// (x - mean) * scale + beta, where scale is gamma / sqrt(variance + epsilon) in double precision, rounded.
+class BatchNorm : public StreamLayer {
+public:
+    explicit BatchNorm(BatchNormWeights weights) : weights_(std::move(weights)) {}
+
+    std::int64_t connect(std::int64_t rows, std::int64_t width, core::Device device) override {
+        for (const auto& [name, variable] : named()) {
+            check_float32(name, variable);
+            core::check(variable == nullptr || variable->tensor().shape() == core::Shape{width}, name,
+                        " does not fit a step of ", width, " features");
+        }
+        values_.make(rows, width, device);
+        numbers_.resize(static_cast<std::size_t>(width));
+        versions_ = 0;
+        return width;
+    }
+
+    void prepare() override {
+        check_place("BatchNormalization", weights_.mean->tensor().device(), values_.there().device());
+        std::uint64_t versions = 1;  // which only grow: equal sums mean equal versions
+        for (const auto& [name, variable] : named()) versions += variable == nullptr ? 0 : variable->version();
+        if (versions == versions_) return;
+        const Tensor mean = weights_.mean->tensor().to(core::Device::cpu);
+        const Tensor variance = weights_.variance->tensor().to(core::Device::cpu);
+        const Tensor gamma = on_host(weights_.gamma);
+        const Tensor beta = on_host(weights_.beta);
+        for (std::size_t j = 0; j < numbers_.size(); ++j) {
+            const double spread = std::sqrt(double{variance.data<const float>()[j]} + weights_.epsilon);
+            numbers_[j].mean = mean.data<const float>()[j];
+            numbers_[j].scale =
+                static_cast<float>((gamma.defined() ? double{gamma.data<const float>()[j]} : 1.0) / spread);
+            numbers_[j].beta = beta.defined() ? beta.data<const float>()[j] : 0.0F;
+        }
+        versions_ = versions;
+    }
+
+    void run(StreamStep& step) override {
+        values_.take(step.values);
+        step.values = values_.there().data<const float>();
+        values_.to_host();
+        float* value = values_.on_host();
+        for (std::int64_t r = 0; r < values_.there().shape()[0]; ++r)
+            for (const Numbers& of : numbers_) {
+                *value = (*value - of.mean) * of.scale + of.beta;
+                ++value;
+            }
+        values_.from_host();
+    }
+
+private:
+    struct Numbers {
+        float mean, scale, beta;
+    };
+
+    std::array<std::pair<const char*, std::shared_ptr<Variable>>, 4> named() const {
+        return {{{"BatchNormalization: moving_mean", weights_.mean},
+                 {"BatchNormalization: moving_variance", weights_.variance},
+                 {"BatchNormalization: gamma", weights_.gamma},
+                 {"BatchNormalization: beta", weights_.beta}}};
+    }
+    static Tensor on_host(const std::shared_ptr<Variable>& variable) {
+        return variable == nullptr ? Tensor() : variable->tensor().to(core::Device::cpu);
+    }
+
+    BatchNormWeights weights_;
+    std::vector<Numbers> numbers_;  // of each feature
+    std::uint64_t versions_ = 0;    // of the variables that they were made of
     Rows values_;
 };
 
@@ -189,6 +262,10 @@ StreamJoin stream_join_from_name(const std::string& name) {
 
 std::unique_ptr<StreamLayer> stream_rescaling(core::Tensor scale, core::Tensor offset) {
     return std::make_unique<Rescaling>(std::move(scale), std::move(offset));
+}
+
+std::unique_ptr<StreamLayer> stream_batch_norm(BatchNormWeights weights) {
+    return std::make_unique<BatchNorm>(std::move(weights));
 }
 
 std::unique_ptr<StreamLayer> stream_join(std::string label, StreamJoin mode, const std::vector<StreamStep>& steps,

@@ -65,6 +65,12 @@ std::unique_ptr<StreamLayer> stream_dense(std::shared_ptr<DenseWeights> weights)
 std::unique_ptr<StreamLayer> stream_activation(core::Activation activation);
 // Values times `scale` plus `offset`, numbers on the host: float32 () or (width); `offset` may be undefined.
 std::unique_ptr<StreamLayer> stream_rescaling(core::Tensor scale, core::Tensor offset);
+// Of inference: the moving mean and variance of each feature; gamma and beta may be null.
+struct BatchNormWeights {
+    std::shared_ptr<Variable> mean, variance, gamma, beta;
+    double epsilon = 0.0;
+};
+std::unique_ptr<StreamLayer> stream_batch_norm(BatchNormWeights weights);
 
 enum class StreamJoin { concat, sum, ave, mul, sub, max, min };
 StreamJoin stream_join_from_name(const std::string& name);  // invalid_argument for others

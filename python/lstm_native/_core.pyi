@@ -232,7 +232,7 @@ def recurrent_backward_together(calls: Sequence[RecurrentBackCall], /) -> list[t
 # --- dense, embedding, activations --------------------------------------------------------------
 
 class DenseWeights:
-    """kernel (K, N) and bias (N,) or None, with their packed form."""
+    """kernel (..., N), whose K is all axes but the last, and bias (N,) or None, with their packed form."""
 
     def __init__(self, kernel: Variable, bias: Variable | None, /) -> None: ...
 
@@ -346,6 +346,15 @@ class Stream:
     def add_layer_norm(self, weights: LayerNormWeights, /) -> None: ...
     def add_rescaling(self, scale: Tensor, offset: Tensor | None, /) -> None:
         """`scale` and `offset` are float32, () or (width,)."""
+    def add_batch_norm(
+        self,
+        mean: Variable,
+        variance: Variable,
+        gamma: Variable | None,
+        beta: Variable | None,
+        epsilon: float,
+        /,
+    ) -> None: ...
     def add_join(self, label: str, mode: str, slots: Sequence[int], /) -> None:
         """Joins slots by a `merge_mode`: "concat", "sum", "ave" or "mul", or by "sub", "max" or "min"."""
     def read(self, slot: int, /) -> None: ...

@@ -52,6 +52,10 @@ _NEUTRAL: dict[str, tuple[Any, ...]] = {
     "axis": (-1, [-1]),  # of Softmax
     "negative_slope": (0.0,),
     "threshold": (0.0,),
+    "renorm": (False,),
+    "renorm_momentum": (),
+    "synchronized": (),  # between processes
+    "fused": (),
     "trainable": (),  # of SpatialDropout1D, which has nothing to train
     "fn": (),  # the function of a loss, which its class says
     "jit_compile": (),

@@ -13,7 +13,7 @@ STOPPING = (
 )  # fmt: skip
 _PASSING = (
     "Dense", "Activation", "Dropout", "SpatialDropout1D", "LayerNormalization", "TimeDistributed", "Softmax",
-    "ReLU", "Rescaling", "GaussianNoise", "GaussianDropout",
+    "ReLU", "Rescaling", "GaussianNoise", "GaussianDropout", "BatchNormalization",
 )  # fmt: skip
 _ATTENTION = ("Attention", "AdditiveAttention")
 _OPERATIONS = (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from lstm_native.layers.attention import AdditiveAttention, Attention
 from lstm_native.layers.base import Layer
+from lstm_native.layers.batch_normalization import BatchNormalization
 from lstm_native.layers.bidirectional import Bidirectional
 from lstm_native.layers.cells import GRUCell, LSTMCell, SimpleRNNCell, StackedRNNCells
 from lstm_native.layers.dense import Activation, Dense
@@ -52,6 +53,7 @@ __all__ = [
     "AdditiveAttention",
     "Attention",
     "Average",
+    "BatchNormalization",
     "Bidirectional",
     "Concatenate",
     "Dense",

@@ -67,6 +67,8 @@ class Layer(symbolic.Callee, Weighted, Configurable):
     """
 
     supports_masking: bool = False
+    # Whether the rows of a batch depend on each other in training, where the layer is trainable.
+    couples_rows: ClassVar[bool] = False
     # Whether the class computes with a method `call` of its own.
     is_custom: ClassVar[bool] = False
 

@@ -24,7 +24,7 @@ class Context:
     Attributes:
         mask: bool tensor (batch, time) of the model's output after a forward pass, or None.
         gradients: gradient of every variable that backward has reached.
-        states: new states of stateful layers; they take effect with `commit_states`.
+        states: new states of stateful layers, moving statistics too; they take effect with `commit_states`.
         penalties: what the activity regularizers of layers add to the loss.
     """
 

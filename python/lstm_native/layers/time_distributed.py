@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from lstm_native import _core
 from lstm_native.arrays import Shape, to_numpy
 from lstm_native.layers.base import Layer, Tensor
@@ -99,11 +101,33 @@ class TimeDistributed(ActivationAtEnd):
         self.check_input_shape(inputs.shape)
         # A mask of time steps says nothing within a step; layers written in Python get it, as in Keras.
         inner = None if mask is None or (mask.ndim == 2 and not self.layer.is_custom) else _folded(mask)
+        one_by_one = ctx.training and any(
+            layer.couples_rows and layer.trainable for layer in with_held([self.layer])
+        )
+        if ctx.record:
+            ctx.save(self, one_by_one)
+        if one_by_one:
+            return self._forward_one_by_one(inputs, ctx, mask)
         return _unfolded(self.layer.forward(_folded(inputs), ctx, inner), inputs)
 
     def backward(self, d_outputs: Tensor, ctx: Context, need_d_inputs: bool = True) -> Tensor | None:
+        if ctx.take(self):
+            steps = range(d_outputs.shape[1])
+            # The last step first, for what it saved lies on top.
+            found = [self.layer.backward(_step(d_outputs, t), ctx, need_d_inputs) for t in reversed(steps)]
+            return None if found[0] is None else _together(found[::-1])
         d_inputs = self.layer.backward(_folded(d_outputs), ctx, need_d_inputs)
         return None if d_inputs is None else _unfolded(d_inputs, d_outputs)
+
+    def _forward_one_by_one(self, inputs: Tensor, ctx: Context, mask: Tensor | None) -> Tensor:
+        """One step after the other, as Keras does: the rows of a step are its batch."""
+        flags = mask if self.layer.couples_rows else None
+        return _together(
+            [
+                self.layer.forward(_step(inputs, t), ctx, None if flags is None else _step(flags, t))
+                for t in range(inputs.shape[1])
+            ]
+        )
 
     def forward_logits(self, inputs: Tensor, ctx: Context) -> Tensor:
         self.check_input_shape(inputs.shape)
@@ -135,3 +159,13 @@ def _folded(x: Tensor) -> Tensor:
 def _unfolded(x: Tensor, like: Tensor) -> Tensor:
     """(batch * time, ...) as (batch, time, ...), of which `like` has the first two."""
     return x.reshape((*like.shape[:2], *x.shape[1:]))
+
+
+def _step(x: Tensor, t: int) -> Tensor:
+    """Step t of (batch, time, ...)."""
+    return _core.as_tensor(np.ascontiguousarray(x.numpy()[:, t]), x.dtype)
+
+
+def _together(steps: Sequence[Tensor]) -> Tensor:
+    """(batch, time, ...) of its steps."""
+    return _core.as_tensor(np.stack([step.numpy() for step in steps], axis=1), "float32")
