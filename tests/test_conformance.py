@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import subprocess
 import sys
+import threading
 import warnings
 from pathlib import Path
 from types import SimpleNamespace
@@ -50,9 +52,15 @@ def outcomes(request: pytest.FixtureRequest, keras_site: Path) -> dict[str, Any]
     arguments = SimpleNamespace(
         impl="lstm_native", keras_site=str(keras_site), verbose=False, case_limit=CASE_LIMIT
     )
+    before = set(threading.enumerate())
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ResourceWarning)  # pipes of processes that have ended
-        return dict(keras_suite.outcomes([case for case in CASES if case in selected], arguments))
+        # Pipes of processes that have ended stay open until the threads that read them are done.
+        warnings.simplefilter("ignore", ResourceWarning)
+        found = dict(keras_suite.outcomes([case for case in CASES if case in selected], arguments))
+        for reader in set(threading.enumerate()) - before:
+            reader.join(CASE_LIMIT)
+        gc.collect()
+    return found
 
 
 @pytest.mark.parametrize(
