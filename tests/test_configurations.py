@@ -49,7 +49,8 @@ def test_every_class_is_here() -> None:
         if isinstance(item, type) and issubclass(item, Configurable)
         if item.__name__ not in BASES and not item.__name__.startswith("_")
     }
-    assert public - {Configurable, *CLASSES} == {models.Sequential, models.Functional}
+    # Models have tests of their own, and so has a function of the caller.
+    assert public - {Configurable, *CLASSES} == {models.Sequential, models.Functional, layers.Lambda}
 
 
 @pytest.mark.parametrize("cls", CLASSES, ids=lambda cls: f"{cls.__module__.split('.')[1]}.{cls.__name__}")

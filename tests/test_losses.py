@@ -304,14 +304,15 @@ def test_get_takes_names_classes_objects_functions_and_configurations() -> None:
         losses.BinaryCrossentropy(axis=1)(np.zeros((2, 3, 1)), np.zeros((2, 3, 1)))
 
 
-def test_a_function_serves_evaluation_but_not_training() -> None:
+def test_a_function_serves_evaluation_and_training() -> None:
     loss = losses.get(lambda t, p: np.abs(t - p) ** 3)
     y_true, y_pred = np.array([[0.0, 1.0], [1.0, 1.0]]), np.array([[0.0, 3.0], [1.0, 1.0]], np.float32)
     assert loss(y_true, y_pred) == pytest.approx(2.0)
     pred = _core.as_tensor(y_pred, "float32")
-    assert loss.forward_backward(y_true, pred, need_gradient=False)[0] == pytest.approx(2.0)
-    with pytest.raises(RuntimeError, match="has no gradient"):
-        loss.forward_backward(y_true, pred, need_gradient=True)
+    value, gradient = loss.forward_backward(y_true.astype(np.float32), pred, need_gradient=True)
+    assert value == pytest.approx(2.0)
+    assert gradient is not None
+    np.testing.assert_allclose(gradient.numpy(), [[0, 3 * 2**2 / 4], [0, 0]])
 
 
 def test_a_loss_of_ones_own_with_a_gradient() -> None:

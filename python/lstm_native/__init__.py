@@ -37,7 +37,7 @@ from lstm_native.optimizers import SGD, Adam, AdamW, RMSprop
 from lstm_native.variable import Variable
 
 if TYPE_CHECKING:
-    from lstm_native import convert, preprocessing
+    from lstm_native import backend, convert, ops, preprocessing
 
 __version__ = "0.1.0"
 
@@ -61,6 +61,7 @@ __all__ = [
     "Variable",
     "__version__",
     "activations",
+    "backend",
     "callbacks",
     "constraints",
     "convert",
@@ -72,6 +73,7 @@ __all__ = [
     "losses",
     "metrics",
     "models",
+    "ops",
     "optimizers",
     "preprocessing",
     "regularizers",
@@ -84,12 +86,21 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     """What few programs need comes with its first use."""
+    # `from lstm_native import ...` would ask this function again.
+    if name == "backend":
+        import lstm_native.backend as backend_module
+
+        return backend_module
     if name == "convert":
-        import lstm_native.convert as module
+        import lstm_native.convert as convert_module
 
-        return module
+        return convert_module
+    if name == "ops":
+        import lstm_native.ops as ops_module
+
+        return ops_module
     if name == "preprocessing":
-        import lstm_native.preprocessing as preprocessing
+        import lstm_native.preprocessing as preprocessing_module
 
-        return preprocessing
+        return preprocessing_module
     raise AttributeError(f"module 'lstm_native' has no attribute {name!r}")

@@ -15,16 +15,34 @@ import numpy.typing as npt
 from lstm_native import _core
 from lstm_native.errors import unknown_name
 from lstm_native.parametric import Parametric as Parametric
+from lstm_native.traced import Traced
 
 Array = npt.NDArray[np.float32]
 Activation = Callable[[Any], Any]
 
 
 def _native(name: str, x: Any) -> Array:
+    if isinstance(x, Traced):
+        return _native_on_tape(name, x)  # type: ignore[return-value]
     return _core.activation_forward(name, _core.as_tensor(x, "float32")).numpy()
 
 
+def _native_on_tape(name: str, x: Traced) -> Traced:
+    tensor = _core.as_tensor(x.value, "float32")
+    y = _core.activation_forward(name, tensor)
+    result = Traced(y.numpy(), x.tape)
+
+    def back(gradient: Array) -> list[Any]:
+        d_y = _core.as_tensor(np.ascontiguousarray(gradient), "float32")
+        return [_core.activation_backward(name, tensor, y, d_y).numpy()]
+
+    x.tape.add([result], [x], back)
+    return result
+
+
 def _float32(x: Any) -> Array:
+    if isinstance(x, Traced):
+        return x  # type: ignore[return-value]
     return np.asarray(x, dtype=np.float32)
 
 
@@ -36,8 +54,8 @@ def _softmax_along(name: str, x: Any, axis: int | Sequence[int]) -> Array:
     axes = tuple(axis) if isinstance(axis, Sequence) else (axis,)
     ends = range(-len(axes), 0)
     moved = np.moveaxis(x, axes, ends)
-    rows = np.ascontiguousarray(moved).reshape(*moved.shape[: -len(axes)], -1)
-    y: Array = np.moveaxis(_native(name, rows).reshape(moved.shape), ends, axes)
+    rows = np.reshape(moved, (*moved.shape[: -len(axes)], -1))
+    y: Array = np.moveaxis(np.reshape(_native(name, rows), moved.shape), ends, axes)
     return y
 
 

@@ -156,7 +156,7 @@ class Feeding(Compilable):
         optimizer = self._compiled(where)
         for objective in self._objectives:
             if objective.loss is not None:
-                objective.loss.check_usable(train)
+                objective.loss.check_usable()
         if train and optimizer.built and not self.built:
             raise ValueError(f"{self.label()}: {where} with the optimizer of another model, make a new one")
         if not self.built:

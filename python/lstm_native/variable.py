@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from lstm_native import _core
+from lstm_native import _core, tapes
 from lstm_native.arrays import to_numpy
 
 
@@ -98,6 +98,9 @@ class Variable(_core.Variable, np.lib.mixins.NDArrayOperatorsMixin):
         return values if dtype is None else values.astype(dtype)
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:
+        tape = tapes.current()
+        if tape is not None and not kwargs:
+            return getattr(ufunc, method)(*tapes.on_tape(inputs, tape, Variable))
         plain = (x.numpy() if isinstance(x, Variable) else x for x in inputs)
         outputs = kwargs.pop("out", ())
         result = getattr(ufunc, method)(*plain, **kwargs)
@@ -105,13 +108,20 @@ class Variable(_core.Variable, np.lib.mixins.NDArrayOperatorsMixin):
             output.assign(result) if isinstance(output, Variable) else np.copyto(output, result)
         return outputs[0] if outputs else result
 
+    def __array_function__(self, function: Any, types: Any, args: Any, kwargs: Any) -> Any:
+        tape = tapes.current()
+        if tape is not None:
+            return function(*tapes.on_tape(args, tape, Variable), **kwargs)
+        return function(*_plain(args), **{name: _plain(value) for name, value in kwargs.items()})
+
     # A key of dictionaries and an item of lists, so it equals itself alone.
     __eq__ = object.__eq__
     __ne__ = object.__ne__
     __hash__ = object.__hash__
 
     def __getitem__(self, index: Any) -> Any:
-        return self.numpy()[index]
+        tape = tapes.current()
+        return self.numpy()[index] if tape is None else tape.leaf(self)[index]
 
     def __len__(self) -> int:
         return len(self.numpy())
@@ -132,6 +142,12 @@ class Variable(_core.Variable, np.lib.mixins.NDArrayOperatorsMixin):
         if "path" not in self.__dict__:
             return "<Variable>"  # in the traceback of its own constructor, without native storage yet
         return f"<Variable {self.path}, shape={self.shape}, trainable={self.trainable}>"
+
+
+def _plain(x: Any) -> Any:
+    if isinstance(x, list | tuple):
+        return type(x)(map(_plain, x))
+    return x.numpy() if isinstance(x, Variable) else x
 
 
 def _restored(values: npt.NDArray[Any], attributes: dict[str, Any]) -> Variable:

@@ -10,6 +10,7 @@ from lstm_native.layers.cells import GRUCell, LSTMCell, SimpleRNNCell, StackedRN
 from lstm_native.layers.dense import Activation, Dense
 from lstm_native.layers.dropout import Dropout, SpatialDropout1D
 from lstm_native.layers.embedding import Embedding
+from lstm_native.layers.functions import Lambda
 from lstm_native.layers.gru import GRU
 from lstm_native.layers.inputs import Input, InputLayer
 from lstm_native.layers.lstm import LSTM
@@ -71,6 +72,7 @@ __all__ = [
     "Input",
     "InputLayer",
     "LSTMCell",
+    "Lambda",
     "Layer",
     "LayerNormalization",
     "Masking",

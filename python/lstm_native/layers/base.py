@@ -11,7 +11,7 @@ from lstm_native import _core, activations, regularizers
 from lstm_native.arrays import Shape, optional_int, to_float32, to_shape, to_step_flags
 from lstm_native.configurable import Configurable, class_with
 from lstm_native.errors import unknown_name, warn
-from lstm_native.layers import custom, symbolic
+from lstm_native.layers import custom, on_tape, symbolic
 from lstm_native.layers.building import build_lock as build_lock
 from lstm_native.layers.building import building
 from lstm_native.layers.building import restored_on_error as restored_on_error
@@ -40,6 +40,12 @@ SHAPE_ARGUMENTS = (
 )  # fmt: skip
 
 
+def forget_names() -> None:
+    """Automatic names begin anew."""
+    with build_lock:
+        _name_counts.clear()
+
+
 class Layer(symbolic.Callee, Weighted, Configurable):
     """Base of all layers.
 
@@ -48,7 +54,8 @@ class Layer(symbolic.Callee, Weighted, Configurable):
 
     A layer of your own may also be written as for Keras: `build(input_shape)` makes weights with
     `add_weight`, `call(inputs)` computes the outputs from NumPy arrays, and takes `mask` and `training`
-    where it names them. Such a layer works forward only, by itself and inside models.
+    where it names them. Training goes back through what `call` computes with layers, operators, NumPy's
+    functions and those of `ops`; for that it gets values that stand for arrays (`traced.Traced`).
 
     Args:
         activity_regularizer: penalty on the outputs (name, `Regularizer` or callable), divided by the number
@@ -185,11 +192,13 @@ class Layer(symbolic.Callee, Weighted, Configurable):
         """Outputs for `inputs`; saves in `ctx` what `backward` needs when `ctx.record`."""
         if not self.is_custom:
             raise NotImplementedError(f"{type(self).__name__} defines neither forward nor call")
-        return custom.forward(self, inputs, ctx.training, mask)
+        return on_tape.forward(self, inputs, ctx, mask)
 
     def backward(self, d_outputs: Any, ctx: Context, need_d_inputs: bool = True) -> Any:
         """Gradient of the inputs (None when not needed); adds those of the variables to `ctx`."""
-        raise NotImplementedError(f"{type(self).__name__} defines no backward")
+        if not self.is_custom:
+            raise NotImplementedError(f"{type(self).__name__} defines no backward")
+        return on_tape.backward(self, d_outputs, ctx)
 
     def add_to_stream(self, stream: _core.Stream) -> None:
         """Adds one time step of this layer to `stream`.
@@ -214,11 +223,6 @@ class Layer(symbolic.Callee, Weighted, Configurable):
 
     def check_can_train(self) -> None:
         """Raises ValueError when the layer works forward only."""
-        if self.is_custom:
-            raise self.error(
-                "its call is Python code, which works forward only; training needs a layer of "
-                "lstm_native.layers, or one that defines forward and backward"
-            )
         for argument, value in vars(self).items():
             if argument.endswith("_regularizer") and not regularizers.can_train(value):
                 raise self.error(
@@ -233,7 +237,10 @@ class Layer(symbolic.Callee, Weighted, Configurable):
         """Takes the states of the next call; stateful layers only."""
 
     def reset_state(self) -> None:
-        """Forgets the state of a stateful layer; nothing to do for others."""
+        """Forgets the state of a stateful layer, and of those inside a layer written in Python."""
+        if self.is_custom:
+            for layer in self.held_layers():
+                layer.reset_state()
 
     def held_layers(self) -> Sequence[Layer]:
         """The layers inside this one, for wrappers and models."""
@@ -326,6 +333,10 @@ class Layer(symbolic.Callee, Weighted, Configurable):
     def _penalties_of_outputs(self) -> list[Any]:
         held = (value for layer in self.held_layers() for value in layer._penalties_of_outputs())
         return [*self._activity_losses, *held]
+
+    def losses_of_call(self) -> list[Any]:
+        """What the last `call` of a layer written in Python added with `add_loss`, layers inside it too."""
+        return self._penalties_of_outputs() if self.is_custom else []
 
     def set_activity_losses(self, values: list[Any]) -> None:
         """Takes the penalties of the outputs of a call, for `losses`."""

@@ -1,4 +1,4 @@
-"""Layers written in Python: subclasses of `Layer` with a `call` on NumPy arrays; forward only. Floor 4."""
+"""Layers written in Python: subclasses of `Layer` with a `call` on arrays. Floor 4."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from lstm_native import _core
 from lstm_native.arrays import to_numpy
 from lstm_native.errors import warn
 from lstm_native.later import weights_for_a_while
+from lstm_native.layers.building import with_held
 
 if TYPE_CHECKING:
     from lstm_native.layers.base import Layer
 
 
-@functools.cache
-def _optional_arguments(kind: type) -> frozenset[str]:
-    """Which of mask and training the method `call` of a class takes."""
+@functools.lru_cache(256)
+def names_of_arguments(function: Callable[..., Any]) -> frozenset[str]:
+    """Names of the arguments that a function takes."""
     import inspect  # not at the top: it costs, and few programs come here
 
-    parameters = inspect.signature(kind.call).parameters  # type: ignore[attr-defined]
-    return frozenset(parameters) & {"mask", "training"}
+    return frozenset(inspect.signature(function).parameters)
 
 
 def to_arrays(inputs: Any, label: str) -> Any:
@@ -56,7 +56,7 @@ def run(layer: Layer, inputs: Any, arguments: tuple[Any, ...], named: dict[str, 
         inputs: arrays.
         arguments, named: what else it is called with.
     """
-    taken = _optional_arguments(type(layer))  # type: ignore[arg-type]
+    taken = names_of_arguments(type(layer).call) & {"mask", "training"}  # type: ignore[attr-defined]
     mask = named.get("mask")
     if mask is not None and not layer.supports_masking and "mask" not in taken:
         warn(f"{layer.label()}: the mask of its inputs is lost, for supports_masking is False")
@@ -92,14 +92,9 @@ def layers_among(layer: Layer, kind: type[Layer]) -> list[Layer]:
     return list(dict.fromkeys(found))
 
 
-def forward(layer: Layer, inputs: Any, training: bool, mask: _core.Tensor | None) -> Any:
-    """`call` on the tensors of a pass through a model."""
-    arrays = tuple(x.numpy() for x in inputs) if isinstance(inputs, tuple) else inputs.numpy()
-    valid = None if mask is None else mask.numpy()
-    outputs = run(layer, arrays, (), {"training": training, "mask": valid})
-    if isinstance(outputs, list | tuple):
-        return tuple(to_tensor(y, layer.label(), "output of call") for y in outputs)
-    return to_tensor(outputs, layer.label(), "output of call")
+def mask_arrays(mask: Any) -> Any:
+    """The masks of a pass as arrays."""
+    return tuple(map(_array, mask)) if isinstance(mask, tuple) else _array(mask)
 
 
 def on_tensors(compute_mask: Callable[..., Any]) -> Callable[..., Any]:
@@ -130,7 +125,7 @@ def output_shape(layer: Layer, input_shape: tuple[int | None, ...]) -> Any:
         ValueError: `call` fails on zeros.
     """
     probe = layer
-    if not layer.built:
+    if not layer.built or any(getattr(held, "stateful", False) for held in with_held([layer])):
         probe = copy.deepcopy(layer)
         with weights_for_a_while():
             probe.build(input_shape)
@@ -140,12 +135,20 @@ def output_shape(layer: Layer, input_shape: tuple[int | None, ...]) -> Any:
     return _known(first, second)
 
 
-def _probed(layer: Layer, probe: Layer, input_shape: tuple[int | None, ...], unknown: int) -> Any:
-    shape = tuple(unknown if size is None else size for size in input_shape)
+def _probed(layer: Layer, probe: Layer, input_shape: Any, unknown: int) -> Any:
+    several = bool(input_shape) and isinstance(input_shape[0], list | tuple)
+    shapes = [
+        tuple(unknown if size is None else size for size in one)
+        for one in (input_shape if several else (input_shape,))
+    ]
+    shape = shapes if several else shapes[0]
     failure: Exception | None = None
     for dtype in (np.float32, np.int32):  # ids, where numbers do not fit
         try:
-            return shapes_of(run(probe, np.zeros(shape, dtype), (), {"training": False, "mask": None}))
+            probe.reset_state()
+            zeros = [np.zeros(one, dtype) for one in shapes]
+            inputs = zeros if several else zeros[0]
+            return shapes_of(run(probe, inputs, (), {"training": False, "mask": None}))
         except Exception as error:
             failure = failure or error
     raise layer.error(

@@ -8,8 +8,9 @@ import numpy as np
 
 from lstm_native import _core, activations, constraints, regularizers
 from lstm_native.arrays import Shape, positive_int
-from lstm_native.layers.base import Context, Layer, Tensor, require_backward
+from lstm_native.layers.base import Context, Layer, Tensor
 from lstm_native.layers.weights import get_initializer
+from lstm_native.traced import Traced, recording
 
 
 class ActivationAtEnd(Layer):
@@ -30,10 +31,6 @@ class ActivationAtEnd(Layer):
     def output_activation(self) -> str | None:
         """Name of the last activation; None for a Python callable."""
         return self._activation_name
-
-    def check_can_train(self) -> None:
-        super().check_can_train()
-        require_backward(self, "activation", self.activation)
 
     def add_activation_to_stream(self, stream: _core.Stream) -> None:
         """Adds the activation to `stream`; ValueError where it is a Python callable."""
@@ -59,18 +56,23 @@ class ActivationAtEnd(Layer):
         name = self._activation_name
         if name is None:
             outputs = np.asarray(self.activation(logits.numpy()), dtype=np.float32)
-            if outputs.shape != logits.shape:
-                raise self.error(
-                    f"activation {activations.name_of(self.activation)} turned shape {logits.shape} "
-                    f"into {outputs.shape}"
-                )
-            return _core.as_tensor(outputs, "float32")
+            return _core.as_tensor(self._checked(outputs, logits.shape), "float32")
         return logits if name == "linear" else _core.activation_forward(name, logits)
 
+    def _checked(self, outputs: Any, shape: Shape) -> Any:
+        name = activations.name_of(self.activation)
+        if outputs.shape != shape:
+            raise self.error(f"activation {name} turned shape {shape} into {outputs.shape}")
+        return outputs
+
     def forward(self, inputs: Tensor, ctx: Context, mask: Tensor | None = None) -> Tensor:
-        if ctx.record and self._activation_name is None:
-            self.check_can_train()  # says why not
         logits = self.forward_logits(inputs, ctx)
+        if ctx.record and self._activation_name is None:
+            with recording(True) as tape:
+                x = Traced(logits.numpy(), tape)
+                y = self._checked(self.activation(x), logits.shape)
+            ctx.save(self, (x, y))
+            return _core.as_tensor(y.value, "float32")
         outputs = self.activate(logits)
         if ctx.record and self._activation_name != "linear":
             ctx.save(self, (logits, outputs))
@@ -78,7 +80,13 @@ class ActivationAtEnd(Layer):
 
     def backward(self, d_outputs: Tensor, ctx: Context, need_d_inputs: bool = True) -> Tensor | None:
         name = self._activation_name
-        if name is not None and name != "linear":
+        if name is None:
+            x, y = ctx.take(self)
+            gradient_of, _ = x.tape.backward([y], [d_outputs.numpy()])
+            found = gradient_of(x)
+            gradient = np.zeros_like(x.value) if found is None else np.ascontiguousarray(found)
+            d_outputs = _core.as_tensor(gradient, "float32")
+        elif name != "linear":
             logits, outputs = ctx.take(self)
             d_outputs = _core.activation_backward(name, logits, outputs, d_outputs)
         return self.backward_logits(d_outputs, ctx, need_d_inputs)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
+from lstm_native import tapes
 from lstm_native.arrays import Shape, to_numpy
 from lstm_native.trees import flat, is_shape, nested
 
@@ -31,8 +32,8 @@ class Placeholder:
         index: which of the outputs of that call it is.
 
     `x + y`, `x - y` and `x * y` of two of them are calls of the layers `Add`, `Subtract` and `Multiply`; with
-    a number, and `x / 2` and `-x`, of `Rescaling`. Masks go on behind these, as they do not behind operators
-    of Keras.
+    a number, and `x / 2` and `-x`, of `Rescaling`; `x[:, -1]` and functions of `ops` are calls of `Lambda`.
+    Masks go on behind the operators, as they do not behind those of Keras.
     """
 
     __slots__ = ("dtype", "index", "name", "node", "shape")
@@ -81,6 +82,14 @@ class Placeholder:
 
     def __neg__(self) -> Any:
         return self * -1.0
+
+    def __getitem__(self, index: Any) -> Any:
+        from lstm_native import ops  # which is made of layers
+
+        return ops.getitem(self, index)
+
+    # Without it Python would ask for x[0], x[1] ... without end.
+    __iter__ = None
 
     def __repr__(self) -> str:
         return f"<Placeholder shape={self.shape}, dtype={self.dtype}, name={self.name}>"
@@ -234,9 +243,26 @@ def recording(call: Callable[..., Any]) -> Callable[..., Any]:
     def recorded_or_called(self: Layer, inputs: Any, *args: Any, **kwargs: Any) -> Any:
         if not isinstance(inputs, np.ndarray) and is_symbolic(inputs):
             return _record(self, call, inputs, args, kwargs)
+        tape = tapes.current()
+        if tape is not None:
+            return _on_tape(tape, self, call, inputs, args, kwargs)
         return call(self, inputs, *args, **kwargs)
 
     return recorded_or_called
+
+
+def _on_tape(tape: Any, layer: Layer, call: Any, given: Any, args: Any, kwargs: Any) -> Any:
+    from lstm_native.layers import on_tape  # which is made of this file
+
+    signature = _signature(call)
+    arguments = dict(list(signature.bind(layer, given, *args, **kwargs).arguments.items())[2:])
+    positional: tuple[Any, ...] = ()
+    for parameter in signature.parameters.values():
+        if parameter.kind is parameter.VAR_KEYWORD:
+            arguments |= arguments.pop(parameter.name, {})
+        elif parameter.kind is parameter.VAR_POSITIONAL:
+            positional = arguments.pop(parameter.name, ())
+    return on_tape.call(tape, layer, given, positional, arguments)
 
 
 def output_shapes(layer: Layer, shapes: Any, arguments: dict[str, Any]) -> Any:

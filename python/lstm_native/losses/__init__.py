@@ -41,7 +41,7 @@ __all__ = [
 
 
 class _FunctionLoss(Loss):
-    """A function (y_true, y_pred) -> values of the user's; it has no gradient."""
+    """A function (y_true, y_pred) -> values of the user's."""
 
     def __init__(self, function: Callable[[Any, Any], Any]) -> None:
         super().__init__(getattr(function, "__name__", None) or snake_case(type(function).__name__))
@@ -56,9 +56,8 @@ class _FunctionLoss(Loss):
 
     def call(self, y_true: Array, y_pred: Array) -> Array:
         """One value per row."""
-        rows = np.asarray(self.function(y_true, y_pred), dtype=np.float32)
-        # A value per element is as good as one per row.
-        return rows.mean(axis=-1) if rows.shape == y_pred.shape else rows
+        rows: Array = self.function(y_true, y_pred)
+        return rows
 
 
 def mean_squared_error(y_true: Any, y_pred: Any) -> Array:
@@ -137,7 +136,7 @@ def get(identifier: Any) -> Loss:
     Args:
         identifier: A name ("binary_crossentropy", "mse", ...), a `Loss`, its class, a configuration
             `{"class_name": ..., "config": {...}}`, a function of this module, or any function
-            (y_true, y_pred) -> values (such a one has no gradient: evaluate only).
+            (y_true, y_pred) -> values, whose gradient is found as `Loss.gradient` says.
 
     Returns:
         A `Loss`.

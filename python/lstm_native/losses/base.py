@@ -18,6 +18,7 @@ from lstm_native.arrays import to_float32
 from lstm_native.configurable import Configurable
 from lstm_native.errors import unknown_name
 from lstm_native.naming import snake_case
+from lstm_native.traced import Traced, recording, value_of
 
 Array = npt.NDArray[Any]
 Shape = Sequence[int | None]
@@ -78,6 +79,8 @@ class Loss(Configurable):
         Raises:
             ValueError: Labels or weights that do not fit.
         """
+        if isinstance(y_pred, Traced):
+            return self._traced(value_of(y_true), y_pred, value_of(sample_weight))
         pred = self._float32(y_pred, "y_pred")
         if pred.ndim == 0:
             raise ValueError(f"{self.name}: y_pred is a single number, expected (batch, ...)")
@@ -85,7 +88,7 @@ class Loss(Configurable):
         if pred.ndim == 1 and labels.ndim == 2 and labels.shape[-1] == 1:
             pred = pred[:, None]
         labels = self.prepare(labels, pred.shape)
-        rows = self.call(labels, pred)
+        rows = _spread_to_rows(self.call(labels, pred), pred.shape)
         weights, divisor = self._row_weights(rows.shape, sample_weight, self._valid_rows(labels, None))
         if weights is not None:
             rows = _weighted(rows, weights)
@@ -98,33 +101,56 @@ class Loss(Configurable):
         raise NotImplementedError(f"{type(self).__name__} does not define call(y_true, y_pred)")
 
     def gradient(self, y_true: Array, y_pred: Array, row_weights: Array) -> Array:
-        """The derivative of `sum(row_weights * call(y_true, y_pred))` for `y_pred`, in its shape."""
-        raise self._no_gradient()
+        """The derivative of `sum(row_weights * call(y_true, y_pred))` for `y_pred`, in its shape.
 
-    def check_usable(self, need_gradient: bool) -> None:
+        By default found by going backwards through what `call` computes with operators, NumPy's functions
+        and those of `lstm_native.ops`.
+
+        Raises:
+            RuntimeError: `call` makes nothing of `y_pred` that has a gradient.
+        """
+        with recording(True) as tape:
+            pred = Traced(y_pred, tape)
+            rows = self.call(y_true, pred)  # type: ignore[arg-type]
+        if not isinstance(rows, Traced) or not rows.is_float:
+            raise RuntimeError(
+                f"loss {self.name!r} has no gradient: what it returns does not depend on y_pred by "
+                "operators, NumPy's functions or those of lstm_native.ops"
+            )
+        gradient_of, _ = tape.backward([rows], [_weights_of(rows.value, row_weights)])
+        found = gradient_of(pred)
+        return np.zeros_like(y_pred) if found is None else found
+
+    def check_usable(self) -> None:
         """Raises what `forward_backward` would raise whatever the batch.
 
         Raises:
             ValueError: The loss has no reduction.
-            RuntimeError: A gradient is needed and the class defines none.
         """
         if self.reduction is None:
             raise ValueError(
                 f"loss {self.name!r}: reduction is None, so there is no single number to train with"
             )
-        cls = type(self)
-        if (
-            need_gradient
-            and cls.gradient is Loss.gradient
-            and cls._rows_and_gradient is Loss._rows_and_gradient
-        ):
-            raise self._no_gradient()
 
-    def _no_gradient(self) -> RuntimeError:
-        return RuntimeError(
-            f"loss {self.name!r} has no gradient, so it serves evaluate but not fit: subclass "
-            "lstm_native.losses.Loss and define gradient(y_true, y_pred, row_weights)"
-        )
+    def _traced(self, y_true: Any, y_pred: Traced, sample_weight: Any) -> Any:
+        """`__call__` inside a loss or layer written in Python."""
+        from lstm_native import ops  # which is made of layers
+
+        labels = self.prepare(np.asarray(y_true), y_pred.shape)
+        tensor = _core.as_tensor(y_pred.value, "float32")
+        rows = Traced(self._rows_and_gradient(labels, tensor, None, False, None)[0], y_pred.tape)
+
+        def back(gradient: Array) -> list[Any]:
+            weights = _core.as_tensor(np.ascontiguousarray(gradient), "float32")
+            found = self._rows_and_gradient(labels, tensor, weights, True, None)[1]
+            return [None if found is None else found.numpy()]
+
+        y_pred.tape.add([rows], [y_pred], back)
+        weights, divisor = self._row_weights(rows.shape, sample_weight, self._valid_rows(labels, None))
+        result = rows if weights is None else rows * weights
+        if self.reduction is None:
+            return result
+        return ops.sum(result) * np.float32(1 / divisor if divisor else 0)
 
     def prepare(self, y_true: Any, y_pred_shape: Shape) -> Array:
         """Labels in the form that `forward_backward` takes. Done once for many batches.
@@ -177,7 +203,7 @@ class Loss(Configurable):
             ValueError: Weights of another shape, or a loss without reduction.
             RuntimeError: A loss of the user's without `gradient`, when one is needed.
         """
-        self.check_usable(need_gradient)
+        self.check_usable()
         row_shape = y_pred.shape[:-1]
         weights: Array | None = None
         mask = self._valid_rows(y_true, mask)
@@ -221,7 +247,7 @@ class Loss(Configurable):
                 raise ValueError(
                     f"loss {self.name!r}: gradient() gave shape {gradient.shape}, expected {y_pred.shape}"
                 )
-        return np.asarray(self.call(y_true, pred), np.float32), gradient
+        return _spread_to_rows(np.asarray(self.call(y_true, pred), np.float32), pred.shape), gradient
 
     def _valid_rows(self, y_true: Array, mask: Array | None) -> Array | None:
         """`mask` together with what the labels themselves mask."""
@@ -281,6 +307,29 @@ class Loss(Configurable):
     def _rule_of_shapes(self, want: Shape) -> str:
         last = "; the last axis of size 1 may be left out" if tuple(want)[-1:] == (1,) else ""
         return f"they must have the same shape{last}"
+
+
+def _spread_to_rows(values: Array, shape: tuple[int, ...]) -> Array:
+    """What a loss written in Python gives, as one value per row of predictions of `shape`.
+
+    It may give a value per element, whose mean counts, or one for several rows, even for all.
+    """
+    values = np.asarray(values)
+    if values.shape == shape and len(shape) > 1:
+        means: Array = values.mean(axis=-1)
+        return means
+    rows = shape[:-1] if len(shape) > 1 else shape
+    if values.ndim < len(rows) and values.shape == rows[: values.ndim]:
+        return np.broadcast_to(values.reshape(values.shape + (1,) * (len(rows) - values.ndim)), rows)
+    return values
+
+
+def _weights_of(values: Array, row_weights: Array) -> Array:
+    """The weights of what `_spread_to_rows` was given, from those of rows."""
+    if values.ndim == row_weights.ndim + 1:
+        return np.broadcast_to(row_weights[..., None] / np.float32(values.shape[-1]), values.shape)
+    sums: Array = row_weights.sum(axis=tuple(range(values.ndim, row_weights.ndim)))
+    return sums
 
 
 def _weighted(rows: Array, weights: Array) -> Array:

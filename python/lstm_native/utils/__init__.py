@@ -7,6 +7,7 @@ from lstm_native.utils.datasets import PyDataset, Sequence
 from lstm_native.utils.numerical import to_categorical
 from lstm_native.utils.seeds import set_random_seed
 from lstm_native.utils.sequences import pad_sequences
+from lstm_native.utils.session import clear_session
 from lstm_native.utils.timeseries import timeseries_dataset_from_array
 
 # Keras' name of it.
@@ -15,6 +16,7 @@ register_keras_serializable = register_serializable
 __all__ = [
     "PyDataset",
     "Sequence",
+    "clear_session",
     "custom_object_scope",
     "pad_sequences",
     "register_keras_serializable",
