@@ -17,7 +17,7 @@
 extern "C" {
 #endif
 
-#define LN_BACKEND_VERSION 4
+#define LN_BACKEND_VERSION 5
 
 /* A backend in a library of its own exports `const LnBackend* LN_BACKEND_ENTRY(void)`, which touches no device. */
 #define LN_BACKEND_ENTRY "lstm_native_backend"
@@ -61,6 +61,19 @@ typedef struct LnRecurrentConfig {
     int32_t recurrent_activation; /* gates */
     int64_t I, H;
 } LnRecurrentConfig;
+
+/* How the elements of a matrix of weights are stored. */
+typedef enum LnStorage {
+    LN_STORED_FLOAT32 = 0,
+    LN_STORED_BFLOAT16 = 1, /* the upper halves of float32 */
+    LN_STORED_INT8 = 2      /* multiples of the scale of their column, in an embedding of their row */
+} LnStorage;
+
+typedef struct LnMatrix {
+    int32_t storage;
+    const void* elements;
+    const float* scales; /* with LN_STORED_INT8, else NULL */
+} LnMatrix;
 
 /* Of an array with axes for batch and time: floats from one row of the batch to the next, and from one time step to the
  * next. The last axis is contiguous. */
@@ -418,6 +431,15 @@ typedef struct LnBackend {
 
     /* 0 with probability `rate`, else 1 / (1 - rate). */
     LnStatus (*dropout_mask)(LnContext*, const LnDropoutArgs*);
+
+    /* Weights that are stored in fewer bits, for inference: the same as above, but a call with such a pack has no
+     * `saved`, and there is no backward. Layout LN_COLUMNS. NULL where the backend has no such weights. */
+    LnStatus (*recurrent_prepare_stored)(LnContext*, const LnRecurrentConfig*, const LnMatrix* kernel,
+                                         const LnMatrix* recurrent_kernel, const float* bias, void** pack);
+    LnStatus (*dense_prepare_stored)(LnContext*, int64_t K, int64_t N, const LnMatrix* kernel, const float* bias,
+                                     void** pack);
+    LnStatus (*embedding_forward_stored)(LnContext*, int64_t M, int64_t D, const LnMatrix* table, const int32_t* ids,
+                                         float* rows);
 } LnBackend;
 
 #ifdef __cplusplus

@@ -89,6 +89,9 @@ void convert_from(const Tensor& source, const Tensor& target) {
             return convert_elements<From, std::uint8_t>(source, target);
         case DType::boolean:
             return convert_elements<From, bool>(source, target);
+        case DType::bfloat16:
+        case DType::int8:
+            break;  // of no array
     }
 }
 
@@ -202,6 +205,9 @@ int numpy_type(DType dtype) {
             return kNumpyUint8;
         case DType::boolean:
             return kNumpyBool;
+        case DType::bfloat16:
+        case DType::int8:
+            break;  // of no array
     }
     return kNumpyFloat32;
 }
@@ -249,6 +255,9 @@ Tensor convert(const Tensor& given, DType dtype) {
                 return convert_from<std::uint8_t>(source, target);
             case DType::boolean:
                 return convert_from<bool>(source, target);
+            case DType::bfloat16:
+            case DType::int8:
+                break;  // of no array
         }
     });
     return target;

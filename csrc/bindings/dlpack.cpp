@@ -41,6 +41,9 @@ dlpack::DataType type_of(DType dtype) {
             return {dlpack::kUint, bits, 1};
         case DType::boolean:
             return {dlpack::kBool, bits, 1};
+        case DType::bfloat16:
+        case DType::int8:
+            break;  // of no array
     }
     return {dlpack::kFloat, bits, 1};
 }

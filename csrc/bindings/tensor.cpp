@@ -3,7 +3,9 @@
 #include <atomic>
 #include <cstring>
 #include <memory>
+#include <string>
 #include <string_view>
+#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -56,6 +58,9 @@ py::buffer_info buffer_of(const Tensor& tensor) {
         case core::DType::boolean:
             format = "?";
             break;
+        case core::DType::bfloat16:
+        case core::DType::int8:
+            throw py::buffer_error("Tensor: quantized weights have no buffer");
     }
     const auto item = static_cast<py::ssize_t>(core::size_of(tensor.dtype()));
     auto strides = py::detail::c_strides(shape, item);
@@ -215,9 +220,36 @@ void bind_tensor(py::module_& module) {
         },
         py::arg("variables"), py::arg("device"));
 
+    module.def(
+        "quantize_variables",
+        [](const py::iterable& variables, std::string_view dtype) {
+            std::vector<Variable::ToQuantize> given;
+            for (const py::handle item : variables) {
+                const auto [variable, axis, label] = item.cast<std::tuple<Variable*, int, std::string>>();
+                core::check(variable != nullptr, "quantize_variables: a variable is None");
+                given.push_back({variable, axis, label});
+            }
+            const bool in_bfloat16 = dtype == core::name_of(core::DType::bfloat16);
+            core::check(in_bfloat16 || dtype == core::name_of(core::DType::int8), "quantize_variables: dtype is '",
+                        dtype, "', expected 'bfloat16' or 'int8'");
+            Variable::quantize(given, in_bfloat16 ? core::DType::bfloat16 : core::DType::int8);
+        },
+        py::arg("variables"), py::arg("dtype"));
+
     variable.def(py::init<const Tensor&>(), py::arg("value"))
         .def_property_readonly("version", &Variable::version)
-        .def("numpy", [](const Variable& self) { return copy_as_numpy(self.tensor()); })
+        .def_property_readonly("is_quantized", &Variable::is_quantized)
+        .def_property_readonly("nbytes", &Variable::bytes)
+        .def_property_readonly("scales",
+                               [](const Variable& self) -> py::object {
+                                   if (!self.scales().defined()) return py::none();
+                                   const std::int64_t count = self.scales().count();
+                                   const bool by_row = self.scale_axis() == 0;
+                                   const core::Shape shape = {by_row ? count : 1, by_row ? 1 : count};
+                                   return copy_as_numpy(self.scales().reshape(shape));
+                               })
+        .def_property_readonly("scale_axis", &Variable::scale_axis)
+        .def("numpy", [](const Variable& self) { return copy_as_numpy(self.values()); })
         .def("assign", &Variable::assign, py::arg("value"))
         .def("__repr__", [](const Variable& self) {
             return core::message("Variable(shape=", self.tensor().shape().text(),

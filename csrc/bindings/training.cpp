@@ -179,7 +179,7 @@ py::list penalties_of_variables(const py::object& variables, const py::object& l
                                 bool need_gradients) {
     std::vector<Tensor> tensors;
     for (const Variable* variable : Items(variables, "penalties: variables").variables())
-        tensors.push_back(variable->tensor());
+        tensors.push_back(variable->values());
     return penalties(tensors, Items(l1, "penalties: l1").numbers(), Items(l2, "penalties: l2").numbers(),
                      need_gradients);
 }

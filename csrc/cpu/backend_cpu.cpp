@@ -58,6 +58,9 @@ constexpr LnBackend kBackend = {
     general_step,
     general_backward,
     dropout_mask,
+    recurrent_prepare_stored,
+    dense_prepare_stored,
+    embedding_forward_stored,
 };
 
 }  // namespace

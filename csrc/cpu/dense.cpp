@@ -62,8 +62,7 @@ void row_major_product(const KernelTable& table, const LnContext& context, const
             p.k = x_columns;
             p.a = x_blocked;
             p.a_stride = rows * lanes;
-            p.w = w.data.get() + pair * w.stride;
-            p.w_stride = w.stride;
+            p.w = w.weights().from_pair(pair);
             p.c = y_blocked;
             p.c_stride = rows * lanes;
             p.bias = bias == nullptr ? nullptr : bias + 2 * pair * lanes;
@@ -128,12 +127,18 @@ void dense_weight_gradient(const DensePack& pack, const LnContext& context, std:
 
 LnStatus dense_prepare(LnContext* context, std::int64_t K, std::int64_t N, const float* kernel, const float* bias,
                        void** pack) {
+    const LnMatrix matrix = {LN_STORED_FLOAT32, kernel, nullptr};
+    return dense_prepare_stored(context, K, N, &matrix, bias, pack);
+}
+
+LnStatus dense_prepare_stored(LnContext* context, std::int64_t K, std::int64_t N, const LnMatrix* kernel,
+                              const float* bias, void** pack) {
     return guarded(context, [&] {
         auto made = std::make_unique<DensePack>();
         made->table = &kernels();
         made->columns = {1, N, made->table->lanes};
         made->K = K;
-        made->forward = pack_pairs(*context, *made->table, made->columns, K, kernel);
+        made->forward = pack_matrix(*context, *made->table, made->columns, K, *kernel);
         if (bias != nullptr) made->bias = pack_bias(made->columns, bias);
         *pack = made.release();
     });

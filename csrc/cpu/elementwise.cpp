@@ -9,6 +9,7 @@
 
 #include "core/activation.h"
 #include "core/memory.h"
+#include "core/quantization.h"
 #include "core/random.h"
 #include "core/size.h"
 #include "core/thread_pool.h"
@@ -149,6 +150,28 @@ LnStatus embedding_forward(LnContext* context, std::int64_t M, std::int64_t D, c
             for (std::int64_t r = begin; r < end; ++r)
                 std::memcpy(rows + r * D, table + std::int64_t{ids[r]} * D,
                             static_cast<std::size_t>(D) * sizeof(float));
+        });
+    });
+}
+
+LnStatus embedding_forward_stored(LnContext* context, std::int64_t M, std::int64_t D, const LnMatrix* table,
+                                  const std::int32_t* ids, float* rows) {
+    if (table->storage == LN_STORED_FLOAT32)
+        return embedding_forward(context, M, D, static_cast<const float*>(table->elements), ids, rows);
+    return guarded(context, [&] {
+        rows_of(*context, M, D, kSimple, [=](std::int64_t begin, std::int64_t end) {
+            for (std::int64_t r = begin; r < end; ++r) {
+                float* const to = rows + r * D;
+                if (table->storage == LN_STORED_BFLOAT16) {
+                    const auto* const from = static_cast<const std::uint16_t*>(table->elements) + ids[r] * D;
+                    std::transform(from, from + D, to, core::from_bfloat16);
+                } else {
+                    const auto* const from = static_cast<const std::int8_t*>(table->elements) + ids[r] * D;
+                    const float scale = table->scales[ids[r]];
+                    std::transform(from, from + D, to,
+                                   [=](std::int8_t code) { return static_cast<float>(code) * scale; });
+                }
+            }
         });
     });
 }

@@ -10,6 +10,8 @@ namespace lstm_native::cpu {
 
 LnStatus embedding_forward(LnContext* context, std::int64_t M, std::int64_t D, const float* table,
                            const std::int32_t* ids, float* rows);
+LnStatus embedding_forward_stored(LnContext* context, std::int64_t M, std::int64_t D, const LnMatrix* table,
+                                  const std::int32_t* ids, float* rows);
 LnStatus embedding_backward(LnContext* context, std::int64_t M, std::int64_t D, std::int64_t V, const std::int32_t* ids,
                             const float* d_rows, float* d_table);
 LnStatus activation_forward(LnContext* context, std::int32_t activation, std::int64_t M, std::int64_t N, const float* x,

@@ -165,8 +165,7 @@ void product_of(const GeneralPack& pack, Start start, const float* bias, std::in
     p.k = k;
     p.a = a;
     p.a_stride = a_stride;
-    p.w = w.data.get();
-    p.w_stride = w.stride;
+    p.w = w.weights();
     p.c = c;
     p.c_stride = c_stride;
     p.pair_end = w.pairs;

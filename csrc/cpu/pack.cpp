@@ -1,18 +1,22 @@
 #include "cpu/pack.h"
 
 #include <cstring>
+#include <type_traits>
 
 #include "cpu/ranges.h"
 
 namespace lstm_native::cpu {
 
 namespace {
-PackedPairs empty_pairs(std::int64_t pairs, std::int64_t k, std::int64_t lanes) {
+PackedPairs empty_pairs(LnStorage storage, std::int64_t pairs, std::int64_t k, std::int64_t lanes) {
     PackedPairs packed;
+    packed.storage = storage;
     packed.pairs = pairs;
     packed.k = k;
     packed.stride = core::checked_mul(core::checked_mul(2, lanes), k);
-    packed.data = core::allocate_array<float>(static_cast<std::size_t>(core::checked_mul(pairs, packed.stride)));
+    const std::int64_t elements = core::checked_mul(pairs, packed.stride);
+    packed.memory =
+        core::allocate_array<char>(static_cast<std::size_t>(core::checked_mul(elements, element_bytes(storage))));
     return packed;
 }
 
@@ -56,6 +60,20 @@ void pack_rows(const KernelTable& table, const ColumnBlocks& columns, std::int64
             to[row * 2 * lanes + lane] = lane < valid ? from[lane * k + row] : 0.0F;
 }
 
+// All rows of a column block from columns of weights in fewer bits. They are packed once, not at every step of
+// training.
+template <class T>
+void pack_stored(const ColumnBlocks& columns, std::int64_t block, std::int64_t k, const T* weights, T* pair) {
+    const std::int64_t lanes = columns.lanes;
+    const std::int64_t valid = columns.valid(block);
+    const bool alternating = sizeof(T) == 2;
+    const std::int64_t step = alternating ? 2 : 1;
+    const T* from = weights + (valid > 0 ? columns.source(block) : 0);
+    T* to = pair + block % 2 * (alternating ? 1 : lanes);
+    for (std::int64_t row = 0; row < k; ++row, from += columns.columns(), to += 2 * lanes)
+        for (std::int64_t lane = 0; lane < lanes; ++lane) to[lane * step] = lane < valid ? from[lane] : T{0};
+}
+
 // weight_gradient into rows: the gates' gradients and what the weights were multiplied with change places.
 void weight_gradient_in_rows(const KernelTable& table, const ColumnBlocks& columns, std::int64_t pair, std::int64_t m,
                              const float* a, std::int64_t a_stride, const float* g, std::int64_t g_stride, float* out,
@@ -85,11 +103,11 @@ void weight_gradient_in_rows(const KernelTable& table, const ColumnBlocks& colum
 
 PackedPairs pack_pairs(const LnContext& context, const KernelTable& table, const ColumnBlocks& columns, std::int64_t k,
                        const float* weights) {
-    PackedPairs packed = empty_pairs(columns.pairs(), k, columns.lanes);
+    PackedPairs packed = empty_pairs(LN_STORED_FLOAT32, columns.pairs(), k, columns.lanes);
     rows_of(context, packed.pairs, packed.stride, kSimple, [&](std::int64_t begin, std::int64_t end) {
         const auto each_block = [&](auto pack_block) {
             for (std::int64_t block = 2 * begin; block < 2 * end; ++block)
-                pack_block(block, packed.data.get() + block / 2 * packed.stride + block % 2 * columns.lanes);
+                pack_block(block, packed.elements<float>() + block / 2 * packed.stride + block % 2 * columns.lanes);
         };
         if (columns.in_rows)
             return each_block([&](std::int64_t block, float* to) { pack_rows(table, columns, block, k, weights, to); });
@@ -98,6 +116,24 @@ PackedPairs pack_pairs(const LnContext& context, const KernelTable& table, const
                 pack_columns(columns, block, row, std::min(kRowsAtOnce, k - row), weights, to);
             });
     });
+    return packed;
+}
+
+PackedPairs pack_matrix(const LnContext& context, const KernelTable& table, const ColumnBlocks& columns, std::int64_t k,
+                        const LnMatrix& weights) {
+    const auto storage = static_cast<LnStorage>(weights.storage);
+    if (storage == LN_STORED_FLOAT32)
+        return pack_pairs(context, table, columns, k, static_cast<const float*>(weights.elements));
+    PackedPairs packed = empty_pairs(storage, columns.pairs(), k, columns.lanes);
+    if (storage == LN_STORED_INT8) packed.scales = pack_bias(columns, weights.scales);
+    const auto pack = [&](auto* to) {
+        using T = std::remove_pointer_t<decltype(to)>;
+        rows_of(context, packed.pairs, packed.stride, kSimple, [&](std::int64_t begin, std::int64_t end) {
+            for (std::int64_t block = 2 * begin; block < 2 * end; ++block)
+                pack_stored(columns, block, k, static_cast<const T*>(weights.elements), to + block / 2 * packed.stride);
+        });
+    };
+    storage == LN_STORED_BFLOAT16 ? pack(packed.elements<std::uint16_t>()) : pack(packed.elements<std::int8_t>());
     return packed;
 }
 
@@ -116,14 +152,14 @@ core::Block<float> pack_bias(const ColumnBlocks& columns, const float* bias) {
 PackedPairs transpose_pairs(const KernelTable& table, const ColumnBlocks& columns, const PackedPairs& packed) {
     const std::int64_t lanes = columns.lanes;
     const std::int64_t k_blocks = core::ceil_div(packed.k, lanes);
-    PackedPairs out = empty_pairs(core::ceil_div(k_blocks, 2), columns.count() * lanes, lanes);
+    PackedPairs out = empty_pairs(LN_STORED_FLOAT32, core::ceil_div(k_blocks, 2), columns.count() * lanes, lanes);
     // One tile of lanes x lanes at a time: rows of the source (a k) become lanes of the result.
     for (std::int64_t kb = 0; kb < 2 * out.pairs; ++kb) {
         const std::int64_t valid = std::max<std::int64_t>(0, std::min(lanes, packed.k - kb * lanes));
         for (std::int64_t block = 0; block < columns.count(); ++block) {
             const float* from =
-                packed.data.get() + block / 2 * packed.stride + kb * lanes * 2 * lanes + block % 2 * lanes;
-            float* to = out.data.get() + kb / 2 * out.stride + block * lanes * 2 * lanes + kb % 2 * lanes;
+                packed.elements<float>() + block / 2 * packed.stride + kb * lanes * 2 * lanes + block % 2 * lanes;
+            float* to = out.elements<float>() + kb / 2 * out.stride + block * lanes * 2 * lanes + kb % 2 * lanes;
             table.transpose_tile(valid, from, 2 * lanes, to, 2 * lanes);
         }
     }

@@ -47,15 +47,26 @@ private:
     }
 };
 
-// [pair][k][2][lanes], padding zero.
+// What Weights says, padding zero.
 struct PackedPairs {
-    core::Block<float> data;
-    std::int64_t pairs = 0, k = 0, stride = 0;  // stride: floats between pairs
+    core::Block<char> memory;
+    core::Block<float> scales;
+    LnStorage storage = LN_STORED_FLOAT32;
+    std::int64_t pairs = 0, k = 0, stride = 0;  // stride: elements between pairs
+
+    template <class T>
+    T* elements() const {
+        return reinterpret_cast<T*>(memory.get());
+    }
+    Weights weights() const { return {memory.get(), stride, storage, scales.get(), k == 0 ? 0 : stride / k}; }
 };
 
 // From the canonical weights (k, columns.columns()), row-major, or the other way round.
 PackedPairs pack_pairs(const LnContext& context, const KernelTable& table, const ColumnBlocks& columns, std::int64_t k,
                        const float* weights);
+// The same from weights in any storage; float32 alone may lie the other way round.
+PackedPairs pack_matrix(const LnContext& context, const KernelTable& table, const ColumnBlocks& columns, std::int64_t k,
+                        const LnMatrix& weights);
 // [pair][2][lanes] from a bias (columns.columns()), or zeros from null.
 core::Block<float> pack_bias(const ColumnBlocks& columns, const float* bias);
 // The transpose of packed weights, for products that go back: pairs over the K side, inner dimension

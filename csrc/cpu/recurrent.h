@@ -10,6 +10,8 @@ namespace lstm_native::cpu {
 
 LnStatus recurrent_prepare(LnContext* context, const LnRecurrentConfig* config, const float* kernel,
                            const float* recurrent_kernel, const float* bias, void** pack);
+LnStatus recurrent_prepare_stored(LnContext* context, const LnRecurrentConfig* config, const LnMatrix* kernel,
+                                  const LnMatrix* recurrent_kernel, const float* bias, void** pack);
 void recurrent_release(void* pack);
 std::size_t recurrent_saved_bytes(const void* pack, std::int64_t B, std::int64_t steps, std::int32_t masked);
 LnStatus recurrent_forward(LnContext* context, std::int64_t calls, const LnRecurrentForwardCall* call);

@@ -168,8 +168,7 @@ private:
         p.k = w.k;
         p.a = c.gates;
         p.a_stride = c.gates_stride;
-        p.w = w.data.get();
-        p.w_stride = w.stride;
+        p.w = w.weights();
         p.c = d_masked_;
         p.c_stride = stride_;
         p.pair_begin = share_.blocks.begin / 2;
@@ -182,11 +181,11 @@ private:
     void product_of_groups(Product p, bool candidates) const {
         const std::int64_t first = candidates ? 2 * pack_.columns.gates : 0;
         const float* const a = p.a;
-        const float* const w = p.w;
+        const float* const w = static_cast<const float*>(p.w.elements);
         p.k = 2 * (candidates ? pack_.columns.candidates : pack_.columns.gates) * plan_.lanes;
         for (std::int64_t block = first; block < pack_.columns.count(); block += pack_.columns.group()) {
             p.a = a + block * p.a_stride;
-            p.w = w + block * 2 * plan_.lanes * plan_.lanes;
+            p.w.elements = w + block * 2 * plan_.lanes * plan_.lanes;
             table_.product(p);
             p.start = Start::c;
         }

@@ -135,8 +135,7 @@ private:
         c.training = call_.saved != nullptr;
         c.activation = pack_.config.activation;
         c.recurrent_activation = pack_.config.recurrent_activation;
-        c.w = pack_.recurrent.data.get();
-        c.w_stride = pack_.recurrent.stride;
+        c.w = pack_.recurrent.weights();
         c.gates = gates.data;
         c.gates_stride = gates.stride;
         if (projected_ != nullptr) c.projected = rows_of_step(plan_, call_, rows_.begin, t, projected_);

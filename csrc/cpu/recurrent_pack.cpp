@@ -49,14 +49,20 @@ void pack_recurrent_bias(RecurrentPack& pack, const float* bias) {
 
 LnStatus recurrent_prepare(LnContext* context, const LnRecurrentConfig* config, const float* kernel,
                            const float* recurrent_kernel, const float* bias, void** pack) {
+    const LnMatrix matrices[] = {{LN_STORED_FLOAT32, kernel, nullptr}, {LN_STORED_FLOAT32, recurrent_kernel, nullptr}};
+    return recurrent_prepare_stored(context, config, &matrices[0], &matrices[1], bias, pack);
+}
+
+LnStatus recurrent_prepare_stored(LnContext* context, const LnRecurrentConfig* config, const LnMatrix* kernel,
+                                  const LnMatrix* recurrent_kernel, const float* bias, void** pack) {
     return guarded(context, [&] {
         auto made = std::make_unique<RecurrentPack>();
         made->table = &kernels();
         made->config = *config;
         made->kind = kind_of(config->cell);
         made->columns = columns_of(made->kind, config->H, made->table->lanes, config->layout == LN_ROWS);
-        made->kernel = pack_pairs(*context, *made->table, made->columns, config->I, kernel);
-        made->recurrent = pack_pairs(*context, *made->table, made->columns, config->H, recurrent_kernel);
+        made->kernel = pack_matrix(*context, *made->table, made->columns, config->I, *kernel);
+        made->recurrent = pack_matrix(*context, *made->table, made->columns, config->H, *recurrent_kernel);
         made->bias = pack_bias(made->columns, bias);
         if (made->kind == CellKind::gru) pack_recurrent_bias(*made, bias);
         *pack = made.release();
@@ -78,8 +84,7 @@ const PackedPairs& RecurrentPack::recurrent_transposed() const {
 void project_inputs(const RecurrentPack& pack, Product p, const Range& pairs, float* gates, std::int64_t stride) {
     p.start = Start::bias;
     p.bias = pack.bias.get();
-    p.w = pack.kernel.data.get();
-    p.w_stride = pack.kernel.stride;
+    p.w = pack.kernel.weights();
     p.c = gates;
     p.c_stride = stride;
     p.pair_begin = pairs.begin;
@@ -90,12 +95,11 @@ void project_inputs(const RecurrentPack& pack, Product p, const Range& pairs, fl
     const std::int64_t group = pack.columns.group() / 2;
     p.pair_begin = pairs.begin / group;
     p.pair_end = pairs.end / group;
-    p.w_stride = group * pack.kernel.stride;
     p.start_pair_blocks = 2 * group;
     for (std::int64_t pair = 0; pair < group; ++pair) {
         const bool candidate = pack.columns.is_candidate(pair);
         p.bias = pack.bias.get() + 2 * pair * pack.table->lanes;
-        p.w = pack.kernel.data.get() + pair * pack.kernel.stride;
+        p.w = pack.kernel.weights().from_pair(pair).every(group);
         p.c = gates + pack.input_block(pair) * stride;
         p.c_pair_blocks = candidate ? 2 : 2 * group;
         pack.table->product(p);
@@ -114,8 +118,7 @@ void project_back(const RecurrentPack& pack, Product p, const float* gates, std:
     p.k = w.k;
     p.a = gates;
     p.a_stride = stride;
-    p.w = w.data.get();
-    p.w_stride = w.stride;
+    p.w = w.weights();
     if (pack.kind != CellKind::gru) return pack.table->product(p);
     const std::int64_t group = pack.columns.group() / 2;
     const std::int64_t block_floats = 2 * pack.table->lanes * pack.table->lanes;  // of w, for a block of the gates
@@ -124,7 +127,7 @@ void project_back(const RecurrentPack& pack, Product p, const float* gates, std:
         for (const Range& part : {Range{pair, candidate}, Range{candidate, candidate + 1}}) {
             p.k = 2 * (part.end - part.begin) * pack.table->lanes;
             p.a = gates + pack.input_block(part.begin) * stride;
-            p.w = w.data.get() + 2 * part.begin * block_floats;
+            p.w.elements = w.elements<float>() + 2 * part.begin * block_floats;
             pack.table->product(p);
             p.start = Start::c;
         }

@@ -13,8 +13,8 @@ namespace {
 constexpr std::int64_t kChunkFloats = 196608;
 // Multiply-adds of a step above which a hand-over between threads (0.15 to 1 us) pays.
 constexpr double kSharedStepWork = 65536;
-// Floats of a recurrent kernel, or of a member's part of it, that stay in a second-level cache of a megabyte.
-constexpr std::int64_t kCachedFloats = 196608;
+// Bytes of a recurrent kernel, or of a member's part of it, that stay in a second-level cache of a megabyte.
+constexpr std::int64_t kCachedBytes = 786432;
 }  // namespace
 
 RecurrentPlan::RecurrentPlan(const RecurrentPack& weights, std::int64_t batch, std::int64_t time, bool with_mask)
@@ -134,7 +134,8 @@ struct Run {
         double tile = 0.0;
         for (const RecurrentPlan& plan : plans) {
             tile = std::max(tile, plan.work(plan.largest_tile()));
-            kernel = std::max(kernel, plan.pack.config.H * plan.pack.columns.columns());
+            kernel = std::max(
+                kernel, plan.pack.config.H * plan.pack.columns.columns() * element_bytes(plan.pack.recurrent.storage));
         }
         time = tile * static_cast<double>(core::ceil_div(tiles_of(plans), grouping.groups)) /
                static_cast<double>(grouping.members);
@@ -143,7 +144,7 @@ struct Run {
 
     Grouping grouping;
     double time = 0.0;        // in multiply-adds of one thread
-    std::int64_t kernel = 0;  // floats of a recurrent kernel that a member walks over at every step, at most
+    std::int64_t kernel = 0;  // bytes of a recurrent kernel that a member walks over at every step, at most
 };
 
 }  // namespace
@@ -154,7 +155,7 @@ bool sooner_together(const LnContext& context, const Plans& plans) {
     for (const RecurrentPlan& plan : plans) {
         const Run alone(context, {&plan, 1});
         apart += alone.time;
-        if (together.kernel > kCachedFloats && alone.grouping.members > together.grouping.members) return false;
+        if (together.kernel > kCachedBytes && alone.grouping.members > together.grouping.members) return false;
     }
     return together.time <= 1.1 * apart;  // barriers count too
 }

@@ -79,6 +79,9 @@ constexpr LnBackend kBackend = {
     recurrent_step,
     general_backward,
     dropout_mask,
+    nullptr,  // weights stored in fewer bits: set_precision is what there is for them here
+    nullptr,
+    nullptr,
 };
 
 }  // namespace

@@ -10,9 +10,13 @@ using core::DType;
 using core::Shape;
 using core::Tensor;
 
+namespace {
+constexpr const char* kKernel = "Dense: kernel";
+}
+
 DenseWeights::DenseWeights(std::shared_ptr<Variable> kernel, std::shared_ptr<Variable> bias)
     : kernel_(std::move(kernel)), bias_(std::move(bias)), cache_({kernel_, bias_}) {
-    check_float32("Dense: kernel", kernel_);
+    kernel_->matrix(kKernel, 1);  // which checks it
     check_float32("Dense: bias", bias_);
     const Shape& shape = kernel_->tensor().shape();
     check(shape.rank() >= 2, "Dense: kernel has shape ", shape, ", expected (inputs, units)");
@@ -24,8 +28,13 @@ std::shared_ptr<const void> DenseWeights::pack() {
     const LnBackend& backend = backend_of(device());
     return cache_.get(backend.pack_epoch(), backend.dense_release, [&] {
         void* made = nullptr;
-        call(backend.dense_prepare, inputs(), units(), static_cast<const float*>(kernel_->tensor().data<float>()),
-             static_cast<const float*>(bias_ == nullptr ? nullptr : bias_->tensor().data<float>()), &made);
+        const float* const bias = bias_ == nullptr ? nullptr : bias_->tensor().data<const float>();
+        if (!is_quantized()) {
+            call(backend.dense_prepare, inputs(), units(), kernel_->tensor().data<const float>(), bias, &made);
+        } else {
+            const LnMatrix kernel = kernel_->matrix(kKernel, 1);
+            call(backend.dense_prepare_stored, inputs(), units(), &kernel, bias, &made);
+        }
         return made;
     });
 }
@@ -52,6 +61,7 @@ Tensor dense_forward(DenseWeights& weights, const Tensor& x) {
 
 DenseGradients dense_backward(DenseWeights& weights, const Tensor& x, const Tensor& d_y, bool need_d_x) {
     check_input(weights, x);
+    check(!weights.is_quantized(), "Dense: training with a quantized kernel, expected float32");
     check(d_y.dtype() == DType::float32 && d_y.shape() == x.shape().with_last(weights.units()),
           "Dense: output gradient is ", core::name_of(d_y.dtype()), " ", d_y.shape(), ", expected float32 ",
           x.shape().with_last(weights.units()));

@@ -8,8 +8,8 @@
 
 namespace lstm_native::ops {
 
-// kernel (K, N) and bias (N) or null, with their packed form. A kernel of more axes, as that of a convolution, counts
-// as one whose K is all but the last.
+// kernel (K, N), maybe quantized, and bias (N) or null, with their packed form. A kernel of more axes, as that of a
+// convolution, counts as one whose K is all but the last.
 class DenseWeights {
 public:
     DenseWeights(std::shared_ptr<Variable> kernel, std::shared_ptr<Variable> bias);
@@ -18,6 +18,7 @@ public:
     std::int64_t inputs() const { return kernel_shape().without_last().count(); }
     std::int64_t units() const { return kernel_shape().back(); }
     bool has_bias() const { return bias_ != nullptr; }
+    bool is_quantized() const { return kernel_->is_quantized(); }
     core::Device device() const { return kernel_->tensor().device(); }
     std::shared_ptr<const void> pack();
 

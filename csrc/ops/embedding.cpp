@@ -57,16 +57,23 @@ void check_ids(const Tensor& given, std::int64_t V) {
     }
 }
 
+void gather_rows(const Variable& table, std::int64_t count, const std::int32_t* ids, float* rows) {
+    const LnBackend& backend = backend_of(table.tensor().device());
+    const std::int64_t D = table.tensor().shape()[1];
+    const LnMatrix matrix = table.matrix("Embedding: table", 0);
+    if (table.is_quantized()) return call(backend.embedding_forward_stored, count, D, &matrix, ids, rows);
+    call(backend.embedding_forward, count, D, table.tensor().data<const float>(), ids, rows);
+}
+
 Tensor embedding_forward(const Variable& table, const Tensor& ids) {
     const Tensor& values = table.tensor();
-    core::check(values.rank() == 2 && values.dtype() == DType::float32, "Embedding: table is ",
-                core::name_of(values.dtype()), " ", values.shape(), ", expected float32 (input_dim, output_dim)");
+    core::check(values.rank() == 2, "Embedding: table has shape ", values.shape(),
+                ", expected (input_dim, output_dim)");
     check_ids(ids, values.shape()[0]);
     const std::int64_t D = values.shape()[1];
     const Tensor there = ids.to(values.device());
     Tensor rows = Tensor::empty(with_width(ids.shape(), D), DType::float32, values.device());
-    call(backend_of(values.device()).embedding_forward, ids.count(), D, values.data<const float>(),
-         there.data<const std::int32_t>(), rows.data<float>());
+    gather_rows(table, ids.count(), there.data<const std::int32_t>(), rows.data<float>());
     return rows;
 }
 

@@ -11,7 +11,11 @@ namespace lstm_native::ops {
 // invalid_argument names the first of ids, int32 (...), outside [0, input_dim).
 void check_ids(const core::Tensor& ids, std::int64_t input_dim);
 
-// table (V, D), ids int32 (...) -> rows (..., D). invalid_argument names the first id outside [0, V).
+// rows (count, D) = table[ids], all on the table's device; the table (V, D) may be quantized. Checks nothing but the
+// table.
+void gather_rows(const Variable& table, std::int64_t count, const std::int32_t* ids, float* rows);
+
+// table (V, D), maybe quantized, ids int32 (...) -> rows (..., D). invalid_argument names the first id outside [0, V).
 core::Tensor embedding_forward(const Variable& table, const core::Tensor& ids);
 
 // The distinct ids among `ids`, in the order of their first appearance, and which of them stands at each place.

@@ -191,6 +191,8 @@ Prepared prepare(const RecurrentCall& call, const Place& place) {
           ", expected at least 0");
     check(options.checkpoint_steps == 0 || !call.index.defined(), weights.label(),
           ": checkpoint_steps with indexed inputs");
+    check(!options.training || !weights.is_quantized(), weights.label(),
+          ": training with quantized weights, expected float32");
     check(!weights.is_general() || !call.index.defined(), weights.label(), ": indexed inputs with general weights");
     check_optional(weights.label(), "mask", call.mask, {B, T}, DType::boolean);
     check_optional(weights.label(), "reset", call.reset, {B, T}, DType::boolean);

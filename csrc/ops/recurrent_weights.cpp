@@ -110,6 +110,10 @@ std::shared_ptr<RecurrentWeights> RecurrentWeights::in_rows(const std::string& c
                                                                   variable(bias), options, projection.defined()));
 }
 
+LnMatrix RecurrentWeights::matrix_of(const Variable& variable, const char* name) const {
+    return variable.matrix((std::string(label_) + ": " + name).c_str(), 1);
+}
+
 Shape RecurrentWeights::in_columns(const Variable& matrix) const {
     const Shape& shape = matrix.tensor().shape();
     return is_in_rows_ && shape.rank() == 2 ? Shape{shape[1], shape[0]} : shape;
@@ -117,8 +121,13 @@ Shape RecurrentWeights::in_columns(const Variable& matrix) const {
 
 void RecurrentWeights::check_shapes(std::int64_t gates) const {
     const auto named = [this](const char* weight) { return std::string(label_) + ": " + weight; };
-    check_float32(named("kernel").c_str(), kernel_);
-    check_float32(named("recurrent_kernel").c_str(), recurrent_kernel_);
+    if (is_general_ || is_in_rows_) {
+        check_float32(named("kernel").c_str(), kernel_);
+        check_float32(named("recurrent_kernel").c_str(), recurrent_kernel_);
+    } else {
+        matrix_of(*kernel_, "kernel");
+        matrix_of(*recurrent_kernel_, "recurrent_kernel");
+    }
     check_float32(named("bias").c_str(), bias_);
     check_float32(named("peepholes").c_str(), peepholes_);
     check_float32(named("projection").c_str(), projection_);
@@ -157,7 +166,8 @@ std::shared_ptr<const void> RecurrentWeights::pack() {
     const LnBackend& backend = this->backend();
     return cache_.get(
         backend.pack_epoch(), is_general_ ? backend.general_release : backend.recurrent_release, [&]() -> void* {
-            const auto floats = [](const std::shared_ptr<Variable>& variable) -> const float* {
+            const auto floats = [this](const std::shared_ptr<Variable>& variable) -> const float* {
+                check_float32(label_, variable);  // it may have been quantized since
                 return variable == nullptr ? nullptr : variable->tensor().data<float>();
             };
             void* made = nullptr;
@@ -169,8 +179,14 @@ std::shared_ptr<const void> RecurrentWeights::pack() {
                 const LnRecurrentConfig config = {
                     config_.cell, config_.layout, config_.activation.kind, config_.recurrent_activation.kind,
                     config_.I,    config_.H};
-                call(backend.recurrent_prepare, &config, floats(kernel_), floats(recurrent_kernel_), floats(bias_),
-                     &made);
+                if (!is_quantized()) {
+                    call(backend.recurrent_prepare, &config, floats(kernel_), floats(recurrent_kernel_), floats(bias_),
+                         &made);
+                } else {
+                    const LnMatrix kernel = matrix_of(*kernel_, "kernel");
+                    const LnMatrix recurrent = matrix_of(*recurrent_kernel_, "recurrent_kernel");
+                    call(backend.recurrent_prepare_stored, &config, &kernel, &recurrent, floats(bias_), &made);
+                }
             }
             return made;
         });

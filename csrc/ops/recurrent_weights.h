@@ -36,8 +36,9 @@ LnCell cell_of(const std::string& name);
 // The variables of one layer with their packed form, kept until one of them changes.
 class RecurrentWeights {
 public:
-    // kernel (I, G H), recurrent_kernel (H, G H), bias (G H) or null, for the cells "lstm" (G = 4), "simple_rnn" (1),
-    // "gru" (3, bias (2, 3 H): the reset gate comes after the recurrent product) and "gru_before" (3: it comes before).
+    // kernel (I, G H), recurrent_kernel (H, G H), both may be quantized, bias (G H) or null, for the cells "lstm" (G =
+    // 4), "simple_rnn" (1), "gru" (3, bias (2, 3 H): the reset gate comes after the recurrent product) and "gru_before"
+    // (3: it comes before).
     RecurrentWeights(const std::string& cell, std::shared_ptr<Variable> kernel,
                      std::shared_ptr<Variable> recurrent_kernel, std::shared_ptr<Variable> bias,
                      const std::string& activation, const std::string& recurrent_activation);
@@ -64,6 +65,7 @@ public:
     const char* label() const { return label_; }  // for messages: "LSTM"
     bool has_cell_state() const { return config_.cell == LN_CELL_LSTM; }
     bool is_general() const { return is_general_; }
+    bool is_quantized() const { return kernel_->is_quantized() || recurrent_kernel_->is_quantized(); }
     core::Device device() const { return kernel_->tensor().device(); }
     std::shared_ptr<const void> pack();
 
@@ -83,6 +85,7 @@ private:
                      std::shared_ptr<Variable> recurrent_kernel, std::shared_ptr<Variable> bias,
                      const GeneralOptions& options, bool is_general);
     void check_shapes(std::int64_t gates) const;
+    LnMatrix matrix_of(const Variable& variable, const char* name) const;
     // The shape of a matrix with gates in columns.
     core::Shape in_columns(const Variable& matrix) const;
     const LnBackend& backend() const;  // runtime_error where it has no entries for these weights

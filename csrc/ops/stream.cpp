@@ -68,10 +68,9 @@ void Stream::add_join(const std::string& label, StreamJoin mode, const std::vect
 void Stream::add_embedding(std::string label, std::shared_ptr<Variable> table, bool mask_zero) {
     check(layers_.empty() && features_ == 0, label, ": works in a stream as its first layer only");
     const Tensor& values = table->tensor();
-    check(values.rank() == 2 && values.dtype() == DType::float32 &&
-              values.shape()[0] <= std::numeric_limits<std::int32_t>::max(),
-          label, ": table is ", core::name_of(values.dtype()), " ", values.shape(),
-          ", expected float32 (input_dim, output_dim)");
+    table->matrix((label + ": table").c_str(), 0);  // which checks it
+    check(values.rank() == 2 && values.shape()[0] <= std::numeric_limits<std::int32_t>::max(), label,
+          ": table has shape ", values.shape(), ", expected (input_dim, output_dim)");
     Tensor ids = Tensor::zeros({rows_}, DType::int32);
     add(stream_embedding(table, mask_zero));
     table_ = std::move(table);

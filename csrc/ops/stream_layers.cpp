@@ -6,6 +6,7 @@
 
 #include "core/error.h"
 #include "ops/context.h"
+#include "ops/embedding.h"
 
 namespace lstm_native::ops {
 
@@ -42,8 +43,7 @@ public:
             core::copy_bytes(ids_.raw(), ids_.device(), ids, core::Device::cpu, ids_.bytes());
             ids = ids_.data<std::int32_t>();
         }
-        call(backend_of(vectors_.device()).embedding_forward, rows_, vectors_.shape()[1],
-             table_->tensor().data<const float>(), ids, vectors_.data<float>());
+        gather_rows(*table_, rows_, ids, vectors_.data<float>());
         step.values = vectors_.data<float>();
         step.valid = nullptr;
         if (!mask_zero_) return;

@@ -27,10 +27,43 @@ void Variable::assign(const core::Tensor& value) {
     mark_written();
 }
 
+core::Tensor Variable::values() const {
+    return is_quantized() ? core::dequantize({tensor_, scales_, scale_axis_}) : tensor_;
+}
+
+LnMatrix Variable::matrix(const char* label, int axis) const {
+    const core::DType dtype = tensor_.dtype();
+    core::check(dtype == core::DType::float32 || is_quantized(), label, " has dtype ", core::name_of(dtype),
+                ", expected float32");
+    if (dtype == core::DType::float32) return {LN_STORED_FLOAT32, tensor_.raw(), nullptr};
+    if (dtype == core::DType::bfloat16) return {LN_STORED_BFLOAT16, tensor_.raw(), nullptr};
+    core::check(scale_axis_ == axis, label, " has its scales along axis ", scale_axis_, ", expected ", axis);
+    return {LN_STORED_INT8, tensor_.raw(), scales_.data<const float>()};
+}
+
+void Variable::quantize(const std::vector<ToQuantize>& variables, core::DType dtype) {
+    std::vector<core::Quantized> made;
+    made.reserve(variables.size());
+    for (const ToQuantize& one : variables)
+        made.push_back(core::quantize(one.label.c_str(), one.variable->tensor_, dtype, one.axis));
+    for (std::size_t i = 0; i < variables.size(); ++i) {
+        Variable& variable = *variables[i].variable;
+        variable.tensor_ = std::move(made[i].codes);
+        variable.scales_ = std::move(made[i].scales);
+        variable.scale_axis_ = made[i].axis;
+        variable.mark_written();
+    }
+}
+
 void Variable::move(const std::vector<Variable*>& variables, core::Device device) {
     std::vector<core::Tensor> moved;
     moved.reserve(variables.size());
-    for (const Variable* variable : variables) moved.push_back(variable->tensor_.to(device));
+    for (const Variable* variable : variables) {
+        core::check(!variable->is_quantized() || device == core::Device::cpu,
+                    "move_variables: a variable is quantized to ", core::name_of(variable->tensor_.dtype()),
+                    ", which the device '", core::name_of(device), "' has not");
+        moved.push_back(variable->tensor_.to(device));
+    }
     for (std::size_t i = 0; i < variables.size(); ++i) {
         if (variables[i]->tensor_.device() == device) continue;
         variables[i]->tensor_ = std::move(moved[i]);

@@ -72,10 +72,26 @@ class Variable:
     def device(self) -> str: ...
     @property
     def version(self) -> int: ...
+    @property
+    def is_quantized(self) -> bool: ...
+    @property
+    def nbytes(self) -> int: ...
+    @property
+    def scales(self) -> npt.NDArray[np.float32] | None:
+        """With dtype "int8", a copy with an axis of length 1 beside that of the scales; else None."""
+    @property
+    def scale_axis(self) -> int: ...
     def numpy(self) -> npt.NDArray[Any]:
-        """A copy."""
+        """A copy; what quantized values stand for."""
     def assign(self, value: Tensor) -> None:
         """Copies `value` in; ValueError when its shape differs."""
+
+def quantize_variables(variables: Iterable[tuple[Variable, int, str]], dtype: str) -> None:
+    """Puts "bfloat16" or "int8" in the place of float32, in all of them or, with a ValueError, in none.
+
+    Each comes with the axis along which it has scales, 0 or 1, and what messages begin with. What has those
+    numbers gives the same codes again.
+    """
 
 def move_variables(variables: Iterable[Variable], device: str) -> None:
     """Moves all to `device`, or none when its memory does not suffice; each gets a new version."""

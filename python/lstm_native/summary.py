@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NamedTuple
 
 from lstm_native.arrays import optional_int
+from lstm_native.variable import Variable
 
 _DEFAULT_WIDTH = 88
 _HEADER = ["Layer (type)", "Output Shape", "Param #"]
@@ -129,24 +130,39 @@ def _table(header: list[str], rows: list[list[str]], columns: list[int]) -> list
 
 
 def _totals(model: Any) -> list[str]:
-    trainable = sum(v.size for v in model.trainable_variables)
-    frozen = sum(v.size for v in model.non_trainable_variables)
+    trainable = _sizes(model.trainable_variables)
+    frozen = _sizes(model.non_trainable_variables)
     optimizer = model.optimizer
-    slots = (
+    count = (
         sum(math.prod(v.shape) for v in optimizer.variables)
         if optimizer is not None and optimizer.built
         else 0
     )
+    slots = _Sizes(count, 4 * count)
+    parts = trainable, frozen, slots
+    total = _Sizes(sum(p.numbers for p in parts), sum(p.nbytes for p in parts))
     lines = [
-        f" Total params: {_amount(trainable + frozen + slots)}",
+        f" Total params: {_amount(total)}",
         f" Trainable params: {_amount(trainable)}",
         f" Non-trainable params: {_amount(frozen)}",
     ]
-    return [*lines, f" Optimizer params: {_amount(slots)}"] if slots else lines
+    return [*lines, f" Optimizer params: {_amount(slots)}"] if count else lines
 
 
-def _amount(count: int) -> str:
-    size = 4.0 * count
+class _Sizes(NamedTuple):
+    """How many numbers there are, and how many bytes they take."""
+
+    numbers: int
+    nbytes: int
+
+
+def _sizes(variables: Iterable[Variable]) -> _Sizes:
+    held = list(variables)
+    return _Sizes(sum(v.size for v in held), sum(v.nbytes for v in held))
+
+
+def _amount(sizes: _Sizes) -> str:
+    count, size = sizes.numbers, float(sizes.nbytes)
     for unit in ("B", "KB", "MB", "GB"):
         if size < 1024:
             return f"{count:,} ({size:.2f} {unit})"

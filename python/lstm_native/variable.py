@@ -37,6 +37,10 @@ class Variable(_core.Variable, np.lib.mixins.NDArrayOperatorsMixin):
     Attributes:
         trainable: as above; freezing its layer takes it away for a while.
         fixed: whether it was made with `trainable=False`.
+        is_quantized: whether `Model.quantize` has put 16 or 8 bits in the place of float32; `dtype` is
+            "bfloat16" or "int8" then, `numpy()` the float32 numbers that these stand for, and nothing can be
+            assigned.
+        nbytes: bytes that the values take.
 
     Raises:
         TypeError: `initializer` holds no numbers.
@@ -78,9 +82,14 @@ class Variable(_core.Variable, np.lib.mixins.NDArrayOperatorsMixin):
         """`value` as a tensor that fits this variable.
 
         Raises:
-            ValueError: its shape differs.
+            ValueError: its shape differs, or the variable is quantized.
             TypeError: it holds no numbers.
         """
+        if self.is_quantized:
+            raise ValueError(
+                f"{self.path}: is quantized to {self.dtype} and takes no other values; set weights before "
+                "quantize()"
+            )
         if type(value) is _core.Tensor and value.dtype == self.dtype:
             tensor = value
         else:
@@ -136,7 +145,8 @@ class Variable(_core.Variable, np.lib.mixins.NDArrayOperatorsMixin):
         return bool(self.numpy())
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _restored, (self.numpy(), self.__dict__)
+        quantized = (self.dtype, self.scale_axis) if self.is_quantized else None
+        return _restored, (self.numpy(), self.__dict__, quantized)
 
     def __repr__(self) -> str:
         if "path" not in self.__dict__:
@@ -150,7 +160,12 @@ def _plain(x: Any) -> Any:
     return x.numpy() if isinstance(x, Variable) else x
 
 
-def _restored(values: npt.NDArray[Any], attributes: dict[str, Any]) -> Variable:
+def _restored(
+    values: npt.NDArray[Any], attributes: dict[str, Any], quantized: tuple[str, int] | None = None
+) -> Variable:
     variable = Variable(values, dtype=values.dtype.name)
     variable.__dict__.update(attributes)
+    if quantized is not None:  # the same codes as before
+        mode, axis = quantized
+        _core.quantize_variables([(variable, axis, variable.path)], mode)
     return variable

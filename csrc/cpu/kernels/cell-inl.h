@@ -82,7 +82,7 @@ inline void store_padded(Vec v, float* p, std::int64_t valid) {
 // many as the micro-kernel takes side by side.
 template <int Pairs>
 inline std::int64_t blocks_at_once(std::int64_t rows) {
-    const int pairs = rows <= kTileRows ? kTiles[rows - 1].pairs : 1;
+    const int pairs = rows <= kTileRows ? pairs_at_once(static_cast<int>(rows)) : 1;
     if (pairs > Pairs) return 2 * (pairs / Pairs);
     return Pairs % pairs == 0 ? 2 : 2 * pairs;
 }
@@ -104,7 +104,6 @@ inline Product recurrent_product(const CellStep& s, const float* a, std::int64_t
     p.a = a;
     p.a_stride = a_stride;
     p.w = s.w;
-    p.w_stride = s.w_stride;
     p.c = s.gates;
     p.c_stride = s.gates_stride;
     return p;

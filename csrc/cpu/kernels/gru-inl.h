@@ -205,8 +205,7 @@ struct GruBeforeCell {
 // The candidates' part of a product over all pairs; its pairs count the groups of column blocks.
 inline Product of_candidates(Product p) {
     constexpr std::int64_t kPairs = 3;  // of a group, the candidate's last
-    p.w += (kPairs - 1) * p.w_stride;
-    p.w_stride *= kPairs;
+    p.w = p.w.from_pair(kPairs - 1).every(kPairs);
     p.c += 2 * (kPairs - 1) * p.c_stride;
     if (p.start == Start::rows) p.start_rows.data += 2 * (kPairs - 1) * p.start_rows.stride;
     p.c_pair_blocks = p.start_pair_blocks = 2 * kPairs;

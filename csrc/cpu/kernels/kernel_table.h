@@ -14,6 +14,10 @@
 
 namespace lstm_native::cpu {
 
+constexpr std::int64_t element_bytes(LnStorage storage) {
+    return storage == LN_STORED_FLOAT32 ? 4 : storage == LN_STORED_BFLOAT16 ? 2 : 1;
+}
+
 // Rows of a blocked matrix by number: row r stands for row index[r * index_stride] of `data`.
 struct IndexedRows {
     const float* data;
@@ -22,8 +26,29 @@ struct IndexedRows {
     std::int64_t index_stride;
 };
 
+// Packed weights, pairs of column blocks: [pair][k][2][L]. In 16 bits the lanes of the two blocks alternate,
+// [pair][k][L][2], so that a shift and a mask make floats of them.
+struct Weights {
+    const void* elements;
+    std::int64_t stride;  // elements between pairs: >= k * 2 * L
+    LnStorage storage;
+    const float* scales;  // [pair][2][L], with LN_STORED_INT8
+    std::int64_t scale_stride;
+
+    // Those from a pair on, and of every so many pairs alone.
+    Weights from_pair(std::int64_t pair) const {
+        Weights w = *this;
+        w.elements = static_cast<const char*>(elements) + pair * stride * element_bytes(storage);
+        if (scales != nullptr) w.scales = scales + pair * scale_stride;
+        return w;
+    }
+    Weights every(std::int64_t pairs) const {
+        return {elements, pairs * stride, storage, scales, pairs * scale_stride};
+    }
+};
+
 // c = start + a * w for `rows` rows and the column pairs [pair_begin, pair_end): in every element one chain of
-// multiply-adds, k ascending, whatever the tile.
+// multiply-adds, k ascending, whatever the tile. In 8 bits the chain begins at zero, and its scale and start come last.
 //   a  blocked rows (rows, k);  w  packed pairs [pair][k][2][L];  c  blocked rows.
 enum class Start { c, bias, rows, zero };  // what the chain starts from: c itself, the bias of the column, given rows
 struct Product {
@@ -33,8 +58,7 @@ struct Product {
     std::int64_t rows, k;
     const float* a;
     std::int64_t a_stride;  // floats between column blocks of a
-    const float* w;
-    std::int64_t w_stride;  // floats between pairs: >= k * 2 * L
+    Weights w;
     float* c;
     std::int64_t c_stride;
     std::int64_t pair_begin, pair_end;
@@ -54,8 +78,7 @@ struct CellStep {
     bool descending;
     bool training;
     std::int32_t activation, recurrent_activation;  // numbers of core/activation.h
-    const float* w;                                 // packed pairs of the recurrent kernel
-    std::int64_t w_stride;
+    Weights w;                                      // of the recurrent kernel
     float* gates;
     std::int64_t gates_stride;
     float* apart;              // GRU: one more block for each unit block, gates_stride apart (gru-inl.h)

@@ -19,10 +19,35 @@ constexpr int pairs_at_once(int rows) {
     return rows <= 1 ? 4 : rows <= 3 ? 2 : 1;
 }
 
-// Rows x Pairs tile: a, c, index point at the tile's first row; w, c, start (bias or start_rows) at its first pair.
-template <int Rows, int Pairs>
-void tile(const Product& p, const float* a, const float* w, float* c, const float* start, const std::int32_t* index) {
-    Vec sum[Rows][2 * Pairs];
+// The weights of a pair of column blocks for one k.
+template <bool kUsedOnce>
+inline void load_pair(const float* w, Vec& first, Vec& second) {
+    first = kUsedOnce ? Vec::load(w) : Vec::load_once(w);
+    second = kUsedOnce ? Vec::load(w + kL) : Vec::load_once(w + kL);
+}
+template <bool kUsedOnce>
+inline void load_pair(const std::uint16_t* w, Vec& first, Vec& second) {
+    Vec::widen(w, first, second);
+}
+template <bool kUsedOnce>
+inline void load_pair(const std::int8_t* w, Vec& first, Vec& second) {
+    first = Vec::widen(w);
+    second = Vec::widen(w + kL);
+}
+
+// Where a tile begins: a, c, index at its first row; w, scales, c, start (bias or start_rows) at its first pair.
+struct Corner {
+    const float* a;
+    const void* w;
+    const float* scales;
+    float* c;
+    const float* start;
+    const std::int32_t* index;
+};
+
+// take(r, j, what the chain of row r and column block j starts from) for the whole tile.
+template <int Rows, int Pairs, class F>
+inline __attribute__((always_inline)) void each_start(const Product& p, const Corner& at, const F& take) {
     // Column block j of the tile, of c and of the start.
     const auto c_block = [&](int j) { return (j / 2 * p.c_pair_blocks + j % 2) * p.c_stride; };
     const auto start_block = [&](int j) { return j / 2 * p.start_pair_blocks + j % 2; };
@@ -30,41 +55,57 @@ void tile(const Product& p, const float* a, const float* w, float* c, const floa
 #pragma GCC unroll 8
         for (int j = 0; j < 2 * Pairs; ++j)
 #pragma GCC unroll 16
-            for (int r = 0; r < Rows; ++r) sum[r][j] = Vec::load(c + c_block(j) + r * kL);
+            for (int r = 0; r < Rows; ++r) take(r, j, Vec::load(at.c + c_block(j) + r * kL));
     } else if (p.start == Start::rows) {
         // In training c comes from far, and so do the rows that the next tile starts from.
 #pragma GCC unroll 8
         for (int j = 0; j < 2 * Pairs; ++j)
 #pragma GCC unroll 16
-            for (int r = 0; r < Rows; ++r) __builtin_prefetch(c + c_block(j) + r * kL, 1);
+            for (int r = 0; r < Rows; ++r) __builtin_prefetch(at.c + c_block(j) + r * kL, 1);
         const std::int64_t ahead = (p.descending ? -Pairs : Pairs) * p.start_pair_blocks * p.start_rows.stride;
 #pragma GCC unroll 16
         for (int r = 0; r < Rows; ++r) {
-            const float* const from = start + static_cast<std::int64_t>(index[r * p.start_rows.index_stride]) * kL;
+            const float* const from =
+                at.start + static_cast<std::int64_t>(at.index[r * p.start_rows.index_stride]) * kL;
 #pragma GCC unroll 8
             for (int j = 0; j < 2 * Pairs; ++j) {
-                sum[r][j] = Vec::load(from + start_block(j) * p.start_rows.stride);
+                take(r, j, Vec::load(from + start_block(j) * p.start_rows.stride));
                 __builtin_prefetch(from + start_block(j) * p.start_rows.stride + ahead);
             }
         }
     } else {
 #pragma GCC unroll 8
         for (int j = 0; j < 2 * Pairs; ++j) {
-            const Vec first = p.start == Start::bias ? Vec::load(start + start_block(j) * kL) : Vec::zero();
+            const Vec first = p.start == Start::bias ? Vec::load(at.start + start_block(j) * kL) : Vec::zero();
 #pragma GCC unroll 16
-            for (int r = 0; r < Rows; ++r) sum[r][j] = first;
+            for (int r = 0; r < Rows; ++r) take(r, j, first);
         }
     }
+}
+
+// Rows x Pairs tile with weights of the type W.
+template <class W, int Rows, int Pairs>
+void tile(const Product& p, const Corner& at) {
+    constexpr bool kScaled = sizeof(W) == 1;
+    Vec sum[Rows][2 * Pairs];
+    if constexpr (kScaled) {
+#pragma GCC unroll 8
+        for (int j = 0; j < 2 * Pairs; ++j)
+#pragma GCC unroll 16
+            for (int r = 0; r < Rows; ++r) sum[r][j] = Vec::zero();
+    } else {
+        each_start<Rows, Pairs>(p, at, [&](int r, int j, Vec start) { sum[r][j] = start; });
+    }
+    const float* a = at.a;
+    const W* w = static_cast<const W*>(at.w);
     for (std::int64_t k0 = 0; k0 < p.k; k0 += kL, a += p.a_stride) {
         const float* broadcast = a;
         const std::int64_t here = p.k - k0 < kL ? p.k - k0 : kL;
         for (const float* const end = broadcast + here; broadcast != end; ++broadcast, w += 2 * kL) {
             Vec weight[2 * Pairs];
-#pragma GCC unroll 8
-            for (int j = 0; j < 2 * Pairs; ++j) {
-                const float* const from = w + j / 2 * p.w_stride + j % 2 * kL;
-                weight[j] = Rows == 1 ? Vec::load(from) : Vec::load_once(from);
-            }
+#pragma GCC unroll 4
+            for (int pair = 0; pair < Pairs; ++pair)
+                load_pair<Rows == 1>(w + pair * p.w.stride, weight[2 * pair], weight[2 * pair + 1]);
 #pragma GCC unroll 16
             for (int r = 0; r < Rows; ++r) {
                 const Vec x = Vec::set(broadcast[r * kL]);
@@ -73,79 +114,88 @@ void tile(const Product& p, const float* a, const float* w, float* c, const floa
             }
         }
     }
+    if constexpr (kScaled)
+        each_start<Rows, Pairs>(p, at, [&](int r, int j, Vec start) {
+            sum[r][j] = Vec::fma(sum[r][j], Vec::load(at.scales + j / 2 * p.w.scale_stride + j % 2 * kL), start);
+        });
 #pragma GCC unroll 8
     for (int j = 0; j < 2 * Pairs; ++j)
 #pragma GCC unroll 16
-        for (int r = 0; r < Rows; ++r) sum[r][j].store(c + c_block(j) + r * kL);
+        for (int r = 0; r < Rows; ++r) sum[r][j].store(at.c + (j / 2 * p.c_pair_blocks + j % 2) * p.c_stride + r * kL);
 }
 
-using TileFunction = void (*)(const Product&, const float*, const float*, float*, const float*, const std::int32_t*);
+using TileFunction = void (*)(const Product&, const Corner&);
 
 // For each number of rows: tiles of 1, 2, ... pairs_at_once pairs.
 struct TileFunctions {
     TileFunction of_pairs[kMostPairs];
-    int pairs;
 };
-template <int Rows, int Pairs>
+template <class W, int Rows, int Pairs>
 constexpr TileFunction tile_function() {
-    if constexpr (Pairs <= pairs_at_once(Rows)) return tile<Rows, Pairs>;
+    if constexpr (Pairs <= pairs_at_once(Rows)) return tile<W, Rows, Pairs>;
     return nullptr;
 }
-template <int Rows>
+template <class W, int Rows>
 constexpr TileFunctions tile_functions() {
-    return {{tile<Rows, 1>, tile_function<Rows, 2>(), tile_function<Rows, 3>(), tile_function<Rows, 4>()},
-            pairs_at_once(Rows)};
+    return {{tile<W, Rows, 1>, tile_function<W, Rows, 2>(), tile_function<W, Rows, 3>(), tile_function<W, Rows, 4>()}};
 }
+template <class W>
 constexpr TileFunctions kTiles[] = {
-    tile_functions<1>(),  tile_functions<2>(),  tile_functions<3>(),
-    tile_functions<4>(),  tile_functions<5>(),  tile_functions<6>(),
+    tile_functions<W, 1>(),  tile_functions<W, 2>(),  tile_functions<W, 3>(),
+    tile_functions<W, 4>(),  tile_functions<W, 5>(),  tile_functions<W, 6>(),
 #if defined(__AVX512F__)
-    tile_functions<7>(),  tile_functions<8>(),  tile_functions<9>(),
-    tile_functions<10>(), tile_functions<11>(), tile_functions<12>(),
+    tile_functions<W, 7>(),  tile_functions<W, 8>(),  tile_functions<W, 9>(),
+    tile_functions<W, 10>(), tile_functions<W, 11>(), tile_functions<W, 12>(),
 #endif
 };
-static_assert(sizeof(kTiles) / sizeof(kTiles[0]) == kTileRows, "one entry for each number of rows");
+static_assert(sizeof(kTiles<float>) / sizeof(kTiles<float>[0]) == kTileRows, "one entry for each number of rows");
 
 // `count` pairs from `pair` on, for all rows in groups of nearly equal size.
-inline void product_pairs(const Product& p, std::int64_t pair, std::int64_t count) {
+inline void product_pairs(const Product& p, const TileFunctions* tiles, std::int64_t pair, std::int64_t count) {
     const std::int64_t groups = (p.rows + kTileRows - 1) / kTileRows;
     const std::int64_t size = p.rows / groups;
     const std::int64_t larger = p.rows % groups;  // so many groups have one row more
-    const float* const w = p.w + pair * p.w_stride;
-    float* const c = p.c + pair * p.c_pair_blocks * p.c_stride;
-    const float* start = nullptr;
-    const std::int32_t* index = nullptr;
+    const Weights w = p.w.from_pair(pair);
+    Corner at{p.a, w.elements, w.scales, p.c + pair * p.c_pair_blocks * p.c_stride, nullptr, nullptr};
     std::int64_t index_stride = 0;
     if (p.start == Start::bias) {
-        start = p.bias + pair * p.start_pair_blocks * kL;
+        at.start = p.bias + pair * p.start_pair_blocks * kL;
     } else if (p.start == Start::rows) {
-        start = p.start_rows.data + pair * p.start_pair_blocks * p.start_rows.stride;
-        index = p.start_rows.index;
+        at.start = p.start_rows.data + pair * p.start_pair_blocks * p.start_rows.stride;
+        at.index = p.start_rows.index;
         index_stride = p.start_rows.index_stride;
     }
-    std::int64_t row = 0;
     for (std::int64_t g = 0; g < groups; ++g) {
         const std::int64_t rows = size + (g < larger ? 1 : 0);
-        kTiles[rows - 1].of_pairs[count - 1](p, p.a + row * kL, w, c + row * kL, start, index);
-        row += rows;
-        index += rows * index_stride;
+        tiles[rows - 1].of_pairs[count - 1](p, at);
+        at.a += rows * kL;
+        at.c += rows * kL;
+        at.index += rows * index_stride;
     }
+}
+
+inline const TileFunctions* tiles_of(LnStorage storage) {
+    return storage == LN_STORED_FLOAT32    ? kTiles<float>
+           : storage == LN_STORED_BFLOAT16 ? kTiles<std::uint16_t>
+                                           : kTiles<std::int8_t>;
 }
 
 void product(const Product& p) {
     if (p.rows == 0) return;
+    const TileFunctions* const tiles = tiles_of(p.w.storage);
     // Row groups differ by one row; take side by side what the larger allows.
     const std::int64_t groups = (p.rows + kTileRows - 1) / kTileRows;
-    const std::int64_t many = kTiles[(p.rows + groups - 1) / groups - 1].pairs;
+    const std::int64_t many = pairs_at_once(static_cast<int>((p.rows + groups - 1) / groups));
     const std::int64_t pairs = p.pair_end - p.pair_begin;
     const std::int64_t rest = pairs % many;
     const std::int64_t whole_end = p.pair_end - rest;
     if (!p.descending) {
-        for (std::int64_t pair = p.pair_begin; pair < whole_end; pair += many) product_pairs(p, pair, many);
-        if (rest > 0) product_pairs(p, whole_end, rest);
+        for (std::int64_t pair = p.pair_begin; pair < whole_end; pair += many) product_pairs(p, tiles, pair, many);
+        if (rest > 0) product_pairs(p, tiles, whole_end, rest);
     } else {
-        if (rest > 0) product_pairs(p, whole_end, rest);
-        for (std::int64_t pair = whole_end; pair > p.pair_begin; pair -= many) product_pairs(p, pair - many, many);
+        if (rest > 0) product_pairs(p, tiles, whole_end, rest);
+        for (std::int64_t pair = whole_end; pair > p.pair_begin; pair -= many)
+            product_pairs(p, tiles, pair - many, many);
     }
 }
 

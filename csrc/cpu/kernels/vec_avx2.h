@@ -22,6 +22,15 @@ struct Vec {
         asm("" : "+x"(r.v));
         return r;
     }
+    // Weights of 16 bits (kernel_table.h): the floats of the even and of the odd ones.
+    static void widen(const std::uint16_t* p, Vec& even, Vec& odd) {
+        const __m256i both = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
+        even.v = _mm256_castsi256_ps(_mm256_slli_epi32(both, 16));
+        odd.v = _mm256_castsi256_ps(_mm256_and_si256(both, _mm256_set1_epi32(static_cast<int>(0xffff0000U))));
+    }
+    static Vec widen(const std::int8_t* p) {
+        return {_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p))))};
+    }
     void store(float* p) const { _mm256_storeu_ps(p, v); }
     // The first n lanes (0 <= n <= kLanes); the others are zero / left alone.
     static Vec load_first(const float* p, std::int64_t n) { return {_mm256_maskload_ps(p, first(n))}; }

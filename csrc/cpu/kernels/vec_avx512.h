@@ -31,6 +31,15 @@ struct Vec {
         asm("" : "+v"(r.v));
         return r;
     }
+    // Weights of 16 bits (kernel_table.h): the floats of the even and of the odd ones.
+    static void widen(const std::uint16_t* p, Vec& even, Vec& odd) {
+        const __m512i both = _mm512_loadu_si512(p);
+        even.v = _mm512_castsi512_ps(_mm512_slli_epi32(both, 16));
+        odd.v = _mm512_castsi512_ps(_mm512_and_si512(both, _mm512_set1_epi32(static_cast<int>(0xffff0000U))));
+    }
+    static Vec widen(const std::int8_t* p) {
+        return {_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))))};
+    }
     void store(float* p) const { _mm512_storeu_ps(p, v); }
     // The first n lanes (0 <= n <= kLanes); the others are zero / left alone.
     static Vec load_first(const float* p, std::int64_t n) { return {_mm512_maskz_loadu_ps(first(n), p)}; }

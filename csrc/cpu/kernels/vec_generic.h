@@ -25,6 +25,21 @@ struct Vec {
         return r;
     }
     static Vec load_once(const float* p) { return load(p); }  // vec_avx2.h says what for
+    // Weights of 16 bits (kernel_table.h): the floats of the even and of the odd ones.
+    static void widen(const std::uint16_t* p, Vec& even, Vec& odd) {
+        Mask low, high;
+        for (int i = 0; i < kLanes; ++i) {
+            low[i] = static_cast<std::int32_t>(std::uint32_t{p[2 * i]} << 16);
+            high[i] = static_cast<std::int32_t>(std::uint32_t{p[2 * i + 1]} << 16);
+        }
+        even.v = reinterpret_cast<Native>(low);
+        odd.v = reinterpret_cast<Native>(high);
+    }
+    static Vec widen(const std::int8_t* p) {
+        Vec r;
+        for (int i = 0; i < kLanes; ++i) r.v[i] = static_cast<float>(p[i]);
+        return r;
+    }
     void store(float* p) const { std::memcpy(p, &v, sizeof v); }
     // The first n lanes (0 <= n <= kLanes); the others are zero / left alone.
     static Vec load_first(const float* p, std::int64_t n) {

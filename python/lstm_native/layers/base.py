@@ -223,12 +223,22 @@ class Layer(symbolic.Callee, Weighted, Configurable):
 
     def check_can_train(self) -> None:
         """Raises ValueError when the layer works forward only."""
+        for variable in self._variables:
+            if variable.is_quantized:
+                raise self.error(
+                    f"{variable.name} is quantized to {variable.dtype}, which is for inference; "
+                    "train the float32 model and quantize it again"
+                )
         for argument, value in vars(self).items():
             if argument.endswith("_regularizer") and not regularizers.can_train(value):
                 raise self.error(
                     f"{argument.lstrip('_')} is {activations.name_of(value)}, which works forward only; "
                     "training needs a regularizer with a method gradient(x)"
                 )
+
+    def quantizable(self) -> Sequence[tuple[Variable, int]]:
+        """The matrices that `Model.quantize` stores in fewer bits, each with the axis of its scales."""
+        return ()
 
     def check_values(self, inputs: Tensor) -> None:
         """Raises ValueError for values that `forward` would refuse; fit asks before it changes anything."""

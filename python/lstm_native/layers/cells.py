@@ -14,6 +14,7 @@ from lstm_native.layers.gru import GRU
 from lstm_native.layers.lstm import LSTM
 from lstm_native.layers.recurrent import RecurrentLayer
 from lstm_native.layers.simple_rnn import SimpleRNN
+from lstm_native.variable import Variable
 
 if TYPE_CHECKING:
     from inspect import Parameter
@@ -92,6 +93,9 @@ class NativeCell(Layer):
 
     def check_can_train(self) -> None:
         self.layer.check_can_train()
+
+    def quantizable(self) -> Sequence[tuple[Variable, int]]:
+        return self.layer.quantizable()
 
     def get_initial_state(self, batch_size: int | None = None) -> list[Array]:
         """Zeros for every state, each (batch_size, units)."""

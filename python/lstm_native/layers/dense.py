@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -11,6 +12,7 @@ from lstm_native.arrays import Shape, positive_int
 from lstm_native.layers.base import Context, Layer, Tensor
 from lstm_native.layers.weights import get_initializer
 from lstm_native.traced import Traced, recording
+from lstm_native.variable import Variable
 
 
 class ActivationAtEnd(Layer):
@@ -166,6 +168,9 @@ class Dense(ActivationAtEnd):
     def make_uncopied(self) -> None:
         if self.built:
             self._packed = _core.DenseWeights(self.kernel, self.bias)
+
+    def quantizable(self) -> Sequence[tuple[Variable, int]]:
+        return ((self.kernel, 1),)
 
     def check_input_shape(self, shape: Shape) -> None:
         if len(shape) < 2 or not shape[-1]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -13,6 +14,7 @@ from lstm_native.errors import warn
 from lstm_native.layers.base import Context, Layer, Tensor
 from lstm_native.layers.masking import step_flags
 from lstm_native.layers.weights import get_initializer
+from lstm_native.variable import Variable
 
 
 class IndexedRows(NamedTuple):
@@ -96,6 +98,9 @@ class Embedding(Layer):
             constraint=self.embeddings_constraint,
             name="embeddings",
         )
+
+    def quantizable(self) -> Sequence[tuple[Variable, int]]:
+        return ((self.embeddings, 0),)
 
     def check_input_shape(self, shape: Shape) -> None:
         if not shape:

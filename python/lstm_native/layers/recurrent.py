@@ -309,6 +309,9 @@ class RecurrentLayer(SequenceLayer):
             and type(self).forward is RecurrentLayer.forward
         )
 
+    def quantizable(self) -> Sequence[tuple[Variable, int]]:
+        return ((self.kernel, 1), (self.recurrent_kernel, 1)) if self._native and not self._general else ()
+
     def held_layers(self) -> list[Layer]:
         return [layer for layer in (self._dropout, self._recurrent_dropout) if layer is not None]
 

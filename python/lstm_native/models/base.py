@@ -13,6 +13,7 @@ from lstm_native.layers.base import Context, Layer, structure_version
 from lstm_native.models.graph import Graph, Steps, steps_of
 from lstm_native.models.plan import Chain, unique
 from lstm_native.naming import snake_case
+from lstm_native.quantization import quantize_model, quantized_mode
 from lstm_native.registration import custom_object_scope
 from lstm_native.serialization import serialize
 from lstm_native.streaming import Stream
@@ -311,6 +312,39 @@ class Model(Trainer):
         """
         raise NotImplementedError
 
+    def quantize(self, mode: str, calibration_data: Any = None) -> None:
+        """Stores the weights in 16 or 8 bits, for inference on the CPU: half or a quarter of the bytes.
+
+        Bytes are what limits streams and small batches of large layers. Changed are kernels and recurrent
+        kernels of `LSTM`, `GRU` and `SimpleRNN` (in wrappers and cells too), kernels of `Dense` and tables of
+        `Embedding`. Biases stay in float32, as do other layers, and recurrent layers with `clip`, peepholes,
+        a projection, coupled gates, `activations.Parametric` or activations in Python. Activations, states
+        and sums are float32 in any case: outputs are those of the rounded weights, the same bit for bit in
+        streams, for every number of threads and in every batch.
+
+        `predict`, `evaluate`, calls, `stream`, copies, `save` and `load_model` work as before. `get_weights`,
+        the conversions and files of other kinds give the rounded weights as float32. `set_weights`,
+        `load_weights` and training raise ValueError: keep the float32 model for these.
+
+        Args:
+            mode: "bfloat16" rounds to 8 significant bits, an error of at most 1/256 of a weight; "int8" to
+                multiples of a scale that each column (of an `Embedding`, each row) has, an error of at most
+                1/254 of the largest magnitude there.
+            calibration_data: accepted as other libraries have it, and not used: nothing but weights is
+                quantized, so no range of activations has to be found.
+
+        Raises:
+            ValueError: another mode; the model is not built, quantized already, on a GPU or has no such
+                layers; "int8" of weights that are not finite. Nothing is changed then.
+            RuntimeError: the model is training.
+        """
+        if not self.built:
+            raise self.error("quantize before the model is built: call build(input_shape) first")
+        if self.device != "cpu":
+            raise self.error(f"quantize of a model on the device {self.device!r}: call to('cpu') first")
+        with self.not_training("quantize"):
+            quantize_model(self, mode, f"{self.label()}: quantize")
+
     # --- device -----------------------------------------------------------------------------------
 
     @property
@@ -334,7 +368,7 @@ class Model(Trainer):
 
         Raises:
             RuntimeError: CUDA cannot be used, or the model is training; the model stays where it is.
-            ValueError: another device.
+            ValueError: another device, or "cuda" for quantized weights.
             MemoryError: the weights do not fit there.
         """
         if device == "cuda:0":
@@ -342,6 +376,12 @@ class Model(Trainer):
         if device not in ("cpu", "cuda"):
             raise self.error(f"to got the device {device!r}, expected 'cpu' or 'cuda'{cuda.advice(device)}")
         if device == "cuda":
+            mode = quantized_mode(self.variables)
+            if mode is not None:
+                raise self.error(
+                    f"to('cuda'): weights are quantized to {mode}, which the CPU alone computes with; move "
+                    "the float32 model, cuda.set_precision chooses what it computes with there"
+                )
             cuda.open_device()
         with self.not_training("to"):
             kept = () if self.optimizer is None else self.optimizer.variables

@@ -1,11 +1,12 @@
 """A model as one safetensors file.
 
-Weights are tensors under the names of `named_variables` ("lstm/kernel"). Tensors that begin with "_" are what
-else goes on: "_optimizer/0/iteration" and so on in the order of the optimizer's variables, "_states/0/h" of
-stateful layers, "_random" (a row with seed and position for every layer that draws random numbers, in the
-order of `all_layers`), "_history/epoch" and "_history/values/loss". The metadata hold strings: "format",
-"format_version", "lstm_native_version", and as JSON "config" (the model), "compile" and "optimizer" (the
-weights that it changes, and those that it does not decay).
+Weights are tensors under the names of `named_variables` ("lstm/kernel"); quantized ones are BF16, or I8 with
+"_scales/lstm/kernel", whose product they stand for. Tensors that begin with "_" are what else goes on:
+"_optimizer/0/iteration" and so on in the order of the optimizer's variables, "_states/0/h" of stateful
+layers, "_random" (a row with seed and position for every layer that draws random numbers, in the order of
+`all_layers`), "_history/epoch" and "_history/values/loss". The metadata hold strings: "format",
+"format_version", "lstm_native_version", of a quantized model "quantization" (the mode), and as JSON "config"
+(the model), "compile" and "optimizer" (the weights that it changes, and those that it does not decay).
 """
 
 from __future__ import annotations
@@ -21,10 +22,11 @@ import numpy.typing as npt
 from lstm_native import _core
 from lstm_native.later import check_layers, values_come_later
 from lstm_native.model_state import STREAM, all_layers, layers_with_states, model_state, restore_model_state
+from lstm_native.quantization import mode_of_model, quantize_model
 from lstm_native.registration import custom_object_scope
 from lstm_native.saving.json_text import one_line, parse_json, shortened
 from lstm_native.saving.safetensors import Path, SafetensorsFile, write_safetensors
-from lstm_native.saving.weights import LazyTensors, check_entry, check_weights, weights_in
+from lstm_native.saving.weights import LazyTensors, check_entry, check_weights, stored_weights, weights_in
 from lstm_native.serialization import deserialize, serialize
 
 _FORMAT = "lstm_native.model"
@@ -45,13 +47,16 @@ Array = npt.NDArray[Any]
 def save(model: Any, path: Path, include_optimizer: bool, include_state: bool, include_history: bool) -> None:
     """See `save_model`."""
     state = model_state(model)
-    tensors: dict[str, Array] = dict(state["weights"])
+    tensors = stored_weights(model.named_variables(), state["weights"])
+    quantization = mode_of_model(model, f"{model.label()}: save")
     metadata = {
         "format": _FORMAT,
         "format_version": str(_VERSION),
         "lstm_native_version": _core.build_info()["version"],
         "config": json.dumps(serialize(model)),
     }
+    if quantization is not None:
+        metadata["quantization"] = quantization
     streams = [[stream[name] for name in STREAM] for stream in state["streams"] if stream]
     if streams:
         tensors[_RANDOM] = np.array(streams, np.int64)
@@ -140,6 +145,9 @@ def load(path: Path, custom_objects: Any, compile: bool) -> Any:
                 "streams": _streams(file, model),
             },
         )
+        if "quantization" in file.metadata:
+            with _blaming(file, "metadata 'quantization'"):
+                quantize_model(model, file.metadata["quantization"], model.label())
         _load_history(file, model)
     return model
 

@@ -44,10 +44,10 @@ _DTYPES: dict[str, np.dtype[Any]] = {
         "BOOL": "?",
     }.items()
 }
-_NAMES = {dtype: name for name, dtype in _DTYPES.items()}
 # NumPy has no such type: the upper halves of float32 numbers, which is what they are read as.
-_BFLOAT16 = np.dtype([("upper half of a float32", "<u2")])
-_DTYPES["BF16"] = _BFLOAT16
+BFLOAT16 = np.dtype([("upper half of a float32", "<u2")])
+_DTYPES["BF16"] = BFLOAT16
+_NAMES = {dtype: name for name, dtype in _DTYPES.items()}
 # What other files of weights start with; as the length of a header all of these are too long.
 _OTHER_FORMATS = {
     b"\x89HDF\r\n\x1a\n": "an HDF5 file (.h5)",
@@ -70,7 +70,7 @@ def write_safetensors(
 
     Args:
         path: The file, replaced when it is there; a symbolic link is followed.
-        tensors: Arrays by name, any layout and byte order.
+        tensors: Arrays by name, any layout and byte order; of `BFLOAT16` for BF16.
         metadata: Strings by name, kept in the header.
 
     Raises:
@@ -100,7 +100,7 @@ def write_safetensors(
         if dtype not in _NAMES:
             raise TypeError(
                 f"write_safetensors: tensor {name!r} has dtype {array.dtype}, expected one of "
-                f"{', '.join(known.name for known in _NAMES)}"
+                f"{', '.join(known.name for known in _NAMES if known != BFLOAT16)}"
             )
         # ascontiguousarray would turn a scalar into a vector.
         array = np.asarray(array, dtype=dtype, order="C")
@@ -205,7 +205,7 @@ class SafetensorsFile:
             raise ValueError(
                 f"{self.where}: tensor {shortened(name)}: BOOL data holds bytes other than 0 and 1"
             )
-        if dtype == _BFLOAT16:
+        if dtype == BFLOAT16:
             return (raw.view("<u2").astype(np.uint32) << 16).view(np.float32).reshape(shape)
         return raw.view(dtype).reshape(shape).astype(dtype.newbyteorder("="), copy=False)
 

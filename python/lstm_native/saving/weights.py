@@ -7,16 +7,26 @@ import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import numpy.typing as npt
 
 from lstm_native.errors import warn
+from lstm_native.quantization import quantized_mode
 from lstm_native.saving.atomic import path_name
 from lstm_native.saving.json_text import shortened
-from lstm_native.saving.safetensors import Entry, Path, SafetensorsFile, open_regular, write_safetensors
+from lstm_native.saving.safetensors import (
+    BFLOAT16,
+    Entry,
+    Path,
+    SafetensorsFile,
+    open_regular,
+    write_safetensors,
+)
 
 # Tensors of model files that are no weights begin with this; names of weights never do.
 PRIVATE = "_"
-
+# In front of the name of a weight in 8 bits: what its numbers are multiples of, with an axis of length 1.
+_SCALES = "_scales/"
 
 _OF_KERAS = (".h5", ".hdf5")
 _EXPECTED = "a file of weights: .safetensors, or .weights.h5, .h5 or .keras of Keras"
@@ -102,6 +112,9 @@ def load_weights(
         raise TypeError(
             f"{label}: objects_to_skip is a {type(objects_to_skip).__name__}, expected a list of layers"
         )
+    mode = quantized_mode(model.variables)
+    if mode is not None:
+        raise ValueError(f"{label}: weights are quantized to {mode}; load them into the float32 model")
     kept = () if objects_to_skip is None else tuple(objects_to_skip)
     for layer in kept:
         if not hasattr(layer, "variables"):
@@ -134,7 +147,7 @@ def _load_safetensors(name: str, variables: Mapping[str, Any], label: str, loadi
                     if path not in file.entries:
                         raise ValueError(f"{file.where}: the file lacks {path}")
                     check_entry(file, path, variable)
-                tensors |= {path: variable.check(file.read(path)) for path, variable in named.items()}
+                tensors |= {path: variable.check(read_weight(file, path)) for path, variable in named.items()}
     for path, value in tensors.items():
         variables[path].assign(value)
 
@@ -182,8 +195,41 @@ def check_entry(file: SafetensorsFile, name: str, variable: Any) -> None:
     if shape != tuple(variable.shape):
         raise ValueError(f"{file.where}: {name} has shape {shape} in the file, expected {variable.shape}")
     floats = variable.dtype == "float32"
+    scales = file.entries.get(_SCALES + name)
+    if scales is not None and floats and dtype == np.int8:
+        if scales.dtype != np.float32 or scales.shape not in ((1, *shape[1:]), (*shape[:1], 1)):
+            raise ValueError(
+                f"{file.where}: {shortened(_SCALES + name)} is {scales.dtype.name} of shape {scales.shape}, "
+                f"expected float32 with a number for every row or column of {shape}"
+            )
+        return
     if dtype.kind not in ("fV" if floats else "iu"):  # V: BF16
         raise ValueError(f"{file.where}: {name} holds {dtype.name} in the file, expected {variable.dtype}")
+
+
+def read_weight(file: SafetensorsFile, name: str) -> npt.NDArray[Any]:
+    """The weight `name`, which was checked; those in 8 bits as float32."""
+    values = file.read(name)
+    if _SCALES + name not in file.entries:
+        return values
+    decoded: npt.NDArray[Any] = np.multiply(values, file.read(_SCALES + name), dtype=np.float32)
+    return decoded
+
+
+def stored_weights(
+    variables: Mapping[str, Any], weights: Mapping[str, npt.NDArray[Any]]
+) -> dict[str, npt.NDArray[Any]]:
+    """The tensors of a file for variables by name and what they hold, quantized ones in 16 or 8 bits."""
+    tensors = dict(weights)
+    for name, variable in variables.items():
+        values, scales = weights[name], variable.scales
+        if scales is not None:
+            tensors[_SCALES + name] = scales
+            codes = np.divide(values, scales, out=np.zeros_like(values), where=scales > 0)
+            tensors[name] = np.rint(codes).astype(np.int8)
+        elif variable.is_quantized:
+            tensors[name] = (values.view(np.uint32) >> 16).astype("<u2").view(BFLOAT16)
+    return tensors
 
 
 class LazyTensors(Mapping[str, npt.NDArray[Any]]):
@@ -193,7 +239,7 @@ class LazyTensors(Mapping[str, npt.NDArray[Any]]):
         self._file = file
 
     def __getitem__(self, name: str) -> npt.NDArray[Any]:
-        return self._file.read(name)
+        return read_weight(self._file, name)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._file.entries)
