@@ -31,6 +31,7 @@ class Case:
     Attributes:
         family: of the recurrent layers, a key of GATES; a GRU is that with `reset_after`.
         recurrent_dropout: of the recurrent layers, in training.
+        quantized: what `inference` and `streaming` store weights in: "bfloat16", "int8", or "" for float32.
         sequences: how many `predict` and `fit` get.
         shortest: the least length of these.
     """
@@ -43,6 +44,7 @@ class Case:
     layers: int = 1
     family: str = "lstm"
     recurrent_dropout: float = 0.0
+    quantized: str = ""
     sequences: int = 0
     shortest: int = 1
 

@@ -86,6 +86,8 @@ def _alone(case: Case, **options: Any) -> Sequential:
     model = Sequential([_recurrent(case, **options)])
     model.build((None, None, case.inputs))
     model.set_weights(case.layer_weights()[0])
+    if case.quantized:
+        model.quantize(case.quantized)
     return model
 
 

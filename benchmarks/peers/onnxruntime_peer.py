@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable
 from itertools import cycle
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnxruntime as ort
 from cases import Array, Case
 
-from peers.base import Peer, Timed
+from peers.base import NotOffered, Peer, Timed
 from peers.onnx_models import classifier_model, sequence_model, step_model
 
 
@@ -29,7 +31,9 @@ class OnnxRuntime(Peer):
     def inference(self, case: Case) -> dict[str, Timed]:
         x = np.ascontiguousarray(case.data().transpose(1, 0, 2))
         shape = (case.time, 1, case.batch, case.units)
-        return self._forms(sequence_model(case), "x", x, shape, lambda y: y[:, 0].transpose(1, 0, 2))
+        return self._forms(
+            _quantized(case, sequence_model(case)), "x", x, shape, lambda y: y[:, 0].transpose(1, 0, 2)
+        )
 
     def model(self, case: Case) -> dict[str, Timed]:
         ids = np.ascontiguousarray(case.data().T)
@@ -49,7 +53,7 @@ class OnnxRuntime(Peer):
         }
 
     def streaming(self, case: Case) -> dict[str, Timed]:
-        session = self._session(step_model(case))
+        session = self._session(_quantized(case, step_model(case)))
         x = np.ascontiguousarray(case.data().transpose(1, 0, 2))
         feed = {"x": x} | dict.fromkeys("hc", np.zeros((1, case.batch, case.units), np.float32))
         # Bound, two states (h, c) take turns: what one step wrote is what the next one reads.
@@ -76,3 +80,18 @@ class OnnxRuntime(Peer):
             return y
 
         return {"run": Timed(run, lambda y: y[0]), "bound": Timed(bound, lambda y: y[0].copy())}
+
+
+def _quantized(case: Case, model: bytes) -> bytes:
+    """The model with weights of 8 bits and inputs rounded at every call, where that is asked for."""
+    if not case.quantized:
+        return model
+    if case.quantized != "int8":
+        raise NotOffered(f"{case.quantized} is not built for it here")
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    with tempfile.TemporaryDirectory() as folder:
+        before, after = (Path(folder) / name for name in ("before.onnx", "after.onnx"))
+        before.write_bytes(model)
+        quantize_dynamic(before, after, weight_type=QuantType.QInt8, per_channel=True)
+        return after.read_bytes()

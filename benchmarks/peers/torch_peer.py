@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from cases import EPSILON, GATES, LEARNING_RATE, VOCABULARY, Array, Case
 from torch import nn
 from torch.nn.utils.rnn import pack_sequence, pad_sequence
 
-from peers.base import Peer, Timed
+from peers.base import NotOffered, Peer, Timed
 
 LAYERS: dict[str, tuple[Any, Any]] = {
     "lstm": (nn.LSTM, nn.LSTMCell),
@@ -29,7 +30,7 @@ class Torch(Peer):
 
     def inference(self, case: Case) -> dict[str, Timed]:
         def form(batch_first: bool) -> Timed:
-            layer = _layer(case, batch_first)
+            layer = _quantized(case, _layer(case, batch_first))
             x = torch.from_numpy(case.data())
             x = x if batch_first else x.transpose(0, 1).contiguous()
 
@@ -42,12 +43,13 @@ class Torch(Peer):
         return {"batch first": form(True), "time first": form(False)}
 
     def streaming(self, case: Case) -> dict[str, Timed]:
-        layer = _layer(case, batch_first=True)
+        plain = _layer(case, batch_first=True)
+        layer = _quantized(case, plain)
         x, x_t = case.data(), case.data()[:, 0]
         cell = LAYERS[case.family][1](case.inputs, case.units)
         with torch.no_grad():
             for name, parameter in cell.named_parameters():
-                parameter.copy_(getattr(layer, f"{name}_l0"))
+                parameter.copy_(getattr(plain, f"{name}_l0"))
         has_c = case.family == "lstm"
         h = torch.zeros(case.batch, case.units)
         state: Any = (h[None], h[None]) if has_c else h[None]
@@ -65,10 +67,8 @@ class Torch(Peer):
                 cell_state = cell(torch.from_numpy(x_t), cell_state)
             return (cell_state[0] if has_c else cell_state).numpy()
 
-        return {
-            "layer": Timed(layer_call, np.asarray),
-            "cell": Timed(cell_call, np.asarray),
-        }
+        forms = {"layer": Timed(layer_call, np.asarray)}
+        return forms if case.quantized else forms | {"cell": Timed(cell_call, np.asarray)}
 
     def training(self, case: Case) -> dict[str, Timed]:
         model = _Classifier(case)
@@ -209,6 +209,18 @@ def _layer(case: Case, batch_first: bool) -> Any:
                 parameter = getattr(layer, f"{name}_l{number}")
                 parameter.copy_(torch.from_numpy(_gates(case.family, value)))
     return layer
+
+
+def _quantized(case: Case, layer: Any) -> Any:
+    """The layer with weights of 8 bits and inputs rounded at every call, where that is asked for."""
+    if not case.quantized:
+        return layer
+    if case.quantized != "int8":
+        raise NotOffered(f"{case.quantized} is not built for it here")
+    held = nn.ModuleDict({"layer": layer.eval()})
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        return torch.ao.quantization.quantize_dynamic(held, {type(layer)}, dtype=torch.qint8)["layer"]
 
 
 def _gates(family: str, rows: Array) -> Array:
