@@ -16,6 +16,7 @@ from test_recurrent_native import assert_forward, assert_gradients
 
 AUTO, STEPS, BLOCKS, GRID = range(4)  # LnPlan; from 8 on a grid with so many units a block
 UNITS = (8, 16, 32, 64)  # of a SimpleRNN, which has one gate, 32, 64 and 128
+WAYS = (256, 512, 768)  # added: how blocks wait for each other: at meetings, for marks, for those of a cluster
 
 
 pytestmark = pytest.mark.usefixtures("cuda_device", "cuda_settings")
@@ -34,27 +35,29 @@ def assert_case(case: OnDevice) -> None:
 
 @pytest.mark.parametrize("cell", ["lstm", "gru"])
 @pytest.mark.parametrize("plan", UNITS)
+@pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize(("batch", "units"), [(1, 64), (3, 129), (17, 40), (9, 7), (2, 150)])
-def test_grids(cell: str, plan: int, batch: int, units: int) -> None:
+def test_grids(cell: str, plan: int, way: int, batch: int, units: int) -> None:
     """Slices of the batch of several sizes, the last unfilled; units that fill no block; weights that
     registers do not hold (few warps share a sum where a block has many units)."""
-    _core.cuda_set_plan(plan)
+    _core.cuda_set_plan(plan + way)
     assert_case(on_device(recurrent_case(units, batch, 4, 5, units, cell=cell)))
 
 
 @pytest.mark.parametrize("cell", ["lstm", "gru"])
-@pytest.mark.parametrize("seed", range(16))
+@pytest.mark.parametrize("seed", range(24))
 def test_grids_with_all_that_a_call_may_have(cell: str, seed: int) -> None:
     case = varied_case(cell, seed, (12, 9, 9, 80))
-    _core.cuda_set_plan(UNITS[seed % 4])
+    _core.cuda_set_plan(UNITS[seed % 4] + WAYS[seed % 3])
     assert_case(on_device(case))
 
 
 @pytest.mark.parametrize("activation", ["tanh", "relu"])
 @pytest.mark.parametrize("plan", [32, 64, 128])
+@pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize(("batch", "units"), [(1, 64), (17, 140), (9, 7), (2, 300)])
-def test_grids_of_a_simple_rnn(activation: str, plan: int, batch: int, units: int) -> None:
-    _core.cuda_set_plan(plan)
+def test_grids_of_a_simple_rnn(activation: str, plan: int, way: int, batch: int, units: int) -> None:
+    _core.cuda_set_plan(plan + way)
     assert_case(
         on_device(recurrent_case(units, batch, 4, 5, units, cell="simple_rnn", activation=activation))
     )
@@ -64,7 +67,7 @@ def test_grids_of_a_simple_rnn(activation: str, plan: int, batch: int, units: in
 @pytest.mark.parametrize("seed", range(16))
 def test_grids_of_a_simple_rnn_with_all_that_a_call_may_have(activation: str, seed: int) -> None:
     case = varied_case("simple_rnn", seed, (12, 9, 9, 150), activation=activation)
-    _core.cuda_set_plan((32, 64, 128)[seed % 3])
+    _core.cuda_set_plan((32, 64, 128)[seed % 3] + WAYS[seed % 2 + 1])
     assert_case(on_device(case))
 
 
@@ -82,8 +85,9 @@ def test_relu_in_another_way_back() -> None:
 @pytest.mark.parametrize("cell", ["lstm", "gru"])
 def test_weights_that_blocks_do_not_hold(cell: str) -> None:
     """Many units in few blocks: a part of the recurrent kernel is read from global memory in every step."""
-    _core.cuda_set_plan(64)
-    assert_case(on_device(recurrent_case(0, 5, 3, 3, 520, cell=cell)))
+    for way in WAYS:
+        _core.cuda_set_plan(64 + way)
+        assert_case(on_device(recurrent_case(0, 5, 3, 3, 520, cell=cell)))
 
 
 def test_large_batches_pass_by_in_parts() -> None:
@@ -97,6 +101,7 @@ ROUNDING = {"tf32": 3e-3, "bfloat16": 2e-2, "float16": 3e-3}
 
 
 @pytest.mark.parametrize("precision", list(ROUNDING))
+@pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize(
     ("cell", "batch", "units", "plan"),
     [
@@ -106,15 +111,15 @@ ROUNDING = {"tf32": 3e-3, "bfloat16": 2e-2, "float16": 3e-3}
     ]
     + [("simple_rnn", 40, 50, 32), ("simple_rnn", 17, 129, 64), ("simple_rnn", 40, 200, 128)],
 )
-def test_tensor_cores(cell: str, batch: int, units: int, plan: int, precision: str) -> None:
+def test_tensor_cores(cell: str, batch: int, units: int, plan: int, way: int, precision: str) -> None:
     """Elements are rounded, sums stay float32: as step by step but for the order of the sums."""
     case = on_device(recurrent_case(batch, batch, 4, 5, units, cell=cell, mask="holes"))
     trace = case.reference()
     expected = case.reference_gradients(trace)
     cuda.set_precision(precision)
     results = []
-    for way in (plan, STEPS):
-        _core.cuda_set_plan(way)
+    for chosen in (plan + way, STEPS):
+        _core.cuda_set_plan(chosen)
         output, *_ = case.forward(case.weights())
         gradients = {} if precision == "float16" else case.gradients()  # for inference only
         results.append({"output": output} | gradients)
@@ -153,7 +158,8 @@ def test_a_plan_that_cannot_be_is_step_by_step() -> None:
 
 
 def test_repeats_bit_for_bit() -> None:
-    for cell, plan in [("lstm", units) for units in UNITS] + [("gru", 16), ("simple_rnn", 32)]:
+    lstm = [("lstm", units + way) for units in UNITS for way in WAYS]
+    for cell, plan in [*lstm, ("gru", 16), ("simple_rnn", 32)]:
         case = on_device(recurrent_case(0, 5, 6, 4, 70, cell=cell))
         _core.cuda_set_plan(plan)
         first, second = case.gradients(), case.gradients()

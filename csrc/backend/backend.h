@@ -293,7 +293,11 @@ typedef enum LnPlan {
     LN_PLAN_BLOCKS = 2,
     LN_PLAN_GRID = 3,
     LN_PLAN_LAUNCHES = 4, /* step by step, each by launches of its own */
-    LN_PLAN_GRAPHS = 5    /* step by step, as a graph where launches come again */
+    LN_PLAN_GRAPHS = 5,   /* step by step, as a graph where launches come again */
+    /* Added to LN_PLAN_GRID, or to a number of units: how the blocks of a grid wait for each other. */
+    LN_PLAN_MEETING = 256,
+    LN_PLAN_MARKED = 512,
+    LN_PLAN_CLUSTER = 768
 } LnPlan;
 
 typedef struct LnDeviceInfo {

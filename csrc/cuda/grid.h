@@ -1,12 +1,17 @@
 // Kernels whose blocks run together and wait for each other between steps (floor 1, CUDA): for_each_step_in_grid runs
-// start, then step for every step, then finish, in every block of a grid of `groups` groups of `members` blocks; of
-// several calls that are alike each has such a grid, in one launch. What blocks of a group wrote to global memory
-// before a step, all of them may read in it. A compiler without CUDA makes loops of it.
+// prepare and start, then step for every step, then finish, in every block of a grid of `groups` groups of `members`
+// blocks; of several calls that are alike each has such a grid, in one launch. A compiler without CUDA makes loops of it.
+//
+// How the blocks of a group wait for each other is an Exchange. With `meeting` they do before every step and before
+// finish: what one wrote to global memory, all of them may read then. Else steps wait for what they read (marked.h), in
+// global memory, which is zero at first, or in shared memory of the blocks of a cluster, all of which have prepared
+// theirs before one starts, and none of which ends before all have finished.
 //
 //     struct F {
 //         struct Held { ... };                                   // what every thread keeps in registers
+//         void prepare(const GridBlock&) const;
 //         void start(const GridBlock&, PerThread<Held>&) const;
-//         void step(const GridBlock&, PerThread<Held>&, std::int64_t step) const;
+//         bool step(const GridBlock&, PerThread<Held>&, std::int64_t step) const;  // false: it gave up waiting
 //         void finish(const GridBlock&) const;
 //     };
 #pragma once
@@ -15,10 +20,12 @@
 #include <cstdint>
 #include <cstring>
 #include <deque>
+#include <stdexcept>
 #include <type_traits>
 #include <vector>
 
 #include "cuda/launch.h"
+#include "cuda/planner.h"
 #include "cuda/runtime.h"
 
 #if defined(__CUDACC__)
@@ -40,6 +47,7 @@ inline constexpr int kGridWarps = kGridThreads / kWarp;
 struct GridShape {  // of a call
     int members = 0, groups = 0;
     std::size_t shared_bytes = 0;
+    Exchange exchange = Exchange::meeting;
 };
 
 template <class F, int kCalls>
@@ -101,33 +109,6 @@ __device__ inline Quad load_fresh(const float* from) {
     return {x.x, x.y, x.z, x.w};
 }
 
-struct GridBlock {
-    char* shared;
-    int group_number, member_number;  // held: to divide is long
-    __device__ int group() const { return group_number; }
-    __device__ int member() const { return member_number; }
-    __device__ void meet() const { __syncthreads(); }
-    template <class F>
-    __device__ void each(int count, F function) const {
-        for (int i = static_cast<int>(threadIdx.x); i < count; i += kGridThreads) function(i);
-    }
-    template <class F>
-    __device__ void each_warp(F function) const {
-        function(Warp{static_cast<int>(threadIdx.x / kWarp)});
-    }
-
-    // Copies to shared memory that run beside what follows: fetch* begin one, close() ends a batch of them, and after
-    // arrive_all_but_last() and meet() all batches but the last are there. Of 16 bytes they pass the processor's own
-    // cache by, so they may read what other blocks wrote before this step.
-    __device__ void fetch_quads(void* to, const void* from, int count) const {
-        for (int i = static_cast<int>(threadIdx.x); i < count; i += kGridThreads)
-            __pipeline_memcpy_async(static_cast<float4*>(to) + i, static_cast<const float4*>(from) + i, 16);
-    }
-    __device__ static void fetch(float* to, const float* from) { __pipeline_memcpy_async(to, from, 4); }
-    __device__ static void close() { __pipeline_commit(); }
-    __device__ static void arrive_all_but_last() { __pipeline_wait_prior(1); }
-};
-
 // Where the blocks of a launch meet: each has a counter of the rounds that it has finished.
 struct Meeting {
     std::uint32_t* finished;  // [blocks]
@@ -152,24 +133,89 @@ __device__ inline std::uint32_t load_acquire(const std::uint32_t* from) {
 __device__ inline void store_release(std::uint32_t* to, std::uint32_t value) {
     asm volatile("st.release.gpu.global.u32 [%0], %1;" ::"l"(to), "r"(value) : "memory");
 }
+// Older GPUs have no clusters, so none is launched there.
+#if !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 900
+template <class T>
+__device__ T* in_cluster(T* mine, int member) {
+    T* other = nullptr;
+    asm("mapa.u64 %0, %1, %2;" : "=l"(other) : "l"(mine), "r"(member));
+    return other;
+}
+__device__ inline void meet_cluster() {
+    asm volatile("barrier.cluster.arrive.release.aligned;" ::: "memory");
+    asm volatile("barrier.cluster.wait.acquire.aligned;" ::: "memory");
+}
+#else
+template <class T>
+__device__ T* in_cluster(T* mine, int) {
+    return mine;
+}
+__device__ inline void meet_cluster() {}
+#endif
 #endif
 
-// Waits until a counter has reached `round`; false when it gave up.
-__device__ inline bool wait_for(const Meeting& meeting, const std::uint32_t* counter, std::uint32_t round) {
+// Of a thread that waits for another block, for so long.
+struct Patience {
+    const Meeting& meeting;
     std::uint64_t begin = 0;
-    for (std::uint32_t tries = 1;; ++tries) {
-        if (load_acquire(counter) >= round) return true;
-        if (tries % 256 != 0) continue;
+    std::uint32_t tries = 0;
+
+    // After a try that failed: false when it has waited too long, or another one has.
+    __device__ bool lasts() {
+        if (++tries % 256 != 0) return true;
         if (*static_cast<volatile std::uint32_t*>(meeting.given_up) != 0) return false;
         const std::uint64_t now = nanoseconds();
         if (begin == 0) begin = now;
-        if (now - begin > kLongestWait) {
-            *static_cast<volatile std::uint32_t*>(meeting.given_up) = 1;
-            *static_cast<volatile std::uint32_t*>(meeting.to_host) = 1;
-            __threadfence_system();
-            return false;
-        }
+        if (now - begin <= kLongestWait) return true;
+        *static_cast<volatile std::uint32_t*>(meeting.given_up) = 1;
+        *static_cast<volatile std::uint32_t*>(meeting.to_host) = 1;
+        __threadfence_system();
+        return false;
     }
+};
+
+struct GridBlock {
+    char* shared;
+    int group_number, member_number;  // held: to divide is long
+    const Meeting& meeting;
+    __device__ int group() const { return group_number; }
+    __device__ int member() const { return member_number; }
+    __device__ void meet() const { __syncthreads(); }
+    __device__ bool meet_if_all(bool holds) const { return __syncthreads_and(holds ? 1 : 0) != 0; }
+    __device__ Patience patience() const { return {meeting}; }
+    // Of an address in this block's shared memory, the one in that of another block of the cluster.
+    template <class T>
+    __device__ T* of_member(T* mine, int member) const {
+        return in_cluster(mine, member);
+    }
+    template <class F>
+    __device__ void each(int count, F function) const {
+        for (int i = static_cast<int>(threadIdx.x); i < count; i += kGridThreads) function(i);
+    }
+    template <class F>
+    __device__ void each_warp(F function) const {
+        function(Warp{static_cast<int>(threadIdx.x / kWarp)});
+    }
+
+    // Copies to shared memory that run beside what follows: fetch* begin one, close() ends a batch of them, and after
+    // arrive_all_but_last() and meet() all batches but the last are there, after arrive_all() that one too. Of 16 bytes they pass the processor's own
+    // cache by, so they may read what other blocks wrote before this step.
+    __device__ void fetch_quads(void* to, const void* from, int count) const {
+        for (int i = static_cast<int>(threadIdx.x); i < count; i += kGridThreads)
+            __pipeline_memcpy_async(static_cast<float4*>(to) + i, static_cast<const float4*>(from) + i, 16);
+    }
+    __device__ static void fetch(float* to, const float* from) { __pipeline_memcpy_async(to, from, 4); }
+    __device__ static void close() { __pipeline_commit(); }
+    __device__ static void arrive_all_but_last() { __pipeline_wait_prior(1); }
+    __device__ static void arrive_all() { __pipeline_wait_prior(0); }
+};
+
+// Waits until a counter has reached `round`; false when it gave up.
+__device__ inline bool wait_for(const Meeting& meeting, const std::uint32_t* counter, std::uint32_t round) {
+    Patience patience{meeting};
+    while (load_acquire(counter) < round)
+        if (!patience.lasts()) return false;
+    return true;
 }
 
 // The blocks of a group, from `first` on, meet. Order of memory: what this block's threads wrote comes before
@@ -194,34 +240,42 @@ __device__ inline bool meet_group(const Meeting& meeting, int first, int members
 template <class F, int kCalls>
 __global__ void __launch_bounds__(kGridThreads, 1)
     each_grid_step(const __grid_constant__ GridCalls<F, kCalls> calls, int members, int blocks, std::int64_t steps,
-                   const Meeting meeting) {
+                   Exchange exchange, const __grid_constant__ Meeting meeting) {
     LSTM_NATIVE_SHARED_MEMORY;
     const int call = kCalls == 1 ? 0 : static_cast<int>(blockIdx.x) / blocks;
     const F& function = calls.of[call];
     const int id = static_cast<int>(blockIdx.x) - call * blocks;  // of its call
-    const GridBlock block{reinterpret_cast<char*>(shared_memory), id / members, id % members};
+    const GridBlock block{reinterpret_cast<char*>(shared_memory), id / members, id % members, meeting};
     PerThread<typename F::Held> held(kGridThreads);
     const int first = static_cast<int>(blockIdx.x) - block.member();
+    const auto may_go_on = [&](std::int64_t round) {
+        return exchange != Exchange::meeting ||
+               meet_group(meeting, first, members, static_cast<std::uint32_t>(round));
+    };
+    function.prepare(block);
+    if (exchange == Exchange::cluster) meet_cluster();
     function.start(block, held);
-    for (std::int64_t step = 0; step < steps; ++step) {
-        if (!meet_group(meeting, first, members, static_cast<std::uint32_t>(step + 1))) return;
-        function.step(block, held, step);
-    }
-    if (!meet_group(meeting, first, members, static_cast<std::uint32_t>(steps + 1))) return;
-    function.finish(block);
+    __syncthreads();
+    bool all = true;
+    for (std::int64_t step = 0; step < steps && all; ++step)
+        all = may_go_on(step + 1) && function.step(block, held, step);
+    if (all && may_go_on(steps + 1)) function.finish(block);
+    if (exchange == Exchange::cluster) meet_cluster();
 }
 
 #if defined(__CUDACC__)
-// Launches a kernel of so many blocks if they can run together; else nothing is done. In runtime_cuda.cu.
-bool launch_together(const void* kernel, int blocks, int threads, std::size_t shared_bytes, void** arguments);
+// Launches a kernel of so many blocks if they can run together, or with `cluster` > 0 in clusters of as many; else
+// nothing is done. In runtime_cuda.cu.
+bool launch_together(const void* kernel, int blocks, int cluster, int threads, std::size_t shared_bytes,
+                     void** arguments);
 
 template <class... Parameters, class... Arguments>
-bool start_together(void (*kernel)(Parameters...), int blocks, int threads, std::size_t shared_bytes,
+bool start_together(void (*kernel)(Parameters...), int blocks, int cluster, int threads, std::size_t shared_bytes,
                     Arguments... arguments) {
     static_assert((std::is_same_v<std::remove_const_t<Parameters>, Arguments> && ...), "as the kernel takes them");
     allow_shared(reinterpret_cast<const void*>(kernel));
     void* pointers[] = {&arguments...};
-    return launch_together(reinterpret_cast<const void*>(kernel), blocks, threads, shared_bytes, pointers);
+    return launch_together(reinterpret_cast<const void*>(kernel), blocks, cluster, threads, shared_bytes, pointers);
 }
 #endif
 std::uint32_t* give_up_flag();  // Meeting::to_host; synchronize() throws once it is set
@@ -234,8 +288,9 @@ bool for_each_step_in_grid(const GridShape& shape, std::int64_t steps, GridCalls
     const Array<std::uint32_t> counters(all + 1);
     zero(static_cast<std::size_t>(all + 1) * sizeof(std::uint32_t), counters.get());
     const Meeting meeting{counters.get(), counters.get() + all, give_up_flag()};
-    return start_together(each_grid_step<F, kCalls>, all, kGridThreads, shape.shared_bytes, calls, shape.members,
-                          blocks, steps, meeting);
+    return start_together(each_grid_step<F, kCalls>, all, shape.exchange == Exchange::cluster ? shape.members : 0,
+                          kGridThreads, shape.shared_bytes, calls, shape.members, blocks, steps, shape.exchange,
+                          meeting);
 }
 
 #else
@@ -276,13 +331,25 @@ inline Quad load_quad(const float* from) {
 inline void store_quad(float* to, const Quad& x) { std::memcpy(to, &x, sizeof x); }
 inline Quad load_fresh(const float* from) { return load_quad(from); }
 
+// Blocks of a step run after all of the step before, so what they wait for is there.
+struct Patience {
+    static bool lasts() { throw std::logic_error("a block waits for what no other writes"); }
+};
+
 struct GridBlock {
     char* shared;
     int members;
     int id;
+    char* const* shared_of;  // of the members of its group
     int group() const { return id / members; }
     int member() const { return id % members; }
     void meet() const {}
+    static bool meet_if_all(bool holds) { return holds; }
+    static Patience patience() { return {}; }
+    template <class T>
+    T* of_member(T* mine, int other) const {
+        return reinterpret_cast<T*>(shared_of[other] + (reinterpret_cast<char*>(mine) - shared));
+    }
     template <class F>
     void each(int count, F function) const {
         for (int i = 0; i < count; ++i) function(i);
@@ -297,6 +364,7 @@ struct GridBlock {
     static void fetch(float* to, const float* from) { *to = *from; }
     static void close() {}
     static void arrive_all_but_last() {}
+    static void arrive_all() {}
 };
 
 // Blocks come in another order in every other step: what does not depend on it needs no other barriers.
@@ -307,24 +375,30 @@ bool for_each_step_in_grid(const GridShape& shape, std::int64_t steps, const Gri
         PerThread<typename F::Held> held{kGridThreads};
     };
     const int blocks = shape.members * shape.groups;
-    std::deque<State> states(static_cast<std::size_t>(kCalls * blocks));
+    const auto all = static_cast<std::size_t>(kCalls * blocks);
+    std::deque<State> states(all);
+    std::vector<char*> shared(all);
+    for (std::size_t i = 0; i < all; ++i) {
+        states[i].shared.assign(shape.shared_bytes / sizeof(Quad), Quad{{NAN, NAN, NAN, NAN}});
+        shared[i] = reinterpret_cast<char*>(states[i].shared.data());
+    }
     const auto each_block = [&](bool back, const auto& run) {
-        for (std::size_t i = 0; i < states.size(); ++i) {
-            const std::size_t number = back ? states.size() - 1 - i : i;
-            State& state = states[number];
+        for (std::size_t i = 0; i < all; ++i) {
+            const std::size_t number = back ? all - 1 - i : i;
             const int id = static_cast<int>(number) % blocks;
+            const std::size_t first = number - static_cast<std::size_t>(id % shape.members);
             run(calls.of[static_cast<int>(number) / blocks],
-                GridBlock{reinterpret_cast<char*>(state.shared.data()), shape.members, id}, state);
+                GridBlock{shared[number], shape.members, id, shared.data() + first}, states[number].held);
         }
     };
-    for (State& state : states) state.shared.assign(shape.shared_bytes / sizeof(Quad), Quad{{NAN, NAN, NAN, NAN}});
-    each_block(false,
-               [&](const F& function, const GridBlock& block, State& state) { function.start(block, state.held); });
+    using Held = PerThread<typename F::Held>;
+    each_block(false, [&](const F& function, const GridBlock& block, Held&) { function.prepare(block); });
+    each_block(false, [&](const F& function, const GridBlock& block, Held& held) { function.start(block, held); });
     for (std::int64_t step = 0; step < steps; ++step)
-        each_block(step % 2 == 0, [&](const F& function, const GridBlock& block, State& state) {
-            function.step(block, state.held, step);
+        each_block(step % 2 == 0, [&](const F& function, const GridBlock& block, Held& held) {
+            function.step(block, held, step);
         });
-    each_block(false, [&](const F& function, const GridBlock& block, State&) { function.finish(block); });
+    each_block(false, [&](const F& function, const GridBlock& block, Held&) { function.finish(block); });
     return true;
 }
 

@@ -4,6 +4,7 @@
 
 #include "cuda/cells.h"
 #include "cuda/grid.h"
+#include "cuda/marked.h"
 #include "cuda/planner.h"
 #include "cuda/steps.h"
 #include "cuda/tiles.h"
@@ -113,8 +114,9 @@ template <class Cell, class TheArithmetic>
 struct GridForward {
     using Arithmetic = TheArithmetic;
     using Operand = typename Arithmetic::Operand;
-    using Handed = Operand;
     using Word = typename Arithmetic::Word;
+    using Marked = typename Arithmetic::Marked;
+    using MarkedWord = typename Marked::Word;
     using Held = HeldTiles<Arithmetic>;
 
     StepsForward all;
@@ -122,7 +124,9 @@ struct GridForward {
     std::int64_t weight_columns;
     const typename Arithmetic::Weight* weights;  // (H, weight_columns)
     Word* streamed;                              // of all blocks; scratch
-    Handed* handed;  // (2, B, stride): what the products of a step take of h, by the parity of the step
+    // (2, B, stride), operands or words: what the products of a step take of h, by the parity of the step. Of a cluster
+    // every block has (2, rows, stride) words in shared memory.
+    unsigned char* handed;
 
     LSTM_NATIVE_DEVICE GridPart part_of(const GridBlock& block) const {
         return GridPart(plan, block, all.B, all.first.H);
@@ -132,8 +136,33 @@ struct GridForward {
         const int tiles = (static_cast<int>(all.first.H) + kTileDepth - 1) / kTileDepth - slice * plan.depth;
         return tiles < 0 ? 0 : tiles < plan.depth ? tiles : plan.depth;
     }
-    LSTM_NATIVE_DEVICE Operand* handed_at(std::int64_t step, int row) const {
-        return handed + ((step & 1) * all.B + row) * plan.stride;
+    LSTM_NATIVE_DEVICE Operand* operands_at(std::int64_t step, int row) const {
+        return reinterpret_cast<Operand*>(handed) + ((step & 1) * all.B + row) * plan.stride;
+    }
+    // Of the first of the part's rows.
+    LSTM_NATIVE_DEVICE MarkedWord* words_at(const GridBlock& block, const GridPart& part, std::int64_t step) const {
+        return plan.exchange == Exchange::cluster
+                   ? shared_at<MarkedWord>(block, plan.words_at) + (step & 1) * plan.rows * plan.stride
+                   : reinterpret_cast<MarkedWord*>(handed) + ((step & 1) * all.B + part.begin) * plan.stride;
+    }
+    // Hands on what the products of a step take of a row (of the part's) and a unit.
+    LSTM_NATIVE_DEVICE void hand_on(const GridBlock& block, const GridPart& part, std::int64_t step, int row, int unit,
+                                    Operand x) const {
+        if (plan.exchange == Exchange::meeting) {
+            operands_at(step, part.begin + row)[unit] = x;
+            return;
+        }
+        MarkedWord* const to = words_at(block, part, step) + row * plan.stride + unit;
+        const MarkedWord word = Marked::with_mark(x, Marked::mark_of(step));
+        if (plan.exchange == Exchange::marked) {
+            store_word(to, word);
+            return;
+        }
+        int member = block.member();  // each begins with another one
+        for (int i = 0; i < plan.members; ++i) {
+            store_word(block.of_member(to, member), word);
+            member = member + 1 == plan.members ? 0 : member + 1;
+        }
     }
 
     // Asks for what the inputs give at a step: [row][gate][unit].
@@ -150,6 +179,16 @@ struct GridForward {
             if (j < part.units)
                 block.fetch(to + (row * Cell::kSums + gate) * part.U + j,
                             s.x + from * s.x_stride + gate * H + part.first + j);
+        });
+    }
+
+    // Words that no other block has written, and what lies behind H for good.
+    LSTM_NATIVE_DEVICE void prepare(const GridBlock& block) const {
+        if (plan.exchange != Exchange::cluster) return;
+        auto* const words = shared_at<MarkedWord>(block, plan.words_at);
+        block.each(2 * plan.rows * plan.stride, [&](int i) {
+            words[i] =
+                i % plan.stride < all.first.H ? 0 : Marked::with_mark(Arithmetic::operand(0.0F), Marked::kForGood);
         });
     }
 
@@ -191,29 +230,39 @@ struct GridForward {
             const int unit = part.first + i - row * width;
             const Operand x =
                 Arithmetic::operand(unit < H ? s.masked[std::int64_t{part.begin + row} * H + unit] : 0.0F);
-            handed_at(0, part.begin + row)[unit] = x;
-            handed_at(1, part.begin + row)[unit] = x;
+            if (unit < H) return hand_on(block, part, 0, row, unit, x);
+            for (std::int64_t step = 0; step < 2; ++step) {
+                if (plan.exchange == Exchange::meeting) operands_at(step, part.begin + row)[unit] = x;
+                if (plan.exchange == Exchange::marked)
+                    store_word(words_at(block, part, step) + row * plan.stride + unit,
+                               Marked::with_mark(x, Marked::kForGood));
+            }
         });
         fetch_inputs(block, part, 0);
         block.close();
     }
 
-    LSTM_NATIVE_DEVICE void step(const GridBlock& block, PerThread<Held>& held, std::int64_t step) const {
+    LSTM_NATIVE_DEVICE bool step(const GridBlock& block, PerThread<Held>& held, std::int64_t step) const {
         const GridPart part = part_of(block);
         const int passes = (part.rows + plan.pass - 1) / plan.pass;  // the last slice of the batch may need fewer
-        fetch_rows(block, part, step, 0);
-        block.close();
+        bool there = true;
+        if (plan.exchange == Exchange::meeting) {
+            fetch_rows(block, part, step, 0);
+            block.close();
+        } else {
+            there = wait_for_rows(block, part, step);
+        }
         for (int pass = 0; pass < passes; ++pass) {
             const int first = pass * plan.pass;
             const int rows = part.rows - first < plan.pass ? part.rows - first : plan.pass;
+            block.arrive_all();
+            if (!block.meet_if_all(there)) return false;
             if (pass + 1 < passes) {
                 fetch_rows(block, part, step, pass + 1);
             } else if (step + 1 < all.steps) {
                 fetch_inputs(block, part, step + 1);
             }
             block.close();
-            block.arrive_all_but_last();
-            block.meet();
             const Operand* const right = shared_at<Operand>(block, 0) + (pass & 1) * plan.pass * plan.stride;
             float* const sums = shared_at<float>(block, plan.sums_at);
             const int columns = plan.columns() + 4;  // four more: in other banks than the row before
@@ -228,6 +277,7 @@ struct GridForward {
             block.meet();
             finish_rows(block, part, step, first, rows, sums, columns);
         }
+        return true;
     }
 
     LSTM_NATIVE_DEVICE void finish(const GridBlock&) const {}
@@ -242,8 +292,31 @@ private:
         const int first = pass * plan.pass;
         const int rows = part.rows - first < plan.pass ? part.rows - first : plan.pass;
         block.fetch_quads(shared_at<Operand>(block, 0) + (pass & 1) * plan.pass * plan.stride,
-                          handed_at(step, part.begin + first),
+                          operands_at(step, part.begin + first),
                           rows * plan.stride * static_cast<int>(sizeof(Operand)) / 16);
+    }
+
+    // All rows of a step, as soon as their words are there; false when it gave up.
+    LSTM_NATIVE_DEVICE bool wait_for_rows(const GridBlock& block, const GridPart& part, std::int64_t step) const {
+        constexpr int kMost = 4;
+        constexpr int kWords = Marked::kAtOnce;
+        const MarkedWord* const from = words_at(block, part, step);
+        Operand* const right = shared_at<Operand>(block, 0);
+        const int count = part.rows * plan.stride / kWords;
+        bool all_there = true;
+        block.each(kGridThreads, [&](int thread) {
+            for (int first = thread; first < count && all_there; first += kMost * kGridThreads) {
+                const int rest = (count - first + kGridThreads - 1) / kGridThreads;
+                MarkedWords<Marked> words[kMost];
+                all_there = wait_for_words(
+                    block, Marked::mark_of(step), rest,
+                    [&](int i) { return from + (first + i * kGridThreads) * kWords; }, words);
+                LSTM_NATIVE_UNROLL()
+                for (int i = 0; i < kMost; ++i)
+                    if (i < rest) words[i].put(right + (first + i * kGridThreads) * kWords);
+            }
+        });
+        return all_there;
     }
 
     LSTM_NATIVE_DEVICE static Quad load_sums(const float* from) {
@@ -284,7 +357,7 @@ private:
             const State next = Cell::step(s, e, control, input, product.of, {my_h, 0.0F, my_c});
             my_h = next.h;
             my_c = next.c;
-            handed_at(step + 1, part.begin + row)[e.j] = Arithmetic::operand(next.masked);
+            hand_on(block, part, step + 1, row, static_cast<int>(e.j), Arithmetic::operand(next.masked));
         });
     }
 };
@@ -293,7 +366,7 @@ template <class Cell, class TheArithmetic>
 struct GridBackward {
     using Arithmetic = TheArithmetic;
     using Operand = typename Arithmetic::Operand;
-    using Handed = float;
+    using Marked = MarkedFloat;
     using Word = typename Arithmetic::Word;
     using Held = HeldTiles<Arithmetic>;
     static constexpr int kKept = Cell::kSums;
@@ -304,9 +377,9 @@ struct GridBackward {
     std::int64_t weight_columns;
     const typename Arithmetic::Weight* weights;  // (H, weight_columns)
     Word* streamed;                              // of all blocks; scratch
-    // (2, groups, receivers, rows, members, units): what a block (a member) gives to the units of another (a receiver),
-    // by the parity of the step.
-    Handed* handed;
+    // (2, groups, receivers, rows, members, units), floats or words: what a block (a member) gives to the units of
+    // another (a receiver), by the parity of the step. Of a cluster every receiver has its own in shared memory.
+    unsigned char* handed;
 
     LSTM_NATIVE_DEVICE GridPart part_of(const GridBlock& block) const {
         return GridPart(plan, block, all.B, all.first.H);
@@ -315,9 +388,15 @@ struct GridBackward {
     LSTM_NATIVE_DEVICE TileWalk walk_of(const Warp& warp) const {
         return {(plan.outputs - warp.number + kGridWarps - 1) / kGridWarps, plan.depth};
     }
-    LSTM_NATIVE_DEVICE float* handed_to(std::int64_t parity, int group, int member) const {
-        const std::int64_t part = ((parity & 1) * plan.groups + group) * plan.receivers + member;
-        return handed + part * plan.rows * plan.members * plan.units;
+    LSTM_NATIVE_DEVICE int handed_size() const { return plan.rows * plan.members * plan.units; }
+    template <class T>
+    LSTM_NATIVE_DEVICE T* handed_to(const GridBlock& block, std::int64_t parity, int receiver) const {
+        const std::int64_t part = ((parity & 1) * plan.groups + block.group()) * plan.receivers + receiver;
+        return reinterpret_cast<T*>(handed) + part * handed_size();
+    }
+    // Of a cluster, in this block.
+    LSTM_NATIVE_DEVICE Marked::Word* words_of_cluster(const GridBlock& block, std::int64_t parity) const {
+        return shared_at<Marked::Word>(block, plan.words_at) + (parity & 1) * handed_size();
     }
 
     // Asks for what the forward pass kept of a step, and for the gradient of its output: [row][which][unit].
@@ -338,6 +417,12 @@ struct GridBackward {
                                                        : s.d_output + e.b * s.d_output_stride + e.j;
             block.fetch(to + (row * kGiven + which) * part.U + j, from);
         });
+    }
+
+    LSTM_NATIVE_DEVICE void prepare(const GridBlock& block) const {
+        if (plan.exchange != Exchange::cluster) return;
+        auto* const words = words_of_cluster(block, 0);
+        block.each(2 * handed_size(), [&](int i) { words[i] = 0; });
     }
 
     LSTM_NATIVE_DEVICE void start(const GridBlock& block, PerThread<Held>& held) const {
@@ -361,35 +446,23 @@ struct GridBackward {
         block.close();
     }
 
-    LSTM_NATIVE_DEVICE void step(const GridBlock& block, PerThread<Held>& held, std::int64_t done) const {
+    LSTM_NATIVE_DEVICE bool step(const GridBlock& block, PerThread<Held>& held, std::int64_t done) const {
         const GridPart part = part_of(block);
         const std::int64_t step = all.steps - 1 - done;
         if (step > 0) fetch_given(block, part, step - 1, done + 1);
         block.close();
-        if (done > 0) gather(block, part, done);
+        const bool there = done == 0 || gather(block, part, done);
         block.arrive_all_but_last();
-        block.meet();
+        if (!block.meet_if_all(there)) return false;
         step_cells(block, part, step, done);
         block.meet();
-        const Operand* const right = shared_at<Operand>(block, 0);
-        block.each_warp([&](const Warp& warp) {
-            const int unit = warp.number * kTileColumns;
-            const auto places = places_in_global(
-                [&](int group) {
-                    const int mine = unit + 4 * group;
-                    return handed_to(done + 1, block.group(), mine >> part.shift) + (block.member() << part.shift) +
-                           (mine & (part.U - 1));
-                },
-                kGridWarps * kTileColumns * plan.rows * plan.members, plan.members << part.shift);
-            multiply<Arithmetic, true>(warp, held, rest_of(block, warp), walk_of(warp), right, plan.stride, part.rows,
-                                       places);
-        });
+        block.each_warp([&](const Warp& warp) { give(block, warp, held, part.rows, done + 1); });
+        return true;
     }
 
     LSTM_NATIVE_DEVICE void finish(const GridBlock& block) const {
         const GridPart part = part_of(block);
-        gather(block, part, all.steps);
-        block.meet();
+        if (!block.meet_if_all(gather(block, part, all.steps))) return;
         const float* const through = shared_at<float>(block, plan.state_at);
         const StepBackward& s = all.first;
         part.each(block, 0, part.rows, [&](int row, int j) {
@@ -406,24 +479,52 @@ private:
         return rest_tiles<Arithmetic>(plan, block, warp, streamed);
     }
 
-    // Sums what all blocks gave to the units of this one. A warp reads four units of several blocks in a lane each.
-    LSTM_NATIVE_DEVICE void gather(const GridBlock& block, const GridPart& part, std::int64_t parity) const {
-        const float* const from = handed_to(parity, block.group(), block.member());
+    // What the gradients of this block's gates give to h of all units, to the blocks that own them. The outputs of a
+    // warp are 256 units apart.
+    LSTM_NATIVE_DEVICE void give(const GridBlock& block, const Warp& warp, PerThread<Held>& held, int rows,
+                                 std::int64_t step) const {
+        constexpr int kApart = kGridWarps * kTileColumns;
+        const bool in_cluster = plan.exchange == Exchange::cluster;
+        const auto to = [&](int group, int output) -> void* {
+            const int unit = warp.number * kTileColumns + 4 * group + output * kApart;
+            const int receiver = unit >> plan.shift;
+            const int mine = (block.member() << plan.shift) + (unit & (plan.units - 1));
+            if (in_cluster) return block.of_member(words_of_cluster(block, step) + mine, receiver);
+            if (plan.exchange == Exchange::marked) return handed_to<Marked::Word>(block, step, receiver) + mine;
+            return handed_to<float>(block, step, receiver) + mine;
+        };
+        const auto places =
+            places_of_others(to, plan.members << plan.shift, kApart * plan.rows * plan.members,
+                             plan.exchange == Exchange::meeting ? 0 : Marked::mark_of(step), in_cluster);
+        multiply<Arithmetic, true>(warp, held, rest_of(block, warp), walk_of(warp), shared_at<Operand>(block, 0),
+                                   plan.stride, rows, places);
+    }
+
+    // Sums what all blocks gave to the units of this one; false when it gave up waiting. A warp reads four units of
+    // several blocks in a lane each.
+    LSTM_NATIVE_DEVICE bool gather(const GridBlock& block, const GridPart& part, std::int64_t step) const {
         float* const through = shared_at<float>(block, plan.state_at);
         const int quads = part.U / 4;
         const int at_once = kWarp / quads;
+        bool all_there = true;
         block.each_warp([&](const Warp& warp) {
             for (int row = warp.number; row < part.rows; row += kGridWarps) {
                 PerLane<Quad> sums;
                 warp.each_lane([&](int lane) {
-                    Quad& sum = sums(lane);
-                    sum = {{0.0F, 0.0F, 0.0F, 0.0F}};
-                    LSTM_NATIVE_UNROLL(8)
-                    for (int member = lane / quads; member < plan.members; member += at_once) {
-                        const Quad x =
-                            load_fresh(from + (((row * plan.members + member) << part.shift) + lane % quads * 4));
-                        LSTM_NATIVE_UNROLL()
-                        for (int i = 0; i < 4; ++i) sum.of[i] += x.of[i];
+                    const int unit = lane % quads * 4;
+                    const int at = ((row * plan.members) << part.shift) + unit;
+                    sums(lane) = {{0.0F, 0.0F, 0.0F, 0.0F}};
+                    if (unit >= part.units) return;  // nobody gives to what lies behind H
+                    if (plan.exchange == Exchange::meeting) {
+                        sum_floats(handed_to<float>(block, step, block.member()) + at, lane / quads, at_once,
+                                   sums(lane));
+                    } else {
+                        const Marked::Word* const from = plan.exchange == Exchange::cluster
+                                                             ? words_of_cluster(block, step)
+                                                             : handed_to<Marked::Word>(block, step, block.member());
+                        all_there =
+                            sum_words(block, Marked::mark_of(step), from + at, lane / quads, at_once, sums(lane)) &&
+                            all_there;
                     }
                 });
                 warp.sum_over(sums, quads);
@@ -432,6 +533,35 @@ private:
                 });
             }
         });
+        return all_there;
+    }
+    // Of every at_once-th member from `member` on.
+    LSTM_NATIVE_DEVICE void sum_floats(const float* from, int member, int at_once, Quad& sum) const {
+        LSTM_NATIVE_UNROLL(8)
+        for (; member < plan.members; member += at_once) add(sum, load_fresh(from + (member << plan.shift)));
+    }
+    LSTM_NATIVE_DEVICE bool sum_words(const GridBlock& block, std::uint32_t mark, const Marked::Word* from, int member,
+                                      int at_once, Quad& sum) const {
+        constexpr int kMost = 4;  // members at once, two times words each
+        for (; member < plan.members; member += kMost * at_once) {
+            const int rest = (plan.members - member + at_once - 1) / at_once;
+            MarkedWords<Marked> words[2 * kMost];
+            const auto at = [&](int i) { return from + ((member + i / 2 * at_once) << plan.shift) + i % 2 * 2; };
+            if (!wait_for_words(block, mark, 2 * rest, at, words)) return false;
+            LSTM_NATIVE_UNROLL()
+            for (int i = 0; i < kMost; ++i) {
+                if (i >= rest) break;
+                const auto& low = words[2 * i].of;
+                const auto& high = words[2 * i + 1].of;
+                add(sum, {{Marked::number(low[0]), Marked::number(low[1]), Marked::number(high[0]),
+                           Marked::number(high[1])}});
+            }
+        }
+        return true;
+    }
+    LSTM_NATIVE_DEVICE static void add(Quad& sum, const Quad& x) {
+        LSTM_NATIVE_UNROLL()
+        for (int i = 0; i < 4; ++i) sum.of[i] += x.of[i];
     }
 
     // The cells of a step; their gradients go to the gates' places and to the product: [row][gate][unit].

@@ -11,9 +11,7 @@ bool run(const RecurrentPlan& plan, const LaunchedCall<StepsForward>* calls) {
         return true;
     }
     return with_grid<false>(plan, [&](auto cell, auto arithmetic) {
-        using Arithmetic = decltype(arithmetic);
-        const GridPlan& grid = plan.grid;
-        return run_grid<GridForward<decltype(cell), Arithmetic>, kCalls>(plan, calls, 2 * plan.shape.B * grid.stride);
+        return run_grid<GridForward<decltype(cell), decltype(arithmetic)>, kCalls>(plan, calls);
     });
 }
 

@@ -11,8 +11,7 @@ bool run(const RecurrentPlan& plan, const LaunchedCall<StepsBackward>* calls) {
         return true;
     }
     return with_grid<true>(plan, [&](auto cell, auto arithmetic) {
-        using Arithmetic = decltype(arithmetic);
-        return run_grid<GridBackward<decltype(cell), Arithmetic>, kCalls>(plan, calls, plan.grid.handed_floats());
+        return run_grid<GridBackward<decltype(cell), decltype(arithmetic)>, kCalls>(plan, calls);
     });
 }
 

@@ -38,14 +38,16 @@ bool with_grid(const RecurrentPlan& plan, F function) {
     }
 }
 
-// GridForward or GridBackward of the plan's calls, each of which hands on `handed` numbers.
+// GridForward or GridBackward of the plan's calls.
 template <class Function, int kCalls, class Steps>
-bool run_grid(const RecurrentPlan& plan, const LaunchedCall<Steps>* calls, std::int64_t handed) {
+bool run_grid(const RecurrentPlan& plan, const LaunchedCall<Steps>* calls) {
     using Arithmetic = typename Function::Arithmetic;
     const GridPlan& grid = plan.grid;
     const std::int64_t streamed =
         std::int64_t{grid.groups} * grid.members * kGridWarps * kWarp * grid.streamed_tiles * Arithmetic::kWords;
-    const Array<typename Function::Handed> all_handed(kCalls * handed);
+    const std::int64_t handed = grid.handed_bytes(plan.shape.B, plan.shape.backward);
+    const Array<unsigned char> all_handed(kCalls * handed);
+    if (grid.exchange == Exchange::marked) zero(static_cast<std::size_t>(kCalls * handed), all_handed.get());
     Array<typename Arithmetic::Word> all_streamed;
     if (streamed > 0) all_streamed = Array<typename Arithmetic::Word>(kCalls * streamed);
     GridCalls<Function, kCalls> functions{};
@@ -56,8 +58,8 @@ bool run_grid(const RecurrentPlan& plan, const LaunchedCall<Steps>* calls, std::
                            static_cast<const typename Arithmetic::Weight*>(calls[n].recurrent_kernel),
                            all_streamed.get() + n * streamed,
                            all_handed.get() + n * handed};
-    return for_each_step_in_grid<Function, kCalls>({grid.members, grid.groups, grid.shared_bytes}, calls[0].all->steps,
-                                                   functions);
+    return for_each_step_in_grid<Function, kCalls>({grid.members, grid.groups, grid.shared_bytes, grid.exchange},
+                                                   calls[0].all->steps, functions);
 }
 
 }  // namespace lstm_native::cuda

@@ -26,8 +26,8 @@ std::int64_t parts_of_rows(std::int64_t rows, std::int64_t columns) {
 }
 
 LstmPlan plan_lstm(std::int64_t B, std::int64_t H, bool backward, const Offer& offer) {
-    // Rows that a processor has to run one beside or after another. A row costs a step about 0.5 us, a step of its own
-    // about 5 us: estimates, for nothing was measured yet.
+    // Rows that a processor has to run one beside or after another. A row costs a step about 0.5 us, step by step a
+    // step takes about 5 us: estimates, for nothing was measured yet.
     constexpr std::int64_t kMostRows = 8;
     if (H > kMostUnits || offer.processors <= 0) return {};
     const std::int64_t share = core::ceil_div(B, offer.processors);
@@ -39,7 +39,8 @@ LstmPlan plan_lstm(std::int64_t B, std::int64_t H, bool backward, const Offer& o
         const std::int64_t row = backward ? 4 * kMostUnits + 7 * H : kMostUnits + 4 * H;
         const auto floats = static_cast<std::size_t>(rest + rows * row);
         if (floats * sizeof(float) <= offer.shared_bytes)
-            return {rows, static_cast<int>(core::round_up(4 * H, kWarp)), floats};
+            return {rows, static_cast<int>(core::round_up(4 * H, kWarp)), floats,
+                    0.55 + 0.5 * static_cast<double>(share)};
     }
     return {};
 }
@@ -47,12 +48,20 @@ LstmPlan plan_lstm(std::int64_t B, std::int64_t H, bool backward, const Offer& o
 ArithmeticCosts costs_of(std::int32_t precision) {
     switch (precision) {
         case LN_FLOAT32:
-            return {4, 16, 85.0, 85.0};
+            return {4, 8, 16, 85.0, 85.0};
         case LN_TF32:
-            return {4, 16, 340.0, 680.0};
+            return {4, 4, 16, 340.0, 680.0};
         default:
-            return {2, 8, 680.0, 1360.0};
+            return {2, 4, 8, 680.0, 1360.0};
     }
+}
+
+std::int64_t GridPlan::handed_bytes(std::int64_t B, bool backward) const {
+    const ArithmeticCosts costs = costs_of(arithmetic);
+    const bool marks = exchange == Exchange::marked;
+    if (exchange == Exchange::cluster) return 0;
+    if (!backward) return 2 * B * stride * (marks ? costs.marked_bytes : costs.operand_bytes);
+    return std::int64_t{2} * groups * receivers * rows * members * units * (marks ? 8 : 4);
 }
 
 namespace {
@@ -64,6 +73,11 @@ constexpr double kStart = 25.0;   // us to start a grid and to load its weights
 // From the last store of a step to h in shared memory: 1300 clocks until the counters of others are seen, 300 to clear
 // the stores before, 400 for the load.
 constexpr double kMeet = 1.2;
+constexpr double kMeetAlone = 0.4;  // a block that is the only one: of these only the load
+// With marks: 300 clocks to the second level of cache, 700 for the load that finds it there.
+constexpr double kMarks = 0.6;
+constexpr double kMarksOfCluster = 0.25;     // 250 clocks to another processor, then shared memory
+constexpr double kRemotePerProcessor = 16.0;  // bytes in a clock, from others of the cluster
 constexpr double kCell = 0.3;             // us of 256 cells: 290 instructions each, two warps to a scheduler
 constexpr double kPass = 0.15;            // us of the barriers of a pass
 constexpr double kL2PerProcessor = 48.0;  // bytes in a clock
@@ -110,12 +124,16 @@ bool lay_out(GridPlan& plan, const RecurrentShape& shape, const Offer& offer) {
         plan.depth = static_cast<int>(columns / 16);
         plan.outputs = static_cast<int>(core::ceil_div(shape.H, 32));
         plan.receivers = std::max(plan.members, (plan.outputs * 32 + plan.units - 1) / plan.units);
-        if (shape.calls * plan.handed_floats() * std::int64_t{sizeof(float)} > kHandedBytes) return false;
+        if (shape.calls * plan.handed_bytes(shape.B, true) > kHandedBytes) return false;
         tiles = core::ceil_div(plan.outputs, 8) * plan.depth;
         layout.take(std::int64_t{whole_rows(plan.rows)} * plan.stride * costs.operand_bytes);
         plan.sums_at = layout.bytes;
         plan.given_at = layout.take(2 * rows * (plan.sums + 2) * units * 4);
         plan.state_at = layout.take(3 * rows * units * 4);
+        if (plan.exchange == Exchange::cluster) {
+            if (plan.receivers != plan.members) return false;  // else there were blocks that nobody is
+            plan.words_at = layout.take(2 * rows * plan.members * units * 8);
+        }
     } else {
         plan.stride = stride_of(shape.H, costs.operand_bytes);
         plan.depth = static_cast<int>(core::ceil_div(core::ceil_div(shape.H, 16), plan.slices()));
@@ -125,6 +143,8 @@ bool lay_out(GridPlan& plan, const RecurrentShape& shape, const Offer& offer) {
         plan.sums_at = layout.take(std::int64_t{plan.slices()} * plan.pass * (columns + 4) * 4);
         plan.given_at = layout.take(2 * rows * columns * 4);
         plan.state_at = layout.take((2 * rows + plan.sums) * units * 4);  // and the bias
+        if (plan.exchange != Exchange::meeting && plan.passes > 1) return false;
+        if (plan.exchange == Exchange::cluster) plan.words_at = layout.take(2 * rows * plan.stride * costs.marked_bytes);
     }
     if (layout.bytes > offer.shared_bytes) return false;
     const std::int64_t tile_bytes = std::int64_t{costs.words} * 256 * 4;  // of all warps
@@ -145,14 +165,20 @@ bool lay_out(GridPlan& plan, const RecurrentShape& shape, const Offer& offer) {
     const double all_streamed = streamed * blocks;
     const double stream = times * std::max(streamed / kStreamPerProcessor / kClock,
                                            all_streamed / (all_streamed < kL2Bytes ? kL2 : kMemory));
-    // What a block reads of the others; backward it writes as much.
-    const double handed =
-        static_cast<double>(rows * shape.H) * (shape.backward ? 8.0 : static_cast<double>(costs.operand_bytes));
-    const double exchange = std::max(handed / kL2PerProcessor / kClock, handed * blocks / kL2);
+    // What a block reads of the others; backward it writes as much. With marks it reads some in vain.
+    const bool marks = plan.exchange != Exchange::meeting;
+    const double each = shape.backward ? (marks ? 16.0 : 8.0)
+                                       : static_cast<double>(marks ? costs.marked_bytes : costs.operand_bytes);
+    const double handed = static_cast<double>(rows * shape.H) * each;
+    const double through_l2 = std::max(handed / kL2PerProcessor / kClock, handed * blocks / kL2);
+    const double exchange = plan.exchange == Exchange::cluster
+                                ? kMarksOfCluster + handed / kRemotePerProcessor / kClock
+                            : plan.members == 1 ? kMeetAlone
+                            : marks             ? kMarks + 1.5 * through_l2
+                                                : kMeet + through_l2;
     const double cells = kCell * static_cast<double>(core::ceil_div(rows * units, 256)) +
                          kPass * static_cast<double>(std::max(plan.passes, 1));
-    plan.microseconds =
-        (plan.members > 1 ? kMeet + exchange : 0.2) + cells + (products + weights / kSharedPerClock) / kClock + stream;
+    plan.microseconds = exchange + cells + (products + weights / kSharedPerClock) / kClock + stream;
     return true;
 }
 
@@ -171,30 +197,43 @@ double step_by_step_microseconds(const RecurrentShape& shape, const Offer& offer
     return std::max(kLaunch, std::max(compute, load)) + std::max(kLaunch, cells);
 }
 
-GridPlan plan_grid(const RecurrentShape& shape, const Offer& offer, int only_units) {
+GridPlan plan_grid(const RecurrentShape& shape, const Offer& offer, std::int32_t wanted) {
+    const int only_units = wanted % LN_PLAN_MEETING == LN_PLAN_GRID ? 0 : wanted % LN_PLAN_MEETING;
     const int sums = shape.gates == 1 ? 1 : 4;
     GridPlan best;
-    for (const int shift : {3, 4, 5, 6, 7}) {
+    const auto consider = [&](Exchange exchange, int shift, std::int64_t groups_together) {
         const int units = 1 << shift;
-        if (sums * units < 32 || sums * units > 256) continue;  // tiles have 32 columns, eight warps as many each
-        const std::int64_t members = core::ceil_div(shape.H, units);
-        if (only_units > 0 && units != only_units) continue;
-        const std::int64_t together = offer.together / shape.calls;
-        if (members > together || shape.B <= 0) continue;
-        const std::int64_t groups = std::min(together / members, shape.B);
+        const std::int64_t groups = std::min(groups_together / shape.calls, shape.B);
+        if (groups <= 0) return;
         const std::int64_t rows = core::ceil_div(shape.B, groups);
-        if (rows > 512) continue;
+        if (rows > 512) return;
         for (const int pass : {64, 32, 16, 8}) {
             GridPlan plan;
             plan.units = units;
             plan.shift = shift;
             plan.sums = sums;
-            plan.members = static_cast<int>(members);
+            plan.exchange = exchange;
+            plan.members = static_cast<int>(core::ceil_div(shape.H, units));
             plan.rows = static_cast<int>(rows);
             plan.groups = static_cast<int>(core::ceil_div(shape.B, rows));
             plan.pass = shape.backward ? whole_rows(plan.rows) : pass;
             if (pass > std::max(8, whole_rows(plan.rows)) || !lay_out(plan, shape, offer)) continue;
             if (best.units == 0 || plan.microseconds < best.microseconds) best = plan;
+        }
+    };
+    for (const int shift : {3, 4, 5, 6, 7}) {
+        const int units = 1 << shift;
+        if (sums * units < 32 || sums * units > 256) continue;  // tiles have 32 columns, eight warps as many each
+        if (only_units > 0 && units != only_units) continue;
+        const std::int64_t members = core::ceil_div(shape.H, units);
+        for (const Exchange exchange : {Exchange::meeting, Exchange::marked, Exchange::cluster}) {
+            const std::int32_t way = wanted - wanted % LN_PLAN_MEETING;
+            if (way != 0 && way != LN_PLAN_MEETING * (static_cast<int>(exchange) + 1)) continue;
+            if (exchange != Exchange::cluster) {
+                consider(exchange, shift, offer.together / members);
+            } else if (members <= kMostOfCluster) {
+                consider(exchange, shift, offer.clusters[static_cast<std::size_t>(members)]);
+            }
         }
     }
     return best;
@@ -211,8 +250,7 @@ double alone(CellKind cell, const RecurrentShape& shape, const Offer& offer) {
     RecurrentShape single = shape;
     single.calls = 1;
     const RecurrentPlan plan = plan_recurrent(cell, single, offer, LN_PLAN_AUTO);
-    // Blocks take less than anything that waits: what has them for one call, but not for two, takes them in turns.
-    if (plan.blocks.rows > 0) return 0.0;
+    if (plan.blocks.rows > 0) return kStart + steps * plan.blocks.microseconds;
     return plan.grid.units > 0 ? kStart + steps * plan.grid.microseconds : stepwise;
 }
 
@@ -222,18 +260,37 @@ RecurrentPlan plan_recurrent(CellKind cell, const RecurrentShape& shape, const O
     RecurrentPlan plan;
     plan.cell = cell;
     plan.shape = shape;
-    const bool lstm = cell == CellKind::lstm;
-    if (cell == CellKind::other || wanted == LN_PLAN_STEPS) return plan;
-    if (lstm && wanted <= LN_PLAN_BLOCKS)
-        plan.blocks = plan_lstm(shape.B * shape.calls, shape.H, shape.backward, offer);
-    if (plan.blocks.rows > 0 || wanted == LN_PLAN_BLOCKS) return plan;
-    const GridPlan grid = plan_grid(shape, offer, wanted > LN_PLAN_GRID ? wanted : 0);
-    if (grid.units == 0) return plan;
     const auto steps = static_cast<double>(shape.steps);
-    if (wanted >= LN_PLAN_GRID || kStart + steps * grid.microseconds < shape.calls * alone(cell, shape, offer))
-        plan.grid = grid;
+    if (cell == CellKind::other || wanted == LN_PLAN_STEPS) return plan;
+    if (cell == CellKind::lstm && wanted <= LN_PLAN_BLOCKS)
+        plan.blocks = plan_lstm(shape.B * shape.calls, shape.H, shape.backward, offer);
+    if (wanted == LN_PLAN_BLOCKS) return plan;
+    const GridPlan grid = plan_grid(shape, offer, wanted == LN_PLAN_AUTO ? std::int32_t{LN_PLAN_GRID} : wanted);
+    if (grid.units == 0) return plan;
+    if (plan.blocks.rows > 0) {
+        if (plan.blocks.microseconds <= grid.microseconds) return plan;
+    } else if (wanted == LN_PLAN_AUTO && kStart + steps * grid.microseconds >= shape.calls * alone(cell, shape, offer)) {
+        return plan;
+    }
+    plan.blocks = {};
+    plan.grid = grid;
     return plan;
 }
+
+namespace {
+
+const char* waiting(Exchange exchange) {
+    switch (exchange) {
+        case Exchange::meeting:
+            return "which wait for each other after every step";
+        case Exchange::marked:
+            return "which wait for each other's numbers";
+        default:
+            return "clusters that write into each other's shared memory";
+    }
+}
+
+}  // namespace
 
 std::string describe(const RecurrentPlan& plan, const Offer& offer) {
     const RecurrentShape& shape = plan.shape;
@@ -247,8 +304,8 @@ std::string describe(const RecurrentPlan& plan, const Offer& offer) {
     } else if (plan.grid.units > 0) {
         text << "all steps in one launch of " << shape.calls * plan.grid.groups << " x " << plan.grid.members
              << " blocks, each with " << plan.grid.units << " units and " << plan.grid.rows
-             << " of the batch's rows, which wait for each other "
-             << "after every step (" << plan.grid.shared_bytes / 1024 << " KB of shared memory; about "
+             << " of the batch's rows, " << waiting(plan.grid.exchange) << " ("
+             << plan.grid.shared_bytes / 1024 << " KB of shared memory; about "
              << plan.grid.microseconds << " us a step by estimate, " << step_by_step_microseconds(shape, offer)
              << " step by step)";
     } else {

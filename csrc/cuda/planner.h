@@ -2,6 +2,7 @@
 // without one.
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <string>
@@ -27,10 +28,13 @@ std::int64_t steps_per_projection(std::int64_t steps, std::int64_t batch, std::i
 std::int64_t parts_of_rows(std::int64_t rows, std::int64_t columns);
 
 // What a device offers to kernels.
+inline constexpr int kMostOfCluster = 16;  // blocks
 struct Offer {
     int processors = 0;
     std::size_t shared_bytes = 0;  // of a block, at most
     int together = 0;              // blocks, one a processor, that can run together and wait for each other; or 0
+    // Clusters of so many blocks, one a processor, that can run together.
+    std::array<int, kMostOfCluster + 1> clusters{};
 };
 
 // How the steps of an LSTM run, forward or backward. In a block of its own, a slice of the batch runs all its steps in
@@ -41,6 +45,7 @@ struct LstmPlan {
     int rows = 0;  // of the batch, a block; 0: step by step, a product and a kernel each
     int threads = 0;
     std::size_t shared_floats = 0;
+    double microseconds = 0;  // of a step, estimated
 };
 constexpr int held_of(int rows) { return rows < 4 ? 64 : 48; }  // sums of more rows need registers, too
 inline constexpr int kMostUnits = 128;                          // of the plan with blocks: 4 H threads
@@ -63,7 +68,8 @@ struct RecurrentShape {
 // How products of a precision are computed in tiles.h.
 struct ArithmeticCosts {
     int operand_bytes;
-    int words;  // of a tile, a lane
+    int marked_bytes;  // of an operand that comes with its mark
+    int words;         // of a tile, a lane
     // Multiply-adds of a processor in a clock, in tiles.h and in cuBLASLt: two thirds of what an H100's manual promises
     // for FMA, for mma.sync and for wgmma.
     double per_clock, blas_per_clock;
@@ -71,6 +77,12 @@ struct ArithmeticCosts {
 ArithmeticCosts costs_of(std::int32_t precision);
 
 inline constexpr int kHeldWords = 128;  // of weights, in a thread's registers: half of them
+
+// How the blocks of a grid wait for each other (grid.h):
+//   meeting: numbers lie in global memory, and blocks meet after every step: 1.2 us, but only their bytes to move;
+//   marked:  every number comes with a mark of its step (marked.h), in global memory: a third of that, twice the bytes;
+//   cluster: the same, in shared memory of the blocks that read it: quickest, for 16 blocks at most.
+enum class Exchange { meeting, marked, cluster };
 
 // All steps in one launch of blocks that wait for each other after every step (grid_sequence.h). `members` blocks share
 // a slice of `rows` of the batch, each of them owns `units` units and holds their part of the recurrent kernel, in
@@ -83,6 +95,7 @@ struct GridPlan {
     int units = 0;  // 8, 16, 32 or 64, of a SimpleRNN 32, 64 or 128; 0: not in this way
     int shift = 0;  // its logarithm
     int sums = 0;   // of products that a unit needs: 4, with a GRU one of them empty, or 1 of a SimpleRNN
+    Exchange exchange = Exchange::meeting;
     int members = 0, groups = 0, rows = 0;  // groups: of a call
     int pass = 0;                           // forward: rows whose h is in shared memory at once
     int passes = 0;                         // of a step
@@ -93,7 +106,8 @@ struct GridPlan {
     std::int32_t arithmetic = LN_FLOAT32;  // of products, a LnPrecision
     // Where in shared memory: right matrices of products (forward one or two passes); forward sums of the warps and
     // what the inputs give, backward what the forward pass kept; the states and the bias, or their gradients; weights.
-    std::size_t sums_at = 0, given_at = 0, state_at = 0, rest_at = 0;
+    // With a cluster what others hand on lies at words_at, of two steps.
+    std::size_t sums_at = 0, given_at = 0, state_at = 0, rest_at = 0, words_at = 0;
     std::size_t shared_bytes = 0;
     // Tiles of a warp that registers do not hold: so many in shared memory, the others streamed from global memory in
     // every step.
@@ -104,14 +118,15 @@ struct GridPlan {
     // Forward: warps that share an output, each with a slice of k. Its logarithm too, for to divide is long.
     LSTM_NATIVE_HOST_DEVICE int slices() const { return 1 << slices_shift(); }
     LSTM_NATIVE_HOST_DEVICE int slices_shift() const { return 8 - shift - (sums == 4 ? 2 : 0); }
-    // Backward: sums of all blocks of a call for each other, of two steps.
-    std::int64_t handed_floats() const { return std::int64_t{2} * groups * receivers * rows * members * units; }
+    // What blocks of a call hand on through global memory, of two steps; backward these are sums of floats.
+    std::int64_t handed_bytes(std::int64_t B, bool backward) const;
 };
 // Where these are more, they do not stay in a cache of 50 MB between two steps, beside the gates that pass by: then all
 // of them go through memory in every step, and a product and a kernel for each step are faster.
 inline constexpr std::int64_t kHandedBytes = std::int64_t{40} << 20;
-// The quickest by estimate; with `only_units` that number of units. `units` is 0 where nothing fits.
-GridPlan plan_grid(const RecurrentShape& shape, const Offer& offer, int only_units = 0);
+// The quickest by estimate, of those that `wanted` allows: LN_PLAN_GRID or a number of units, with or without a way to
+// wait. `units` is 0 where nothing fits.
+GridPlan plan_grid(const RecurrentShape& shape, const Offer& offer, std::int32_t wanted = LN_PLAN_GRID);
 
 // A product and a kernel for each step: microseconds of a step, estimated.
 double step_by_step_microseconds(const RecurrentShape& shape, const Offer& offer);

@@ -30,7 +30,8 @@ Blas* blas_of_device = nullptr;
 LnDeviceInfo info{};
 Offer offer;
 std::atomic<std::int32_t> wanted_precision{LN_FLOAT32};
-std::atomic<bool> can_wait{true};  // blocks for each other: until it has failed
+std::atomic<bool> can_wait{true};     // blocks for each other: until it has failed
+std::atomic<bool> can_cluster{true};  // they can run in clusters: the same
 std::atomic<std::int32_t> plan{LN_PLAN_AUTO};
 thread_local cudaStream_t of_graph = nullptr;  // while this thread makes a graph: takes its launches
 std::uint32_t* given_up = nullptr;             // of grid.h, in memory of the host that the device writes to
@@ -84,7 +85,70 @@ void allow_shared(const void* kernel) {
         "shared memory of a kernel");
 }
 
-bool launch_together(const void* kernel, int blocks, int threads, std::size_t shared_bytes, void** arguments) {
+namespace {
+
+void allow_all_clusters(const void* kernel) {
+    check(cudaFuncSetAttribute(kernel, cudaFuncAttributeNonPortableClusterSizeAllowed, 1), "clusters of a kernel");
+}
+
+cudaLaunchConfig_t launch_of(int blocks, int threads, std::size_t shared_bytes) {
+    cudaLaunchConfig_t config{};
+    config.gridDim = dim3(static_cast<unsigned>(blocks));
+    config.blockDim = dim3(static_cast<unsigned>(threads));
+    config.dynamicSmemBytes = shared_bytes;
+    config.stream = stream;
+    return config;
+}
+
+cudaLaunchAttribute clusters_of(int blocks) {
+    cudaLaunchAttribute attribute{};
+    attribute.id = cudaLaunchAttributeClusterDimension;
+    attribute.val.clusterDim.x = static_cast<unsigned>(blocks);
+    attribute.val.clusterDim.y = 1;
+    attribute.val.clusterDim.z = 1;
+    return attribute;
+}
+
+__global__ void __launch_bounds__(kGridThreads) in_clusters() {}
+
+// How many clusters of each size can run together, a block a processor.
+void find_clusters(int major) {
+    offer.clusters[1] = offer.processors;
+    if (major < 9) return;
+    const auto* const kernel = reinterpret_cast<const void*>(in_clusters);
+    allow_shared(kernel);
+    allow_all_clusters(kernel);
+    for (int blocks = 2; blocks <= kMostOfCluster; ++blocks) {
+        cudaLaunchConfig_t config = launch_of(blocks, kGridThreads, offer.shared_bytes);
+        cudaLaunchAttribute attribute = clusters_of(blocks);
+        config.attrs = &attribute;
+        config.numAttrs = 1;
+        int clusters = 0;
+        if (cudaOccupancyMaxActiveClusters(&clusters, kernel, &config) != cudaSuccess)
+            static_cast<void>(cudaGetLastError());  // clusters of this size are none
+        else
+            offer.clusters[static_cast<std::size_t>(blocks)] = clusters;
+    }
+}
+
+bool launch_in_clusters(const void* kernel, int blocks, int cluster, int threads, std::size_t shared_bytes,
+                        void** arguments) {
+    if (cluster > 1) allow_all_clusters(kernel);
+    cudaLaunchConfig_t config = launch_of(blocks, threads, shared_bytes);
+    cudaLaunchAttribute attribute = clusters_of(cluster);
+    config.attrs = &attribute;
+    config.numAttrs = cluster > 1 ? 1 : 0;
+    if (cudaLaunchKernelExC(&config, kernel, arguments) == cudaSuccess) return true;
+    static_cast<void>(cudaGetLastError());  // one that lasts comes again with the next launch
+    can_cluster = false;
+    return false;
+}
+
+}  // namespace
+
+bool launch_together(const void* kernel, int blocks, int cluster, int threads, std::size_t shared_bytes,
+                     void** arguments) {
+    if (cluster > 0) return launch_in_clusters(kernel, blocks, cluster, threads, shared_bytes, arguments);
     int each = 0;
     cudaError_t error = cudaOccupancyMaxActiveBlocksPerMultiprocessor(&each, kernel, threads, shared_bytes);
     if (error == cudaSuccess && each * offer.processors >= blocks)
@@ -132,7 +196,9 @@ void open_device() {
     int cooperative = 0;
     check(cudaDeviceGetAttribute(&cooperative, cudaDevAttrCooperativeLaunch, kDevice), "properties of the device");
     offer = {properties.multiProcessorCount, properties.sharedMemPerBlockOptin,
-             cooperative != 0 ? properties.multiProcessorCount : 0};
+             cooperative != 0 ? properties.multiProcessorCount : 0,
+             {}};
+    find_clusters(properties.major);
     void* flag = nullptr;
     check(cudaHostAlloc(&flag, sizeof *given_up, cudaHostAllocMapped), "memory of the host");
     given_up = static_cast<std::uint32_t*>(flag);
@@ -170,6 +236,7 @@ LnDeviceInfo device_info() {
 Offer device_offer() {
     Offer now = offer;
     if (!can_wait) now.together = 0;
+    if (!can_wait || !can_cluster) now.clusters = {};
     return now;
 }
 

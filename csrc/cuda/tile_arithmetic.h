@@ -7,6 +7,7 @@
 
 #include "cuda/grid.h"
 #include "cuda/half.h"
+#include "cuda/marked.h"
 #include "cuda/planner.h"
 
 namespace lstm_native::cuda {
@@ -23,69 +24,114 @@ struct LaneTile {
     Weight of[4][4];
 };
 
-// Where sums go: the four columns of group g, of an output and a row, to first(g) + output * per_output + row *
-// per_row. An address is one number that the compiler cannot take apart: else it adds up the parts for every store. And
-// four numbers are stored by an instruction that it cannot split: it makes four of them to save moves between
-// registers.
-template <bool kInShared, class First>
-struct Places {
-    First first;
-    int per_output, per_row;
+// Where sums go: the four columns of group g, of an output and a row, to an address of the group and the output, and
+// row * per_row floats behind it. An address is one number that the compiler cannot take apart: else it adds up the
+// parts for every store. And four numbers are stored by an instruction that it cannot split: it makes four of them to
+// save moves between registers.
+
+// In shared memory; there is one output.
+template <class First>
+struct SharedPlaces {
+    First first;  // (group): a float*
+    int per_row;
 
 #if defined(__CUDA_ARCH__)
-    using Address = std::conditional_t<kInShared, std::uint32_t, std::uint64_t>;
-    __device__ Address address(int group, int row) const {
-        float* const to = first(group) + std::int64_t{row} * per_row;
-        Address made = 0;
-        if constexpr (kInShared) {
-            made = static_cast<Address>(__cvta_generic_to_shared(to));
-            asm volatile("" : "+r"(made));
-        } else {
-            made = reinterpret_cast<Address>(to);
-            asm volatile("" : "+l"(made));
-        }
+    using Address = std::uint32_t;
+    __device__ Address address(int group, int, int row) const {
+        auto made = static_cast<Address>(__cvta_generic_to_shared(first(group) + row * per_row));
+        asm volatile("" : "+r"(made));
         return made;
     }
     __device__ static void store(Address to, int ahead, float x) {
-        to += static_cast<Address>(std::int64_t{ahead} * 4);
-        if constexpr (kInShared) {
-            asm volatile("st.shared.f32 [%0], %1;" ::"r"(to), "f"(x) : "memory");
-        } else {
-            asm volatile("st.global.f32 [%0], %1;" ::"l"(to), "f"(x) : "memory");
-        }
+        asm volatile("st.shared.f32 [%0], %1;" ::"r"(to + ahead * 4), "f"(x) : "memory");
     }
     __device__ static void store(Address to, int ahead, float a, float b, float c, float d) {
-        to += static_cast<Address>(std::int64_t{ahead} * 4);
-        if constexpr (kInShared) {
-            asm volatile("st.shared.v4.f32 [%0], {%1, %2, %3, %4};" ::"r"(to), "f"(a), "f"(b), "f"(c), "f"(d)
-                         : "memory");
-        } else {
-            asm volatile("st.global.v4.f32 [%0], {%1, %2, %3, %4};" ::"l"(to), "f"(a), "f"(b), "f"(c), "f"(d)
-                         : "memory");
-        }
+        asm volatile("st.shared.v4.f32 [%0], {%1, %2, %3, %4};" ::"r"(to + ahead * 4), "f"(a), "f"(b), "f"(c), "f"(d)
+                     : "memory");
     }
 #else
     using Address = float*;
-    LSTM_NATIVE_DEVICE Address address(int group, int row) const { return first(group) + std::int64_t{row} * per_row; }
+    LSTM_NATIVE_DEVICE Address address(int group, int, int row) const { return first(group) + row * per_row; }
     LSTM_NATIVE_DEVICE static void store(Address to, int ahead, float x) { to[ahead] = x; }
     LSTM_NATIVE_DEVICE static void store(Address to, int ahead, float a, float b, float c, float d) {
         store_quad(to + ahead, {{a, b, c, d}});
     }
 #endif
+    LSTM_NATIVE_DEVICE static bool follow_each_other() { return true; }
+    LSTM_NATIVE_DEVICE static int ahead(int) { return 0; }
 };
 template <class First>
-LSTM_NATIVE_DEVICE Places<true, First> places_in_shared(const First& first, int per_row) {
-    return {first, 0, per_row};
+LSTM_NATIVE_DEVICE SharedPlaces<First> places_in_shared(const First& first, int per_row) {
+    return {first, per_row};
 }
+
+// Where other blocks read them: floats in global memory, or words with `mark` there or in shared memory of a cluster,
+// where outputs that go to different blocks do not follow each other.
 template <class First>
-LSTM_NATIVE_DEVICE Places<false, First> places_in_global(const First& first, int per_output, int per_row) {
-    return {first, per_output, per_row};
+struct HandedPlaces {
+    First first;  // (group, output): a void*
+    int per_row, per_output;
+    std::uint32_t mark;  // 0: none
+    bool in_cluster;
+
+#if defined(__CUDA_ARCH__)
+    using Address = std::uint64_t;
+    __device__ Address address(int group, int output, int row) const {
+        auto made = reinterpret_cast<Address>(first(group, output)) + bytes(row * per_row);
+        asm volatile("" : "+l"(made));
+        return made;
+    }
+    __device__ static void store_floats(Address to, float x) {
+        asm volatile("st.global.f32 [%0], %1;" ::"l"(to), "f"(x) : "memory");
+    }
+    __device__ static void store_floats(Address to, float a, float b, float c, float d) {
+        asm volatile("st.global.v4.f32 [%0], {%1, %2, %3, %4};" ::"l"(to), "f"(a), "f"(b), "f"(c), "f"(d) : "memory");
+    }
+#else
+    using Address = unsigned char*;
+    LSTM_NATIVE_DEVICE Address address(int group, int output, int row) const {
+        return static_cast<Address>(first(group, output)) + bytes(row * per_row);
+    }
+    LSTM_NATIVE_DEVICE static void store_floats(Address to, float x) { *reinterpret_cast<float*>(to) = x; }
+    LSTM_NATIVE_DEVICE static void store_floats(Address to, float a, float b, float c, float d) {
+        store_quad(reinterpret_cast<float*>(to), {{a, b, c, d}});
+    }
+#endif
+    LSTM_NATIVE_DEVICE void store(Address to, int ahead, float x) const {
+        to += bytes(ahead);
+        if (mark == 0) {
+            store_floats(to, x);
+        } else {
+            store_word(reinterpret_cast<MarkedFloat::Word*>(to), MarkedFloat::with_mark(x, mark));
+        }
+    }
+    LSTM_NATIVE_DEVICE void store(Address to, int ahead, float a, float b, float c, float d) const {
+        to += bytes(ahead);
+        if (mark == 0) {
+            store_floats(to, a, b, c, d);
+        } else {
+            auto* const words = reinterpret_cast<MarkedFloat::Word*>(to);
+            store_words(words, MarkedFloat::with_mark(a, mark), MarkedFloat::with_mark(b, mark));
+            store_words(words + 2, MarkedFloat::with_mark(c, mark), MarkedFloat::with_mark(d, mark));
+        }
+    }
+    LSTM_NATIVE_DEVICE bool follow_each_other() const { return !in_cluster; }
+    LSTM_NATIVE_DEVICE int ahead(int output) const { return output * per_output; }
+
+private:
+    LSTM_NATIVE_DEVICE std::int64_t bytes(int floats) const { return std::int64_t{floats} * (mark == 0 ? 4 : 8); }
+};
+template <class First>
+LSTM_NATIVE_DEVICE HandedPlaces<First> places_of_others(const First& first, int per_row, int per_output,
+                                                        std::uint32_t mark, bool in_cluster) {
+    return {first, per_row, per_output, mark, in_cluster};
 }
 
 // Products that FMA computes: sums of kRows rows and four columns, over this lane's quarter of k.
 struct Float32 {
     using Weight = float;   // as it lies in memory
     using Operand = float;  // of the right matrix
+    using Marked = MarkedFloat;
     using Word = float;
     static constexpr int kWords = 16;  // of a tile, a lane
     static constexpr int kManyRows = 4;
@@ -252,6 +298,7 @@ struct TensorCores {
 struct Tf32 : TensorCores<float> {
     using Weight = float;
     using Operand = float;
+    using Marked = MarkedTf32;
     using Word = std::uint32_t;
     static constexpr int kWords = 16;
 
@@ -296,6 +343,7 @@ template <class T>
 struct Rounded16 : TensorCores<T> {
     using Weight = T;
     using Operand = T;
+    using Marked = Marked16<T>;
     using Word = std::uint32_t;
     static constexpr int kWords = 8;
     template <int kRows>

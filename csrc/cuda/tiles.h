@@ -110,11 +110,12 @@ struct RowProducts {
     const Operand* right;
     int stride, rows;
     const Places& places;
+    int first_row;
     PerLane<typename Places::Address> to;
     PerLane<Sums> sums;
 
-    LSTM_NATIVE_DEVICE void begin(int first_row) {
-        warp.each_lane([&](int lane) { to(lane) = places.address(group_of(lane), first_row); });
+    LSTM_NATIVE_DEVICE void begin() {
+        find(0);
         clear();
     }
 
@@ -167,8 +168,13 @@ private:
     LSTM_NATIVE_DEVICE void clear() {
         warp.each_lane([&](int lane) { sums(lane) = Sums{}; });
     }
+    LSTM_NATIVE_DEVICE void find(int output) {
+        warp.each_lane([&](int lane) { to(lane) = places.address(group_of(lane), output, first_row); });
+    }
     LSTM_NATIVE_DEVICE void store(int output) {
-        Arithmetic::template store<kRows>(warp, sums, rows, places, to, output * places.per_output);
+        const bool follow = places.follow_each_other();
+        if (!follow && output > 0) find(output);
+        Arithmetic::template store<kRows>(warp, sums, rows, places, to, follow ? places.ahead(output) : 0);
         clear();
     }
 
@@ -226,8 +232,8 @@ LSTM_NATIVE_DEVICE void multiply(const Warp& warp, Held& held, const RestTiles<t
                                  const Places& places) {
     const auto some = [&](auto some_rows, int row) {
         RowProducts<Arithmetic, decltype(some_rows)::value, kSeveral, Held, Places> products{
-            warp, held, rest, walk, right + row * stride, stride, rows - row, places, {}, {}};
-        products.begin(row);
+            warp, held, rest, walk, right + row * stride, stride, rows - row, places, row, {}, {}};
+        products.begin();
         products.all();
     };
     constexpr int kMany = Arithmetic::kManyRows;

@@ -74,7 +74,12 @@ LnDeviceInfo device_info() {
 
 // Few processors, so that small batches are cut in every way; and where every thread of a block is one of the host, few
 // blocks that run together.
-Offer device_offer() { return {2, 227 * 1024, LSTM_NATIVE_SIMT != 0 ? 4 : 24}; }
+Offer device_offer() {
+    Offer offer{2, 227 * 1024, LSTM_NATIVE_SIMT != 0 ? 4 : 24, {}};
+    for (int blocks = 1; blocks <= kMostOfCluster; ++blocks)
+        offer.clusters[static_cast<std::size_t>(blocks)] = offer.together / blocks;
+    return offer;
+}
 
 #if LSTM_NATIVE_SIMT
 std::uint32_t* give_up_flag() {

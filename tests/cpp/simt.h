@@ -74,6 +74,10 @@ struct Warp {
 
 class Block {
 public:
+    std::deque<Block>* running = nullptr;  // it and those that run at the same time
+    unsigned cluster_begin = 0;            // its cluster, of these
+    Barrier* cluster = nullptr;
+
     Block(unsigned number, int threads, std::size_t shared_bytes)
         : number_(number), barrier_(threads), warps_(static_cast<std::size_t>((threads + kLanes - 1) / kLanes)) {
         // Its very size, so that a sanitizer sees what lies beyond; NaN until it is written.
@@ -181,11 +185,20 @@ inline Team& team() {
     return *lives_for_ever;
 }
 
-// Runs the blocks [begin, end) of a launch at the same time.
+// Runs the blocks [begin, end) of a launch at the same time, in clusters of so many.
 template <class F>
-void run_blocks(unsigned begin, unsigned end, unsigned blocks, int threads, std::size_t shared_bytes, const F& kernel) {
+void run_blocks(unsigned begin, unsigned end, unsigned blocks, unsigned cluster, int threads, std::size_t shared_bytes,
+                const F& kernel) {
     std::deque<Block> running;
-    for (unsigned number = begin; number < end; ++number) running.emplace_back(number, threads, shared_bytes);
+    std::deque<Barrier> clusters;
+    for (unsigned number = begin; number < end; ++number) {
+        const unsigned i = number - begin;
+        if (i % cluster == 0) clusters.emplace_back(threads * static_cast<int>(cluster));
+        running.emplace_back(number, threads, shared_bytes);
+        running.back().running = &running;
+        running.back().cluster_begin = i - i % cluster;
+        running.back().cluster = &clusters.back();
+    }
     const auto each = static_cast<std::size_t>(threads);
     team().run(running.size() * each, [&](std::size_t i) {
         here.block = &running[i / each];
@@ -256,16 +269,17 @@ void start(void (*kernel)(Parameters...), unsigned blocks, int threads, std::siz
            const Arguments&... arguments) {
     enqueue([=] {
         for (unsigned begin = 0; begin < blocks; begin += 2)
-            simt::run_blocks(begin, begin + 1 < blocks ? begin + 2 : blocks, blocks, threads, shared_bytes,
+            simt::run_blocks(begin, begin + 1 < blocks ? begin + 2 : blocks, blocks, 1, threads, shared_bytes,
                              [&] { kernel(arguments...); });
     });
 }
 
 template <class... Parameters, class... Arguments>
-bool start_together(void (*kernel)(Parameters...), int blocks, int threads, std::size_t shared_bytes,
+bool start_together(void (*kernel)(Parameters...), int blocks, int cluster, int threads, std::size_t shared_bytes,
                     const Arguments&... arguments) {
     const auto count = static_cast<unsigned>(blocks);
-    simt::run_blocks(0, count, count, threads, shared_bytes, [&] { kernel(arguments...); });
+    const auto of_cluster = static_cast<unsigned>(cluster > 0 ? cluster : 1);
+    simt::run_blocks(0, count, count, of_cluster, threads, shared_bytes, [&] { kernel(arguments...); });
     return true;
 }
 
@@ -277,5 +291,30 @@ inline std::uint32_t load_acquire(const std::uint32_t* from) {
     return __atomic_load_n(from, __ATOMIC_ACQUIRE);
 }
 inline void store_release(std::uint32_t* to, std::uint32_t value) { __atomic_store_n(to, value, __ATOMIC_RELEASE); }
+
+template <class Word>
+void store_word(Word* to, Word word) {
+    __atomic_store_n(to, word, __ATOMIC_RELAXED);
+}
+inline void store_words(std::uint64_t* to, std::uint64_t first, std::uint64_t second) {
+    if (reinterpret_cast<std::uintptr_t>(to) % 16 != 0) std::abort();
+    store_word(to, first);
+    store_word(to + 1, second);
+}
+template <class Word, std::size_t kCount>
+void load_words(const Word* from, Word (&words)[kCount]) {
+    if (reinterpret_cast<std::uintptr_t>(from) % sizeof words != 0) std::abort();
+    sched_yield();
+    for (std::size_t i = 0; i < kCount; ++i) words[i] = __atomic_load_n(from + i, __ATOMIC_RELAXED);
+}
+
+template <class T>
+T* in_cluster(T* mine, int member) {
+    const simt::Block& block = simt::block();
+    const auto number = block.cluster_begin + static_cast<unsigned>(member);
+    const auto bytes = reinterpret_cast<char*>(mine) - reinterpret_cast<char*>(block.shared());
+    return reinterpret_cast<T*>(reinterpret_cast<char*>((*block.running)[number].shared()) + bytes);
+}
+inline void meet_cluster() { simt::block().cluster->wait(); }
 
 }  // namespace lstm_native::cuda
