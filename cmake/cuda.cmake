@@ -24,6 +24,8 @@ add_library(lstm_native_cuda SHARED
   csrc/cuda/loss.cu
   csrc/cuda/one_launch.cu
   csrc/cuda/one_launch_backward.cu
+  csrc/cuda/one_launch_marked.cu
+  csrc/cuda/one_launch_marked_backward.cu
   csrc/cuda/optimizers.cu
   csrc/cuda/planner.cpp
   csrc/cuda/recurrent.cu

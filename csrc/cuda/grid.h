@@ -1,13 +1,14 @@
 // Kernels whose blocks run together and wait for each other between steps (floor 1, CUDA): for_each_step_in_grid runs
 // prepare and start, then step for every step, then finish, in every block of a grid of `groups` groups of `members`
-// blocks; of several calls that are alike each has such a grid, in one launch. A compiler without CUDA makes loops of it.
+// blocks; of several calls that are alike each has such a grid, in one launch. A compiler without CUDA makes loops of
+// it.
 //
-// How the blocks of a group wait for each other is an Exchange. With `meeting` they do before every step and before
-// finish: what one wrote to global memory, all of them may read then. Else steps wait for what they read (marked.h), in
-// global memory, which is zero at first, or in shared memory of the blocks of a cluster, all of which have prepared
-// theirs before one starts, and none of which ends before all have finished.
+// With kMeets the blocks of a group meet before every step and before finish: what one wrote to global memory, all of
+// them may read then. Else steps wait for what they read (marked.h), in global memory, or in shared memory of the
+// blocks of a cluster: all of these have prepared theirs before one starts, and none ends before all have finished.
 //
 //     struct F {
+//         static constexpr bool kMeets = true;
 //         struct Held { ... };                                   // what every thread keeps in registers
 //         void prepare(const GridBlock&) const;
 //         void start(const GridBlock&, PerThread<Held>&) const;
@@ -47,7 +48,7 @@ inline constexpr int kGridWarps = kGridThreads / kWarp;
 struct GridShape {  // of a call
     int members = 0, groups = 0;
     std::size_t shared_bytes = 0;
-    Exchange exchange = Exchange::meeting;
+    bool in_clusters = false;  // the groups are clusters
 };
 
 template <class F, int kCalls>
@@ -198,8 +199,8 @@ struct GridBlock {
     }
 
     // Copies to shared memory that run beside what follows: fetch* begin one, close() ends a batch of them, and after
-    // arrive_all_but_last() and meet() all batches but the last are there, after arrive_all() that one too. Of 16 bytes they pass the processor's own
-    // cache by, so they may read what other blocks wrote before this step.
+    // arrive_all_but_last() and meet() all batches but the last are there, after arrive_all() that one too. Of 16 bytes
+    // they pass the processor's own cache by, so they may read what other blocks wrote before this step.
     __device__ void fetch_quads(void* to, const void* from, int count) const {
         for (int i = static_cast<int>(threadIdx.x); i < count; i += kGridThreads)
             __pipeline_memcpy_async(static_cast<float4*>(to) + i, static_cast<const float4*>(from) + i, 16);
@@ -240,7 +241,7 @@ __device__ inline bool meet_group(const Meeting& meeting, int first, int members
 template <class F, int kCalls>
 __global__ void __launch_bounds__(kGridThreads, 1)
     each_grid_step(const __grid_constant__ GridCalls<F, kCalls> calls, int members, int blocks, std::int64_t steps,
-                   Exchange exchange, const __grid_constant__ Meeting meeting) {
+                   bool in_clusters, const __grid_constant__ Meeting meeting) {
     LSTM_NATIVE_SHARED_MEMORY;
     const int call = kCalls == 1 ? 0 : static_cast<int>(blockIdx.x) / blocks;
     const F& function = calls.of[call];
@@ -249,18 +250,17 @@ __global__ void __launch_bounds__(kGridThreads, 1)
     PerThread<typename F::Held> held(kGridThreads);
     const int first = static_cast<int>(blockIdx.x) - block.member();
     const auto may_go_on = [&](std::int64_t round) {
-        return exchange != Exchange::meeting ||
-               meet_group(meeting, first, members, static_cast<std::uint32_t>(round));
+        return !F::kMeets || meet_group(meeting, first, members, static_cast<std::uint32_t>(round));
     };
     function.prepare(block);
-    if (exchange == Exchange::cluster) meet_cluster();
+    if (in_clusters) meet_cluster();
     function.start(block, held);
     __syncthreads();
     bool all = true;
     for (std::int64_t step = 0; step < steps && all; ++step)
         all = may_go_on(step + 1) && function.step(block, held, step);
     if (all && may_go_on(steps + 1)) function.finish(block);
-    if (exchange == Exchange::cluster) meet_cluster();
+    if (in_clusters) meet_cluster();
 }
 
 #if defined(__CUDACC__)
@@ -288,9 +288,8 @@ bool for_each_step_in_grid(const GridShape& shape, std::int64_t steps, GridCalls
     const Array<std::uint32_t> counters(all + 1);
     zero(static_cast<std::size_t>(all + 1) * sizeof(std::uint32_t), counters.get());
     const Meeting meeting{counters.get(), counters.get() + all, give_up_flag()};
-    return start_together(each_grid_step<F, kCalls>, all, shape.exchange == Exchange::cluster ? shape.members : 0,
-                          kGridThreads, shape.shared_bytes, calls, shape.members, blocks, steps, shape.exchange,
-                          meeting);
+    return start_together(each_grid_step<F, kCalls>, all, shape.in_clusters ? shape.members : 0, kGridThreads,
+                          shape.shared_bytes, calls, shape.members, blocks, steps, shape.in_clusters, meeting);
 }
 
 #else
@@ -395,9 +394,8 @@ bool for_each_step_in_grid(const GridShape& shape, std::int64_t steps, const Gri
     each_block(false, [&](const F& function, const GridBlock& block, Held&) { function.prepare(block); });
     each_block(false, [&](const F& function, const GridBlock& block, Held& held) { function.start(block, held); });
     for (std::int64_t step = 0; step < steps; ++step)
-        each_block(step % 2 == 0, [&](const F& function, const GridBlock& block, Held& held) {
-            function.step(block, held, step);
-        });
+        each_block(step % 2 == 0,
+                   [&](const F& function, const GridBlock& block, Held& held) { function.step(block, held, step); });
     each_block(false, [&](const F& function, const GridBlock& block, Held&) { function.finish(block); });
     return true;
 }

@@ -110,8 +110,9 @@ LSTM_NATIVE_DEVICE RestTiles<typename Arithmetic::Word> rest_tiles(const GridPla
             streamed + number * plan.streamed_tiles * kTile};
 }
 
-template <class Cell, class TheArithmetic>
+template <class Cell, class TheArithmetic, bool kMarks>
 struct GridForward {
+    static constexpr bool kMeets = !kMarks;
     using Arithmetic = TheArithmetic;
     using Operand = typename Arithmetic::Operand;
     using Word = typename Arithmetic::Word;
@@ -148,20 +149,17 @@ struct GridForward {
     // Hands on what the products of a step take of a row (of the part's) and a unit.
     LSTM_NATIVE_DEVICE void hand_on(const GridBlock& block, const GridPart& part, std::int64_t step, int row, int unit,
                                     Operand x) const {
-        if (plan.exchange == Exchange::meeting) {
+        if constexpr (kMarks) {
+            MarkedWord* const to = words_at(block, part, step) + row * plan.stride + unit;
+            const MarkedWord word = Marked::with_mark(x, Marked::mark_of(step));
+            if (plan.exchange == Exchange::marked) return store_word(to, word);
+            int member = block.member();  // each begins with another one
+            for (int i = 0; i < plan.members; ++i) {
+                store_word(block.of_member(to, member), word);
+                member = member + 1 == plan.members ? 0 : member + 1;
+            }
+        } else {
             operands_at(step, part.begin + row)[unit] = x;
-            return;
-        }
-        MarkedWord* const to = words_at(block, part, step) + row * plan.stride + unit;
-        const MarkedWord word = Marked::with_mark(x, Marked::mark_of(step));
-        if (plan.exchange == Exchange::marked) {
-            store_word(to, word);
-            return;
-        }
-        int member = block.member();  // each begins with another one
-        for (int i = 0; i < plan.members; ++i) {
-            store_word(block.of_member(to, member), word);
-            member = member + 1 == plan.members ? 0 : member + 1;
         }
     }
 
@@ -184,7 +182,7 @@ struct GridForward {
 
     // Words that no other block has written, and what lies behind H for good.
     LSTM_NATIVE_DEVICE void prepare(const GridBlock& block) const {
-        if (plan.exchange != Exchange::cluster) return;
+        if (!kMarks || plan.exchange != Exchange::cluster) return;
         auto* const words = shared_at<MarkedWord>(block, plan.words_at);
         block.each(2 * plan.rows * plan.stride, [&](int i) {
             words[i] =
@@ -232,8 +230,9 @@ struct GridForward {
                 Arithmetic::operand(unit < H ? s.masked[std::int64_t{part.begin + row} * H + unit] : 0.0F);
             if (unit < H) return hand_on(block, part, 0, row, unit, x);
             for (std::int64_t step = 0; step < 2; ++step) {
-                if (plan.exchange == Exchange::meeting) operands_at(step, part.begin + row)[unit] = x;
-                if (plan.exchange == Exchange::marked)
+                if (!kMarks)
+                    operands_at(step, part.begin + row)[unit] = x;
+                else if (plan.exchange == Exchange::marked)
                     store_word(words_at(block, part, step) + row * plan.stride + unit,
                                Marked::with_mark(x, Marked::kForGood));
             }
@@ -244,13 +243,14 @@ struct GridForward {
 
     LSTM_NATIVE_DEVICE bool step(const GridBlock& block, PerThread<Held>& held, std::int64_t step) const {
         const GridPart part = part_of(block);
-        const int passes = (part.rows + plan.pass - 1) / plan.pass;  // the last slice of the batch may need fewer
+        // With marks there is one; and the last slice of the batch may need fewer.
+        const int passes = kMarks ? 1 : (part.rows + plan.pass - 1) / plan.pass;
         bool there = true;
-        if (plan.exchange == Exchange::meeting) {
+        if constexpr (kMarks) {
+            there = wait_for_rows(block, part, step);
+        } else {
             fetch_rows(block, part, step, 0);
             block.close();
-        } else {
-            there = wait_for_rows(block, part, step);
         }
         for (int pass = 0; pass < passes; ++pass) {
             const int first = pass * plan.pass;
@@ -272,7 +272,7 @@ struct GridForward {
                     sums + slice * plan.pass * columns + (warp.number >> plan.slices_shift()) * kTileColumns;
                 multiply<Arithmetic, false>(warp, held, rest_of(block, warp), {1, depth_of_slice(slice)},
                                             right + slice * plan.depth * kTileDepth, plan.stride, rows,
-                                            places_in_shared([&](int group) { return to + 4 * group; }, columns));
+                                            places_in_shared([&](int group, int) { return to + 4 * group; }, columns));
             });
             block.meet();
             finish_rows(block, part, step, first, rows, sums, columns);
@@ -362,8 +362,9 @@ private:
     }
 };
 
-template <class Cell, class TheArithmetic>
+template <class Cell, class TheArithmetic, bool kMarks>
 struct GridBackward {
+    static constexpr bool kMeets = !kMarks;
     using Arithmetic = TheArithmetic;
     using Operand = typename Arithmetic::Operand;
     using Marked = MarkedFloat;
@@ -420,7 +421,7 @@ struct GridBackward {
     }
 
     LSTM_NATIVE_DEVICE void prepare(const GridBlock& block) const {
-        if (plan.exchange != Exchange::cluster) return;
+        if (!kMarks || plan.exchange != Exchange::cluster) return;
         auto* const words = words_of_cluster(block, 0);
         block.each(2 * handed_size(), [&](int i) { words[i] = 0; });
     }
@@ -484,18 +485,28 @@ private:
     LSTM_NATIVE_DEVICE void give(const GridBlock& block, const Warp& warp, PerThread<Held>& held, int rows,
                                  std::int64_t step) const {
         constexpr int kApart = kGridWarps * kTileColumns;
-        const bool in_cluster = plan.exchange == Exchange::cluster;
-        const auto to = [&](int group, int output) -> void* {
+        const int per_row = plan.members << plan.shift;
+        const auto to = [&](int group, int output) {
             const int unit = warp.number * kTileColumns + 4 * group + output * kApart;
             const int receiver = unit >> plan.shift;
             const int mine = (block.member() << plan.shift) + (unit & (plan.units - 1));
-            if (in_cluster) return block.of_member(words_of_cluster(block, step) + mine, receiver);
-            if (plan.exchange == Exchange::marked) return handed_to<Marked::Word>(block, step, receiver) + mine;
-            return handed_to<float>(block, step, receiver) + mine;
+            if constexpr (kMarks) {
+                return mine + (plan.exchange == Exchange::cluster
+                                   ? block.of_member(words_of_cluster(block, step), receiver)
+                                   : handed_to<Marked::Word>(block, step, receiver));
+            } else {
+                return handed_to<float>(block, step, receiver) + mine;
+            }
         };
-        const auto places =
-            places_of_others(to, plan.members << plan.shift, kApart * plan.rows * plan.members,
-                             plan.exchange == Exchange::meeting ? 0 : Marked::mark_of(step), in_cluster);
+        const auto places = [&] {
+            const int per_output = kApart * plan.rows * plan.members;
+            if constexpr (kMarks) {
+                return places_of_words(to, per_row, per_output, Marked::mark_of(step),
+                                       plan.exchange == Exchange::cluster);
+            } else {
+                return places_in_global(to, per_row, per_output);
+            }
+        }();
         multiply<Arithmetic, true>(warp, held, rest_of(block, warp), walk_of(warp), shared_at<Operand>(block, 0),
                                    plan.stride, rows, places);
     }
@@ -515,16 +526,16 @@ private:
                     const int at = ((row * plan.members) << part.shift) + unit;
                     sums(lane) = {{0.0F, 0.0F, 0.0F, 0.0F}};
                     if (unit >= part.units) return;  // nobody gives to what lies behind H
-                    if (plan.exchange == Exchange::meeting) {
-                        sum_floats(handed_to<float>(block, step, block.member()) + at, lane / quads, at_once,
-                                   sums(lane));
-                    } else {
+                    if constexpr (kMarks) {
                         const Marked::Word* const from = plan.exchange == Exchange::cluster
                                                              ? words_of_cluster(block, step)
                                                              : handed_to<Marked::Word>(block, step, block.member());
                         all_there =
                             sum_words(block, Marked::mark_of(step), from + at, lane / quads, at_once, sums(lane)) &&
                             all_there;
+                    } else {
+                        sum_floats(handed_to<float>(block, step, block.member()) + at, lane / quads, at_once,
+                                   sums(lane));
                     }
                 });
                 warp.sum_over(sums, quads);

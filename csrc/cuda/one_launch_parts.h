@@ -1,11 +1,25 @@
-// What both directions of one_launch.h share (floor 1, CUDA). A file for each, so that they compile side by side.
+// What the files of one_launch.h share (floor 1, CUDA): one for each direction, and for each way that the blocks of a
+// grid wait for each other, so that they compile side by side.
 #pragma once
+
+#include <type_traits>
 
 #include "cuda/grid_sequence.h"
 #include "cuda/lstm_sequence.h"
 #include "cuda/one_launch.h"
 
 namespace lstm_native::cuda {
+
+// All steps in blocks that own a slice of the batch each, with the plan's number of calls.
+template <template <int> class Kernel, class Steps>
+bool run_blocks(const RecurrentPlan& plan, const LaunchedCall<Steps>* calls) {
+    if (plan.shape.calls == 2) {
+        run_lstm_steps<Kernel, 2>(plan.blocks, calls);
+    } else {
+        run_lstm_steps<Kernel, 1>(plan.blocks, calls);
+    }
+    return true;
+}
 
 // function(Cell{}, Arithmetic{}) of a plan with a grid.
 template <bool kBackward, class F>
@@ -58,8 +72,24 @@ bool run_grid(const RecurrentPlan& plan, const LaunchedCall<Steps>* calls) {
                            static_cast<const typename Arithmetic::Weight*>(calls[n].recurrent_kernel),
                            all_streamed.get() + n * streamed,
                            all_handed.get() + n * handed};
-    return for_each_step_in_grid<Function, kCalls>({grid.members, grid.groups, grid.shared_bytes, grid.exchange},
-                                                   calls[0].all->steps, functions);
+    const GridShape shape{grid.members, grid.groups, grid.shared_bytes, grid.exchange == Exchange::cluster};
+    return for_each_step_in_grid<Function, kCalls>(shape, calls[0].all->steps, functions);
 }
+
+template <bool kMarks, class Steps>
+bool run_grids(const RecurrentPlan& plan, const LaunchedCall<Steps>* calls) {
+    constexpr bool kBackward = std::is_same_v<Steps, StepsBackward>;
+    return with_grid<kBackward>(plan, [&](auto cell, auto arithmetic) {
+        using Cell = decltype(cell);
+        using Arithmetic = decltype(arithmetic);
+        using Function = std::conditional_t<kBackward, GridBackward<Cell, Arithmetic, kMarks>,
+                                            GridForward<Cell, Arithmetic, kMarks>>;
+        return plan.shape.calls == 2 ? run_grid<Function, 2>(plan, calls) : run_grid<Function, 1>(plan, calls);
+    });
+}
+
+// run_grids<true>, each in a file of its own.
+bool run_marked_grids(const RecurrentPlan& plan, const LaunchedCall<StepsForward>* calls);
+bool run_marked_grids(const RecurrentPlan& plan, const LaunchedCall<StepsBackward>* calls);
 
 }  // namespace lstm_native::cuda

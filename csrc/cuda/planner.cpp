@@ -76,11 +76,11 @@ constexpr double kMeet = 1.2;
 constexpr double kMeetAlone = 0.4;  // a block that is the only one: of these only the load
 // With marks: 300 clocks to the second level of cache, 700 for the load that finds it there.
 constexpr double kMarks = 0.6;
-constexpr double kMarksOfCluster = 0.25;     // 250 clocks to another processor, then shared memory
+constexpr double kMarksOfCluster = 0.25;      // 250 clocks to another processor, then shared memory
 constexpr double kRemotePerProcessor = 16.0;  // bytes in a clock, from others of the cluster
-constexpr double kCell = 0.3;             // us of 256 cells: 290 instructions each, two warps to a scheduler
-constexpr double kPass = 0.15;            // us of the barriers of a pass
-constexpr double kL2PerProcessor = 48.0;  // bytes in a clock
+constexpr double kCell = 0.3;                 // us of 256 cells: 290 instructions each, two warps to a scheduler
+constexpr double kPass = 0.15;                // us of the barriers of a pass
+constexpr double kL2PerProcessor = 48.0;      // bytes in a clock
 constexpr double kStreamPerProcessor = 20.0;
 constexpr double kL2 = 4.5e6;      // bytes in a us, all processors
 constexpr double kL2Bytes = 40e6;  // that stay in it from step to step
@@ -144,7 +144,8 @@ bool lay_out(GridPlan& plan, const RecurrentShape& shape, const Offer& offer) {
         plan.given_at = layout.take(2 * rows * columns * 4);
         plan.state_at = layout.take((2 * rows + plan.sums) * units * 4);  // and the bias
         if (plan.exchange != Exchange::meeting && plan.passes > 1) return false;
-        if (plan.exchange == Exchange::cluster) plan.words_at = layout.take(2 * rows * plan.stride * costs.marked_bytes);
+        if (plan.exchange == Exchange::cluster)
+            plan.words_at = layout.take(2 * rows * plan.stride * costs.marked_bytes);
     }
     if (layout.bytes > offer.shared_bytes) return false;
     const std::int64_t tile_bytes = std::int64_t{costs.words} * 256 * 4;  // of all warps
@@ -167,15 +168,14 @@ bool lay_out(GridPlan& plan, const RecurrentShape& shape, const Offer& offer) {
                                            all_streamed / (all_streamed < kL2Bytes ? kL2 : kMemory));
     // What a block reads of the others; backward it writes as much. With marks it reads some in vain.
     const bool marks = plan.exchange != Exchange::meeting;
-    const double each = shape.backward ? (marks ? 16.0 : 8.0)
-                                       : static_cast<double>(marks ? costs.marked_bytes : costs.operand_bytes);
+    const double each =
+        shape.backward ? (marks ? 16.0 : 8.0) : static_cast<double>(marks ? costs.marked_bytes : costs.operand_bytes);
     const double handed = static_cast<double>(rows * shape.H) * each;
     const double through_l2 = std::max(handed / kL2PerProcessor / kClock, handed * blocks / kL2);
-    const double exchange = plan.exchange == Exchange::cluster
-                                ? kMarksOfCluster + handed / kRemotePerProcessor / kClock
-                            : plan.members == 1 ? kMeetAlone
-                            : marks             ? kMarks + 1.5 * through_l2
-                                                : kMeet + through_l2;
+    const double exchange = plan.exchange == Exchange::cluster ? kMarksOfCluster + handed / kRemotePerProcessor / kClock
+                            : plan.members == 1                ? kMeetAlone
+                            : marks                            ? kMarks + 1.5 * through_l2
+                                                               : kMeet + through_l2;
     const double cells = kCell * static_cast<double>(core::ceil_div(rows * units, 256)) +
                          kPass * static_cast<double>(std::max(plan.passes, 1));
     plan.microseconds = exchange + cells + (products + weights / kSharedPerClock) / kClock + stream;
@@ -269,7 +269,8 @@ RecurrentPlan plan_recurrent(CellKind cell, const RecurrentShape& shape, const O
     if (grid.units == 0) return plan;
     if (plan.blocks.rows > 0) {
         if (plan.blocks.microseconds <= grid.microseconds) return plan;
-    } else if (wanted == LN_PLAN_AUTO && kStart + steps * grid.microseconds >= shape.calls * alone(cell, shape, offer)) {
+    } else if (wanted == LN_PLAN_AUTO &&
+               kStart + steps * grid.microseconds >= shape.calls * alone(cell, shape, offer)) {
         return plan;
     }
     plan.blocks = {};
@@ -303,9 +304,8 @@ std::string describe(const RecurrentPlan& plan, const Offer& offer) {
              << " blocks, each with the whole recurrent kernel and " << plan.blocks.rows << " of the batch's rows";
     } else if (plan.grid.units > 0) {
         text << "all steps in one launch of " << shape.calls * plan.grid.groups << " x " << plan.grid.members
-             << " blocks, each with " << plan.grid.units << " units and " << plan.grid.rows
-             << " of the batch's rows, " << waiting(plan.grid.exchange) << " ("
-             << plan.grid.shared_bytes / 1024 << " KB of shared memory; about "
+             << " blocks, each with " << plan.grid.units << " units and " << plan.grid.rows << " of the batch's rows, "
+             << waiting(plan.grid.exchange) << " (" << plan.grid.shared_bytes / 1024 << " KB of shared memory; about "
              << plan.grid.microseconds << " us a step by estimate, " << step_by_step_microseconds(shape, offer)
              << " step by step)";
     } else {

@@ -195,7 +195,8 @@ void open_device() {
     std::snprintf(info.name, sizeof info.name, "%.127s", properties.name);
     int cooperative = 0;
     check(cudaDeviceGetAttribute(&cooperative, cudaDevAttrCooperativeLaunch, kDevice), "properties of the device");
-    offer = {properties.multiProcessorCount, properties.sharedMemPerBlockOptin,
+    offer = {properties.multiProcessorCount,
+             properties.sharedMemPerBlockOptin,
              cooperative != 0 ? properties.multiProcessorCount : 0,
              {}};
     find_clusters(properties.major);

@@ -24,107 +24,95 @@ struct LaneTile {
     Weight of[4][4];
 };
 
-// Where sums go: the four columns of group g, of an output and a row, to an address of the group and the output, and
-// row * per_row floats behind it. An address is one number that the compiler cannot take apart: else it adds up the
+// Where sums go: the four columns of group g, of an output and a row, to first(g, output), and row * per_row behind it.
+// Outputs follow each other, per_output behind the one before; in shared memory of a cluster each has its place.
+template <class TheFirst>
+struct PlacesOf {
+    TheFirst first;
+    int per_row, per_output;
+    bool apart = false;
+};
+
+// Floats in shared or global memory. An address is one number that the compiler cannot take apart: else it adds up the
 // parts for every store. And four numbers are stored by an instruction that it cannot split: it makes four of them to
 // save moves between registers.
-
-// In shared memory; there is one output.
-template <class First>
-struct SharedPlaces {
-    First first;  // (group): a float*
-    int per_row;
-
+template <bool kInShared, class First>
+struct FloatPlaces : PlacesOf<First> {
 #if defined(__CUDA_ARCH__)
-    using Address = std::uint32_t;
-    __device__ Address address(int group, int, int row) const {
-        auto made = static_cast<Address>(__cvta_generic_to_shared(first(group) + row * per_row));
-        asm volatile("" : "+r"(made));
+    using Address = std::conditional_t<kInShared, std::uint32_t, std::uint64_t>;
+    __device__ Address address(int group, int output, int row) const {
+        float* const to = this->first(group, output) + std::int64_t{row} * this->per_row;
+        Address made = 0;
+        if constexpr (kInShared) {
+            made = static_cast<Address>(__cvta_generic_to_shared(to));
+            asm volatile("" : "+r"(made));
+        } else {
+            made = reinterpret_cast<Address>(to);
+            asm volatile("" : "+l"(made));
+        }
         return made;
     }
     __device__ static void store(Address to, int ahead, float x) {
-        asm volatile("st.shared.f32 [%0], %1;" ::"r"(to + ahead * 4), "f"(x) : "memory");
+        to += static_cast<Address>(std::int64_t{ahead} * 4);
+        if constexpr (kInShared) {
+            asm volatile("st.shared.f32 [%0], %1;" ::"r"(to), "f"(x) : "memory");
+        } else {
+            asm volatile("st.global.f32 [%0], %1;" ::"l"(to), "f"(x) : "memory");
+        }
     }
     __device__ static void store(Address to, int ahead, float a, float b, float c, float d) {
-        asm volatile("st.shared.v4.f32 [%0], {%1, %2, %3, %4};" ::"r"(to + ahead * 4), "f"(a), "f"(b), "f"(c), "f"(d)
-                     : "memory");
+        to += static_cast<Address>(std::int64_t{ahead} * 4);
+        if constexpr (kInShared) {
+            asm volatile("st.shared.v4.f32 [%0], {%1, %2, %3, %4};" ::"r"(to), "f"(a), "f"(b), "f"(c), "f"(d)
+                         : "memory");
+        } else {
+            asm volatile("st.global.v4.f32 [%0], {%1, %2, %3, %4};" ::"l"(to), "f"(a), "f"(b), "f"(c), "f"(d)
+                         : "memory");
+        }
     }
 #else
     using Address = float*;
-    LSTM_NATIVE_DEVICE Address address(int group, int, int row) const { return first(group) + row * per_row; }
+    LSTM_NATIVE_DEVICE Address address(int group, int output, int row) const {
+        return this->first(group, output) + std::int64_t{row} * this->per_row;
+    }
     LSTM_NATIVE_DEVICE static void store(Address to, int ahead, float x) { to[ahead] = x; }
     LSTM_NATIVE_DEVICE static void store(Address to, int ahead, float a, float b, float c, float d) {
         store_quad(to + ahead, {{a, b, c, d}});
     }
 #endif
-    LSTM_NATIVE_DEVICE static bool follow_each_other() { return true; }
-    LSTM_NATIVE_DEVICE static int ahead(int) { return 0; }
 };
 template <class First>
-LSTM_NATIVE_DEVICE SharedPlaces<First> places_in_shared(const First& first, int per_row) {
-    return {first, per_row};
+LSTM_NATIVE_DEVICE FloatPlaces<true, First> places_in_shared(const First& first, int per_row) {
+    return {{first, per_row, 0}};
+}
+template <class First>
+LSTM_NATIVE_DEVICE FloatPlaces<false, First> places_in_global(const First& first, int per_row, int per_output) {
+    return {{first, per_row, per_output}};
 }
 
-// Where other blocks read them: floats in global memory, or words with `mark` there or in shared memory of a cluster,
-// where outputs that go to different blocks do not follow each other.
+// Words with a mark, where other blocks wait for them.
 template <class First>
-struct HandedPlaces {
-    First first;  // (group, output): a void*
-    int per_row, per_output;
-    std::uint32_t mark;  // 0: none
-    bool in_cluster;
+struct WordPlaces : PlacesOf<First> {
+    std::uint32_t mark;
 
-#if defined(__CUDA_ARCH__)
-    using Address = std::uint64_t;
-    __device__ Address address(int group, int output, int row) const {
-        auto made = reinterpret_cast<Address>(first(group, output)) + bytes(row * per_row);
-        asm volatile("" : "+l"(made));
-        return made;
-    }
-    __device__ static void store_floats(Address to, float x) {
-        asm volatile("st.global.f32 [%0], %1;" ::"l"(to), "f"(x) : "memory");
-    }
-    __device__ static void store_floats(Address to, float a, float b, float c, float d) {
-        asm volatile("st.global.v4.f32 [%0], {%1, %2, %3, %4};" ::"l"(to), "f"(a), "f"(b), "f"(c), "f"(d) : "memory");
-    }
-#else
-    using Address = unsigned char*;
+    using Word = MarkedFloat::Word;
+    using Address = Word*;
     LSTM_NATIVE_DEVICE Address address(int group, int output, int row) const {
-        return static_cast<Address>(first(group, output)) + bytes(row * per_row);
+        return this->first(group, output) + std::int64_t{row} * this->per_row;
     }
-    LSTM_NATIVE_DEVICE static void store_floats(Address to, float x) { *reinterpret_cast<float*>(to) = x; }
-    LSTM_NATIVE_DEVICE static void store_floats(Address to, float a, float b, float c, float d) {
-        store_quad(reinterpret_cast<float*>(to), {{a, b, c, d}});
-    }
-#endif
-    LSTM_NATIVE_DEVICE void store(Address to, int ahead, float x) const {
-        to += bytes(ahead);
-        if (mark == 0) {
-            store_floats(to, x);
-        } else {
-            store_word(reinterpret_cast<MarkedFloat::Word*>(to), MarkedFloat::with_mark(x, mark));
-        }
-    }
+    LSTM_NATIVE_DEVICE void store(Address to, int ahead, float x) const { store_word(to + ahead, word(x)); }
     LSTM_NATIVE_DEVICE void store(Address to, int ahead, float a, float b, float c, float d) const {
-        to += bytes(ahead);
-        if (mark == 0) {
-            store_floats(to, a, b, c, d);
-        } else {
-            auto* const words = reinterpret_cast<MarkedFloat::Word*>(to);
-            store_words(words, MarkedFloat::with_mark(a, mark), MarkedFloat::with_mark(b, mark));
-            store_words(words + 2, MarkedFloat::with_mark(c, mark), MarkedFloat::with_mark(d, mark));
-        }
+        store_words(to + ahead, word(a), word(b));
+        store_words(to + ahead + 2, word(c), word(d));
     }
-    LSTM_NATIVE_DEVICE bool follow_each_other() const { return !in_cluster; }
-    LSTM_NATIVE_DEVICE int ahead(int output) const { return output * per_output; }
 
 private:
-    LSTM_NATIVE_DEVICE std::int64_t bytes(int floats) const { return std::int64_t{floats} * (mark == 0 ? 4 : 8); }
+    LSTM_NATIVE_DEVICE Word word(float x) const { return MarkedFloat::with_mark(x, mark); }
 };
 template <class First>
-LSTM_NATIVE_DEVICE HandedPlaces<First> places_of_others(const First& first, int per_row, int per_output,
-                                                        std::uint32_t mark, bool in_cluster) {
-    return {first, per_row, per_output, mark, in_cluster};
+LSTM_NATIVE_DEVICE WordPlaces<First> places_of_words(const First& first, int per_row, int per_output,
+                                                     std::uint32_t mark, bool apart) {
+    return {{first, per_row, per_output, apart}, mark};
 }
 
 // Products that FMA computes: sums of kRows rows and four columns, over this lane's quarter of k.

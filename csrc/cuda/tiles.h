@@ -172,9 +172,8 @@ private:
         warp.each_lane([&](int lane) { to(lane) = places.address(group_of(lane), output, first_row); });
     }
     LSTM_NATIVE_DEVICE void store(int output) {
-        const bool follow = places.follow_each_other();
-        if (!follow && output > 0) find(output);
-        Arithmetic::template store<kRows>(warp, sums, rows, places, to, follow ? places.ahead(output) : 0);
+        if (places.apart && output > 0) find(output);
+        Arithmetic::template store<kRows>(warp, sums, rows, places, to, places.apart ? 0 : output * places.per_output);
         clear();
     }
 
