@@ -12,7 +12,7 @@
 //         struct Held { ... };                                   // what every thread keeps in registers
 //         void prepare(const GridBlock&) const;
 //         void start(const GridBlock&, PerThread<Held>&) const;
-//         bool step(const GridBlock&, PerThread<Held>&, std::int64_t step) const;  // false: it gave up waiting
+//         bool step(const GridBlock&, PerThread<Held>&, int step) const;  // false: it gave up waiting
 //         void finish(const GridBlock&) const;
 //     };
 #pragma once
@@ -240,7 +240,7 @@ __device__ inline bool meet_group(const Meeting& meeting, int first, int members
 
 template <class F, int kCalls>
 __global__ void __launch_bounds__(kGridThreads, 1)
-    each_grid_step(const __grid_constant__ GridCalls<F, kCalls> calls, int members, int blocks, std::int64_t steps,
+    each_grid_step(const __grid_constant__ GridCalls<F, kCalls> calls, int members, int blocks, int steps,
                    bool in_clusters, const __grid_constant__ Meeting meeting) {
     LSTM_NATIVE_SHARED_MEMORY;
     const int call = kCalls == 1 ? 0 : static_cast<int>(blockIdx.x) / blocks;
@@ -249,7 +249,7 @@ __global__ void __launch_bounds__(kGridThreads, 1)
     const GridBlock block{reinterpret_cast<char*>(shared_memory), id / members, id % members, meeting};
     PerThread<typename F::Held> held(kGridThreads);
     const int first = static_cast<int>(blockIdx.x) - block.member();
-    const auto may_go_on = [&](std::int64_t round) {
+    const auto may_go_on = [&](int round) {
         return !F::kMeets || meet_group(meeting, first, members, static_cast<std::uint32_t>(round));
     };
     function.prepare(block);
@@ -257,8 +257,7 @@ __global__ void __launch_bounds__(kGridThreads, 1)
     function.start(block, held);
     __syncthreads();
     bool all = true;
-    for (std::int64_t step = 0; step < steps && all; ++step)
-        all = may_go_on(step + 1) && function.step(block, held, step);
+    for (int step = 0; step < steps && all; ++step) all = may_go_on(step + 1) && function.step(block, held, step);
     if (all && may_go_on(steps + 1)) function.finish(block);
     if (in_clusters) meet_cluster();
 }
@@ -282,7 +281,7 @@ std::uint32_t* give_up_flag();  // Meeting::to_host; synchronize() throws once i
 
 // False, and nothing done, where the device cannot run the blocks together.
 template <class F, int kCalls>
-bool for_each_step_in_grid(const GridShape& shape, std::int64_t steps, GridCalls<F, kCalls> calls) {
+bool for_each_step_in_grid(const GridShape& shape, int steps, GridCalls<F, kCalls> calls) {
     const int blocks = shape.members * shape.groups;
     const int all = kCalls * blocks;
     const Array<std::uint32_t> counters(all + 1);
@@ -368,7 +367,7 @@ struct GridBlock {
 
 // Blocks come in another order in every other step: what does not depend on it needs no other barriers.
 template <class F, int kCalls>
-bool for_each_step_in_grid(const GridShape& shape, std::int64_t steps, const GridCalls<F, kCalls>& calls) {
+bool for_each_step_in_grid(const GridShape& shape, int steps, const GridCalls<F, kCalls>& calls) {
     struct State {
         std::vector<Quad> shared;
         PerThread<typename F::Held> held{kGridThreads};
@@ -393,7 +392,7 @@ bool for_each_step_in_grid(const GridShape& shape, std::int64_t steps, const Gri
     using Held = PerThread<typename F::Held>;
     each_block(false, [&](const F& function, const GridBlock& block, Held&) { function.prepare(block); });
     each_block(false, [&](const F& function, const GridBlock& block, Held& held) { function.start(block, held); });
-    for (std::int64_t step = 0; step < steps; ++step)
+    for (int step = 0; step < steps; ++step)
         each_block(step % 2 == 0,
                    [&](const F& function, const GridBlock& block, Held& held) { function.step(block, held, step); });
     each_block(false, [&](const F& function, const GridBlock& block, Held&) { function.finish(block); });

@@ -137,34 +137,30 @@ struct GridForward {
         const int tiles = (static_cast<int>(all.first.H) + kTileDepth - 1) / kTileDepth - slice * plan.depth;
         return tiles < 0 ? 0 : tiles < plan.depth ? tiles : plan.depth;
     }
-    LSTM_NATIVE_DEVICE Operand* operands_at(std::int64_t step, int row) const {
+    LSTM_NATIVE_DEVICE Operand* operands_at(int step, int row) const {
         return reinterpret_cast<Operand*>(handed) + ((step & 1) * all.B + row) * plan.stride;
     }
     // Of the first of the part's rows.
-    LSTM_NATIVE_DEVICE MarkedWord* words_at(const GridBlock& block, const GridPart& part, std::int64_t step) const {
+    LSTM_NATIVE_DEVICE MarkedWord* words_at(const GridBlock& block, const GridPart& part, int step) const {
         return plan.exchange == Exchange::cluster
                    ? shared_at<MarkedWord>(block, plan.words_at) + (step & 1) * plan.rows * plan.stride
                    : reinterpret_cast<MarkedWord*>(handed) + ((step & 1) * all.B + part.begin) * plan.stride;
     }
     // Hands on what the products of a step take of a row (of the part's) and a unit.
-    LSTM_NATIVE_DEVICE void hand_on(const GridBlock& block, const GridPart& part, std::int64_t step, int row, int unit,
+    LSTM_NATIVE_DEVICE void hand_on(const GridBlock& block, const GridPart& part, int step, int row, int unit,
                                     Operand x) const {
         if constexpr (kMarks) {
             MarkedWord* const to = words_at(block, part, step) + row * plan.stride + unit;
             const MarkedWord word = Marked::with_mark(x, Marked::mark_of(step));
             if (plan.exchange == Exchange::marked) return store_word(to, word);
-            int member = block.member();  // each begins with another one
-            for (int i = 0; i < plan.members; ++i) {
-                store_word(block.of_member(to, member), word);
-                member = member + 1 == plan.members ? 0 : member + 1;
-            }
+            for (int member = 0; member < plan.members; ++member) store_word(block.of_member(to, member), word);
         } else {
             operands_at(step, part.begin + row)[unit] = x;
         }
     }
 
     // Asks for what the inputs give at a step: [row][gate][unit].
-    LSTM_NATIVE_DEVICE void fetch_inputs(const GridBlock& block, const GridPart& part, std::int64_t step) const {
+    LSTM_NATIVE_DEVICE void fetch_inputs(const GridBlock& block, const GridPart& part, int step) const {
         const StepForward s = all.at(step);
         float* const to = shared_at<float>(block, plan.given_at) + (step & 1) * plan.rows * Cell::kSums * part.U;
         const int H = static_cast<int>(s.H);
@@ -229,7 +225,7 @@ struct GridForward {
             const Operand x =
                 Arithmetic::operand(unit < H ? s.masked[std::int64_t{part.begin + row} * H + unit] : 0.0F);
             if (unit < H) return hand_on(block, part, 0, row, unit, x);
-            for (std::int64_t step = 0; step < 2; ++step) {
+            for (int step = 0; step < 2; ++step) {
                 if (!kMarks)
                     operands_at(step, part.begin + row)[unit] = x;
                 else if (plan.exchange == Exchange::marked)
@@ -241,7 +237,7 @@ struct GridForward {
         block.close();
     }
 
-    LSTM_NATIVE_DEVICE bool step(const GridBlock& block, PerThread<Held>& held, std::int64_t step) const {
+    LSTM_NATIVE_DEVICE bool step(const GridBlock& block, PerThread<Held>& held, int step) const {
         const GridPart part = part_of(block);
         // With marks there is one; and the last slice of the batch may need fewer.
         const int passes = kMarks ? 1 : (part.rows + plan.pass - 1) / plan.pass;
@@ -287,8 +283,7 @@ private:
         return rest_tiles<Arithmetic>(plan, block, warp, streamed);
     }
 
-    LSTM_NATIVE_DEVICE void fetch_rows(const GridBlock& block, const GridPart& part, std::int64_t step,
-                                       int pass) const {
+    LSTM_NATIVE_DEVICE void fetch_rows(const GridBlock& block, const GridPart& part, int step, int pass) const {
         const int first = pass * plan.pass;
         const int rows = part.rows - first < plan.pass ? part.rows - first : plan.pass;
         block.fetch_quads(shared_at<Operand>(block, 0) + (pass & 1) * plan.pass * plan.stride,
@@ -297,8 +292,8 @@ private:
     }
 
     // All rows of a step, as soon as their words are there; false when it gave up.
-    LSTM_NATIVE_DEVICE bool wait_for_rows(const GridBlock& block, const GridPart& part, std::int64_t step) const {
-        constexpr int kMost = 4;
+    LSTM_NATIVE_DEVICE bool wait_for_rows(const GridBlock& block, const GridPart& part, int step) const {
+        constexpr int kMost = 3;  // more would need more registers than there are
         constexpr int kWords = Marked::kAtOnce;
         const MarkedWord* const from = words_at(block, part, step);
         Operand* const right = shared_at<Operand>(block, 0);
@@ -328,8 +323,8 @@ private:
     }
 
     // The cells of some rows.
-    LSTM_NATIVE_DEVICE void finish_rows(const GridBlock& block, const GridPart& part, std::int64_t step, int first,
-                                        int rows, const float* sums, int columns) const {
+    LSTM_NATIVE_DEVICE void finish_rows(const GridBlock& block, const GridPart& part, int step, int first, int rows,
+                                        const float* sums, int columns) const {
         const StepForward s = all.at(step);
         const int slices = plan.slices();  // those behind H are zero
         float* const h = shared_at<float>(block, plan.state_at);
@@ -391,18 +386,17 @@ struct GridBackward {
     }
     LSTM_NATIVE_DEVICE int handed_size() const { return plan.rows * plan.members * plan.units; }
     template <class T>
-    LSTM_NATIVE_DEVICE T* handed_to(const GridBlock& block, std::int64_t parity, int receiver) const {
+    LSTM_NATIVE_DEVICE T* handed_to(const GridBlock& block, int parity, int receiver) const {
         const std::int64_t part = ((parity & 1) * plan.groups + block.group()) * plan.receivers + receiver;
         return reinterpret_cast<T*>(handed) + part * handed_size();
     }
     // Of a cluster, in this block.
-    LSTM_NATIVE_DEVICE Marked::Word* words_of_cluster(const GridBlock& block, std::int64_t parity) const {
+    LSTM_NATIVE_DEVICE Marked::Word* words_of_cluster(const GridBlock& block, int parity) const {
         return shared_at<Marked::Word>(block, plan.words_at) + (parity & 1) * handed_size();
     }
 
     // Asks for what the forward pass kept of a step, and for the gradient of its output: [row][which][unit].
-    LSTM_NATIVE_DEVICE void fetch_given(const GridBlock& block, const GridPart& part, std::int64_t step,
-                                        std::int64_t parity) const {
+    LSTM_NATIVE_DEVICE void fetch_given(const GridBlock& block, const GridPart& part, int step, int parity) const {
         const StepBackward s = all.at(step);
         float* const to = shared_at<float>(block, plan.given_at) + (parity & 1) * plan.rows * kGiven * part.U;
         block.each(part.rows * kGiven << part.shift, [&](int i) {
@@ -443,13 +437,13 @@ struct GridBackward {
         });
         Operand* const right = shared_at<Operand>(block, 0);
         block.each(plan.pass * plan.stride, [&](int i) { right[i] = Arithmetic::operand(0.0F); });
-        fetch_given(block, part, all.steps - 1, 0);
+        fetch_given(block, part, static_cast<int>(all.steps) - 1, 0);
         block.close();
     }
 
-    LSTM_NATIVE_DEVICE bool step(const GridBlock& block, PerThread<Held>& held, std::int64_t done) const {
+    LSTM_NATIVE_DEVICE bool step(const GridBlock& block, PerThread<Held>& held, int done) const {
         const GridPart part = part_of(block);
-        const std::int64_t step = all.steps - 1 - done;
+        const int step = static_cast<int>(all.steps) - 1 - done;
         if (step > 0) fetch_given(block, part, step - 1, done + 1);
         block.close();
         const bool there = done == 0 || gather(block, part, done);
@@ -463,7 +457,7 @@ struct GridBackward {
 
     LSTM_NATIVE_DEVICE void finish(const GridBlock& block) const {
         const GridPart part = part_of(block);
-        if (!block.meet_if_all(gather(block, part, all.steps))) return;
+        if (!block.meet_if_all(gather(block, part, static_cast<int>(all.steps)))) return;
         const float* const through = shared_at<float>(block, plan.state_at);
         const StepBackward& s = all.first;
         part.each(block, 0, part.rows, [&](int row, int j) {
@@ -483,7 +477,8 @@ private:
     // What the gradients of this block's gates give to h of all units, to the blocks that own them. The outputs of a
     // warp are 256 units apart.
     LSTM_NATIVE_DEVICE void give(const GridBlock& block, const Warp& warp, PerThread<Held>& held, int rows,
-                                 std::int64_t step) const {
+                                 int step) const {
+        if (walk_of(warp).outputs == 0) return;
         constexpr int kApart = kGridWarps * kTileColumns;
         const int per_row = plan.members << plan.shift;
         const auto to = [&](int group, int output) {
@@ -499,12 +494,10 @@ private:
             }
         };
         const auto places = [&] {
-            const int per_output = kApart * plan.rows * plan.members;
             if constexpr (kMarks) {
-                return places_of_words(to, per_row, per_output, Marked::mark_of(step),
-                                       plan.exchange == Exchange::cluster);
+                return places_of_words(to, per_row, Marked::mark_of(step));
             } else {
-                return places_in_global(to, per_row, per_output);
+                return places_in_global(to, per_row, kApart * plan.rows * plan.members);
             }
         }();
         multiply<Arithmetic, true>(warp, held, rest_of(block, warp), walk_of(warp), shared_at<Operand>(block, 0),
@@ -513,7 +506,7 @@ private:
 
     // Sums what all blocks gave to the units of this one; false when it gave up waiting. A warp reads four units of
     // several blocks in a lane each.
-    LSTM_NATIVE_DEVICE bool gather(const GridBlock& block, const GridPart& part, std::int64_t step) const {
+    LSTM_NATIVE_DEVICE bool gather(const GridBlock& block, const GridPart& part, int step) const {
         float* const through = shared_at<float>(block, plan.state_at);
         const int quads = part.U / 4;
         const int at_once = kWarp / quads;
@@ -576,8 +569,7 @@ private:
     }
 
     // The cells of a step; their gradients go to the gates' places and to the product: [row][gate][unit].
-    LSTM_NATIVE_DEVICE void step_cells(const GridBlock& block, const GridPart& part, std::int64_t step,
-                                       std::int64_t parity) const {
+    LSTM_NATIVE_DEVICE void step_cells(const GridBlock& block, const GridPart& part, int step, int parity) const {
         const StepBackward s = all.at(step);
         float* const through = shared_at<float>(block, plan.state_at);
         float* const direct = through + plan.rows * part.U;

@@ -20,7 +20,7 @@ struct MarkedWord {
     static constexpr int kAtOnce = 16 / static_cast<int>(sizeof(Word));  // that are read together
     static constexpr std::uint32_t kForGood = 0xFFFFFFFFU >> (32 - kBits);
 
-    LSTM_NATIVE_DEVICE static std::uint32_t mark_of(std::int64_t step) {
+    LSTM_NATIVE_DEVICE static std::uint32_t mark_of(int step) {
         return (static_cast<std::uint32_t>(step) & (kForGood >> 1)) + 1;
     }
 };

@@ -73,7 +73,7 @@ bool run_grid(const RecurrentPlan& plan, const LaunchedCall<Steps>* calls) {
                            all_streamed.get() + n * streamed,
                            all_handed.get() + n * handed};
     const GridShape shape{grid.members, grid.groups, grid.shared_bytes, grid.exchange == Exchange::cluster};
-    return for_each_step_in_grid<Function, kCalls>(shape, calls[0].all->steps, functions);
+    return for_each_step_in_grid<Function, kCalls>(shape, static_cast<int>(calls[0].all->steps), functions);
 }
 
 template <bool kMarks, class Steps>

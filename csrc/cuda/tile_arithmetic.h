@@ -25,12 +25,11 @@ struct LaneTile {
 };
 
 // Where sums go: the four columns of group g, of an output and a row, to first(g, output), and row * per_row behind it.
-// Outputs follow each other, per_output behind the one before; in shared memory of a cluster each has its place.
+// With kApart every output has a place of its own; else they follow each other, per_output behind the one before.
 template <class TheFirst>
 struct PlacesOf {
     TheFirst first;
     int per_row, per_output;
-    bool apart = false;
 };
 
 // Floats in shared or global memory. An address is one number that the compiler cannot take apart: else it adds up the
@@ -38,6 +37,7 @@ struct PlacesOf {
 // save moves between registers.
 template <bool kInShared, class First>
 struct FloatPlaces : PlacesOf<First> {
+    static constexpr bool kApart = false;
 #if defined(__CUDA_ARCH__)
     using Address = std::conditional_t<kInShared, std::uint32_t, std::uint64_t>;
     __device__ Address address(int group, int output, int row) const {
@@ -90,11 +90,12 @@ LSTM_NATIVE_DEVICE FloatPlaces<false, First> places_in_global(const First& first
     return {{first, per_row, per_output}};
 }
 
-// Words with a mark, where other blocks wait for them.
+// Words with a mark, where other blocks wait for them: outputs may go to different ones of a cluster.
 template <class First>
 struct WordPlaces : PlacesOf<First> {
     std::uint32_t mark;
 
+    static constexpr bool kApart = true;
     using Word = MarkedFloat::Word;
     using Address = Word*;
     LSTM_NATIVE_DEVICE Address address(int group, int output, int row) const {
@@ -110,9 +111,8 @@ private:
     LSTM_NATIVE_DEVICE Word word(float x) const { return MarkedFloat::with_mark(x, mark); }
 };
 template <class First>
-LSTM_NATIVE_DEVICE WordPlaces<First> places_of_words(const First& first, int per_row, int per_output,
-                                                     std::uint32_t mark, bool apart) {
-    return {{first, per_row, per_output, apart}, mark};
+LSTM_NATIVE_DEVICE WordPlaces<First> places_of_words(const First& first, int per_row, std::uint32_t mark) {
+    return {{first, per_row, 0}, mark};
 }
 
 // Products that FMA computes: sums of kRows rows and four columns, over this lane's quarter of k.

@@ -172,8 +172,9 @@ private:
         warp.each_lane([&](int lane) { to(lane) = places.address(group_of(lane), output, first_row); });
     }
     LSTM_NATIVE_DEVICE void store(int output) {
-        if (places.apart && output > 0) find(output);
-        Arithmetic::template store<kRows>(warp, sums, rows, places, to, places.apart ? 0 : output * places.per_output);
+        if (Places::kApart && output > 0) find(output);
+        Arithmetic::template store<kRows>(warp, sums, rows, places, to,
+                                          Places::kApart ? 0 : output * places.per_output);
         clear();
     }
 
@@ -211,7 +212,7 @@ private:
     // Of `count` tiles that lie together, the first of which is number `first`.
     template <class F>
     LSTM_NATIVE_DEVICE void each_of(const Word* from, int count, int first, const F& function) {
-        LSTM_NATIVE_UNROLL(2)
+        LSTM_NATIVE_UNROLL(Places::kApart ? 1 : 2)  // two need more registers than there are where places are apart
         for (int tile = 0; tile < count; ++tile) {
             Words words;
             warp.each_lane([&](int lane) {
