@@ -34,7 +34,16 @@ import numpy as np
 
 AUTO, STEPS, BLOCKS, GRID, LAUNCHES, GRAPHS = range(6)  # LnPlan of csrc/backend/backend.h
 UNITS = (8, 16, 32, 64)  # of a block of a grid
-WAYS = {"steps": STEPS, "blocks": BLOCKS} | {f"grid {u}": u for u in UNITS}
+EXCHANGES = {"meeting": 256, "marked": 512, "cluster": 768}  # added: how blocks of a grid wait for each other
+WAYS = {"steps": STEPS, "blocks": BLOCKS} | {
+    f"grid {u} {name}": u + way for u in UNITS for name, way in EXCHANGES.items()
+}
+# Each way to wait with the units that the planner gives it, each number of units with the way that it gives it.
+TIMED_WAYS = (
+    {"steps": STEPS, "blocks": BLOCKS}
+    | {name: GRID + way for name, way in EXCHANGES.items()}
+    | {f"grid {u}": u for u in UNITS}
+)
 # Relative norms of the difference to float64 (shared/design's checks).
 TOLERANCE = {"float32": 1e-5, "tf32": 1.5e-3, "bfloat16": 1e-2, "float16": 1.5e-3}
 
@@ -76,10 +85,10 @@ class Setting:
         self.core.cuda_set_plan(plan)
         self.core.cuda_set_precision(precision)
 
-    def ways(self, batch: int, units: int, cell: str = "lstm") -> dict[str, int]:
+    def ways(self, batch: int, units: int, cell: str = "lstm", of: dict[str, int] = WAYS) -> dict[str, int]:
         """Step by step, and the plans that are another for this shape under the precision of now."""
         kept = {}
-        for name, plan in WAYS.items():
+        for name, plan in of.items():
             self.core.cuda_set_plan(plan)
             if plan == STEPS or "one launch" in self.core.cuda_explain(cell, units, batch, 512):
                 kept[name] = plan
@@ -379,7 +388,7 @@ def plans(on: Setting) -> None:
         pair = Pair(on, batch, steps, units, units)
         for precision, training in itertools.product(("float32", "tf32", "bfloat16"), (False, True)):
             on.choose(AUTO, precision)
-            ways = {"auto": AUTO} | on.ways(batch, units)
+            ways = {"auto": AUTO} | on.ways(batch, units, of=TIMED_WAYS)
             if len(ways) == 2:
                 continue  # step by step is all there is
 

@@ -144,6 +144,35 @@ def test_few_rows(batch: int, precision: str, low: float, high: float) -> None:
     assert low <= relative(output, trace.output) < high
 
 
+@pytest.mark.parametrize("precision", ["float32", *ROUNDING])
+@pytest.mark.parametrize("way", WAYS)
+def test_what_is_no_number_goes_on_from_step_to_step(way: int, precision: str) -> None:
+    """No bits of a number are taken for the mark of a step."""
+    case = on_device(recurrent_case(0, 5, 6, 4, 70))
+    case.x[0, 2] = np.nan
+    case.x[1, 3] = np.inf
+    case.h0[2] = -np.nan  # type: ignore[index]
+    cuda.set_precision(precision)
+    found = []
+    for plan in (8 + way, STEPS):
+        _core.cuda_set_plan(plan)
+        output, *_ = case.forward(case.weights())
+        found.append(np.isnan(output))
+    assert np.array_equal(*found) and found[0].any() and not found[0].all()
+
+
+@pytest.mark.parametrize(("precision", "steps"), [("tf32", 4200), pytest.param("bfloat16", 33000, marks=pytest.mark.long)])
+@pytest.mark.parametrize("way", WAYS[1:])
+def test_marks_repeat_after_many_steps(way: int, precision: str, steps: int) -> None:
+    case = on_device(recurrent_case(0, 3, steps, 2, 9))
+    cuda.set_precision(precision)
+    outputs = []
+    for plan in (8 + way, 8 + WAYS[0]):
+        _core.cuda_set_plan(plan)
+        outputs.append(case.forward(case.weights())[0])
+    assert np.array_equal(*outputs)
+
+
 def relative(got: Any, expected: Any) -> float:
     return float(np.linalg.norm(got - expected) / np.linalg.norm(expected))
 
@@ -168,6 +197,10 @@ def test_repeats_bit_for_bit() -> None:
 
 
 def test_explain() -> None:
+    waits = ("wait for each other after every step", "wait for each other's numbers", "clusters that write into")
+    for way, said in zip(WAYS, waits, strict=True):
+        _core.cuda_set_plan(GRID + way)
+        assert cuda.explain(3, 10, 70).count(said) == 2
     _core.cuda_set_plan(GRID)
     text = cuda.explain(3, 10, 70)
     assert text.startswith("forward: all steps in one launch of ")

@@ -77,7 +77,9 @@ constexpr double kMeetAlone = 0.4;  // a block that is the only one: of these on
 // With marks: 300 clocks to the second level of cache, 700 for the load that finds it there.
 constexpr double kMarks = 0.6;
 constexpr double kMarksOfCluster = 0.25;      // 250 clocks to another processor, then shared memory
+constexpr double kInVain = 1.5;               // loads that come too early
 constexpr double kRemotePerProcessor = 16.0;  // bytes in a clock, from others of the cluster
+constexpr double kRemoteStore = 8.0;          // clocks
 constexpr double kCell = 0.3;                 // us of 256 cells: 290 instructions each, two warps to a scheduler
 constexpr double kPass = 0.15;                // us of the barriers of a pass
 constexpr double kL2PerProcessor = 48.0;      // bytes in a clock
@@ -107,6 +109,24 @@ struct Layout {
         return begin;
     }
 };
+
+// From the cells of a step to what the next one's products take of them; `owned`: cells of a thread, `blocks`: of all.
+double exchange_microseconds(const GridPlan& plan, const RecurrentShape& shape, const ArithmeticCosts& costs,
+                             double owned, double blocks) {
+    // What a block reads of the others; backward it writes as much.
+    const bool marks = plan.exchange != Exchange::meeting;
+    const double each =
+        shape.backward ? (marks ? 16.0 : 8.0) : static_cast<double>(marks ? costs.marked_bytes : costs.operand_bytes);
+    const double handed = static_cast<double>(plan.rows * shape.H) * each;
+    if (plan.exchange == Exchange::cluster) {
+        // Forward a number goes to all members, one store after the other.
+        const double stores = shape.backward ? 0.0 : owned * plan.members * kRemoteStore;
+        return kMarksOfCluster + (handed / kRemotePerProcessor + stores) / kClock;
+    }
+    if (plan.members == 1) return kMeetAlone;
+    const double through_l2 = std::max(handed / kL2PerProcessor / kClock, handed * blocks / kL2);
+    return marks ? kMarks + kInVain * through_l2 : kMeet + through_l2;
+}
 
 // Fills in what follows from units, groups and pass. False where it does not fit.
 bool lay_out(GridPlan& plan, const RecurrentShape& shape, const Offer& offer) {
@@ -166,18 +186,9 @@ bool lay_out(GridPlan& plan, const RecurrentShape& shape, const Offer& offer) {
     const double all_streamed = streamed * blocks;
     const double stream = times * std::max(streamed / kStreamPerProcessor / kClock,
                                            all_streamed / (all_streamed < kL2Bytes ? kL2 : kMemory));
-    // What a block reads of the others; backward it writes as much. With marks it reads some in vain.
-    const bool marks = plan.exchange != Exchange::meeting;
-    const double each =
-        shape.backward ? (marks ? 16.0 : 8.0) : static_cast<double>(marks ? costs.marked_bytes : costs.operand_bytes);
-    const double handed = static_cast<double>(rows * shape.H) * each;
-    const double through_l2 = std::max(handed / kL2PerProcessor / kClock, handed * blocks / kL2);
-    const double exchange = plan.exchange == Exchange::cluster ? kMarksOfCluster + handed / kRemotePerProcessor / kClock
-                            : plan.members == 1                ? kMeetAlone
-                            : marks                            ? kMarks + 1.5 * through_l2
-                                                               : kMeet + through_l2;
-    const double cells = kCell * static_cast<double>(core::ceil_div(rows * units, 256)) +
-                         kPass * static_cast<double>(std::max(plan.passes, 1));
+    const auto owned = static_cast<double>(core::ceil_div(rows * units, std::int64_t{256}));  // cells of a thread
+    const double exchange = exchange_microseconds(plan, shape, costs, owned, blocks);
+    const double cells = kCell * owned + kPass * static_cast<double>(std::max(plan.passes, 1));
     plan.microseconds = exchange + cells + (products + weights / kSharedPerClock) / kClock + stream;
     return true;
 }

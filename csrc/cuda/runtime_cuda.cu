@@ -111,11 +111,14 @@ cudaLaunchAttribute clusters_of(int blocks) {
 
 __global__ void __launch_bounds__(kGridThreads) in_clusters() {}
 
-// How many clusters of each size can run together, a block a processor.
+// How many clusters of each size can run together, a block a processor. Code for older GPUs, which the driver compiles
+// for this one, has none.
 void find_clusters(int major) {
-    offer.clusters[1] = offer.processors;
-    if (major < 9) return;
     const auto* const kernel = reinterpret_cast<const void*>(in_clusters);
+    offer.clusters[1] = offer.processors;
+    cudaFuncAttributes attributes{};
+    check(cudaFuncGetAttributes(&attributes, kernel), "code of a kernel");
+    if (major < 9 || attributes.ptxVersion < 90) return;
     allow_shared(kernel);
     allow_all_clusters(kernel);
     for (int blocks = 2; blocks <= kMostOfCluster; ++blocks) {

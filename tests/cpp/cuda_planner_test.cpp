@@ -20,6 +20,15 @@ void expect(bool holds, const char* what) {
 
 using lstm_native::cuda::Offer;
 
+// With clusters of so many blocks as fit so many processors.
+Offer with_clusters(Offer offer, int processors) {
+    for (int blocks = 1; blocks <= lstm_native::cuda::kMostOfCluster; ++blocks)
+        offer.clusters[static_cast<std::size_t>(blocks)] = processors / blocks;
+    return offer;
+}
+const Offer h100{132, 227 * 1024, 132, {}};
+const Offer h100_with_clusters = with_clusters(h100, 128);
+
 bool has(const std::string& text, const char* part) { return text.find(part) != std::string::npos; }
 
 void test_blocks() {
@@ -52,8 +61,7 @@ void test_parts() {
 void test_lstm() {
     using lstm_native::cuda::LstmPlan;
     using lstm_native::cuda::plan_lstm;
-    const Offer h100{132, 227 * 1024, 132};
-    const Offer rtx4090{128, 99 * 1024, 128};
+    const Offer rtx4090{128, 99 * 1024, 128, {}};
     for (const bool back : {false, true}) {
         expect(plan_lstm(1, 128, back, h100).rows == 1 && plan_lstm(132, 128, back, h100).rows == 1,
                "a row for each processor");
@@ -69,30 +77,44 @@ void test_lstm() {
                 expect(plan.rows > 0 && plan.threads >= 4 * H && plan.threads <= 512 && plan.threads % 32 == 0,
                        "a thread for each column");
                 expect(plan.shared_floats * 4 <= h100.shared_bytes, "within shared memory");
+                expect(plan.microseconds > 0, "an estimate");
             }
         }
     }
 }
 
 void test_grid() {
+    using lstm_native::cuda::Exchange;
     using lstm_native::cuda::GridPlan;
     using lstm_native::cuda::kHandedBytes;
     using lstm_native::cuda::plan_grid;
     using lstm_native::cuda::RecurrentShape;
-    const Offer devices[] = {{132, 227 * 1024, 132}, {108, 163 * 1024, 108}, {128, 99 * 1024, 128}};
+    const Offer devices[] = {
+        h100, {108, 163 * 1024, 108, {}}, with_clusters({128, 99 * 1024, 128, {}}, 96), h100_with_clusters};
+    const std::int32_t ways[] = {LN_PLAN_GRID, LN_PLAN_GRID + LN_PLAN_MEETING, LN_PLAN_GRID + LN_PLAN_MARKED,
+                                 LN_PLAN_GRID + LN_PLAN_CLUSTER};
     for (const Offer& offer : devices) {
         for (const std::int32_t precision : {LN_FLOAT32, LN_TF32, LN_BFLOAT16}) {
             for (const std::int64_t H : {1, 8, 100, 129, 256, 500, 512, 1000, 1024, 1025, 2048, 100000}) {
                 for (const std::int64_t B : {1, 3, 17, 64, 256, 4096}) {
-                    for (int i = 0; i < 6; ++i) {
+                    for (int i = 0; i < 24; ++i) {
                         const bool back = i % 2 == 0;
-                        const int gates = i / 2 == 2 ? 1 : 4 - i / 2;
-                        const GridPlan plan = plan_grid({B, H, 512, gates, back, precision}, offer);
+                        const int gates = i / 2 % 3 == 2 ? 1 : 4 - i / 2 % 3;
+                        const std::int32_t way = ways[i / 6];
+                        const GridPlan plan = plan_grid({B, H, 512, gates, back, precision}, offer, way);
                         if (plan.units == 0) continue;
                         expect(plan.units == 1 << plan.shift && plan.columns() % 32 == 0 && plan.columns() <= 256,
                                "a block has whole tiles");
                         expect(plan.shared_bytes <= offer.shared_bytes, "a grid fits shared memory");
-                        expect(plan.members * plan.groups <= offer.together, "its blocks run together");
+                        const bool in_clusters = plan.exchange == Exchange::cluster;
+                        expect(in_clusters ? plan.members <= 16 &&
+                                                 plan.groups <= offer.clusters[static_cast<std::size_t>(plan.members)]
+                                           : plan.members * plan.groups <= offer.together,
+                               "its blocks run together");
+                        expect(way == LN_PLAN_GRID || way / LN_PLAN_MEETING - 1 == static_cast<int>(plan.exchange),
+                               "they wait as one asks");
+                        expect(plan.exchange == Exchange::meeting || back || plan.passes == 1, "for whole slices");
+                        expect(!in_clusters || !back || plan.receivers == plan.members, "that somebody reads");
                         expect(std::int64_t{plan.members} * plan.units >= H &&
                                    std::int64_t{plan.members - 1} * plan.units < H,
                                "they own all units");
@@ -101,13 +123,12 @@ void test_grid() {
                             "and all rows, none is idle");
                         expect(plan.stride % 16 == 0 && (back || (plan.stride >= H && plan.passes >= 1)), "rows");
                         expect(plan.microseconds > 0, "an estimate");
-                        expect(!back || plan.handed_floats() * 4 <= kHandedBytes, "sums that stay in the cache");
+                        expect(!back || plan.handed_bytes(B, true) <= kHandedBytes, "sums that stay in the cache");
                     }
                 }
             }
         }
     }
-    const Offer& h100 = devices[0];
     expect(plan_grid({1, 1024, 512, 4, false, LN_FLOAT32}, h100).members == 128, "the weights of 1024 units fit");
     expect(plan_grid({1, 1024, 512, 4, false, LN_FLOAT32}, h100).streamed_tiles == 0, "on the processors");
     expect(plan_grid({1, 2048, 512, 4, false, LN_FLOAT32}, h100).streamed_tiles > 0, "those of 2048 do not in floats");
@@ -116,7 +137,16 @@ void test_grid() {
     expect(plan_grid({64, 1024, 512, 4, true, LN_BFLOAT16}, h100, 8).units == 0, "128 blocks have much to hand on");
     expect(plan_grid({64, 1024, 512, 4, true, LN_BFLOAT16}, h100).units > 8, "fewer of them less");
     expect(plan_grid({4096, 1024, 512, 4, true, LN_BFLOAT16}, h100).units == 0, "with many rows all too much");
-    expect(plan_grid({16, 256, 512, 4, false, LN_FLOAT32}, {132, 227 * 1024, 0}).units == 0, "none may wait");
+    expect(plan_grid({16, 256, 512, 4, false, LN_FLOAT32}, {132, 227 * 1024, 0, {}}).units == 0, "none may wait");
+    const auto exchange = [&](std::int64_t B, std::int64_t H, bool back, std::int32_t precision) {
+        return plan_grid({B, H, 512, 4, back, precision}, h100_with_clusters).exchange;
+    };
+    for (const bool back : {false, true}) {
+        expect(exchange(1, 256, back, LN_FLOAT32) == Exchange::cluster, "small layers in clusters");
+        expect(exchange(16, 512, back, LN_BFLOAT16) == Exchange::cluster, "middle ones, too");
+        expect(exchange(1, 1024, back, LN_FLOAT32) == Exchange::marked, "those that clusters cannot hold with marks");
+    }
+    expect(exchange(64, 1024, false, LN_BFLOAT16) == Exchange::meeting, "many rows have much to hand on");
 }
 
 // How often a bank of shared memory is asked for different words by lanes that are served together, at most: as many
@@ -141,7 +171,6 @@ void test_banks() {
     using lstm_native::cuda::group_of;
     using lstm_native::cuda::plan_grid;
     using lstm_native::cuda::quarter_of;
-    const Offer h100{132, 227 * 1024, 132};
     for (const std::int32_t precision : {LN_TF32, LN_BFLOAT16}) {
         const std::int64_t bytes = costs_of(precision).operand_bytes;
         for (const std::int64_t H : {8, 100, 129, 256, 500, 512, 1000, 1024, 2048}) {
@@ -177,7 +206,6 @@ void test_recurrent() {
     using lstm_native::cuda::describe;
     using lstm_native::cuda::plan_recurrent;
     using lstm_native::cuda::RecurrentPlan;
-    const Offer h100{132, 227 * 1024, 132};
     const auto plan = [&](CellKind cell, std::int64_t B, std::int64_t H, std::int64_t steps, std::int32_t wanted) {
         const int gates = cell == CellKind::lstm ? 4 : cell == CellKind::simple_rnn ? 1 : 3;
         return plan_recurrent(cell, {B, H, steps, gates, false, LN_FLOAT32}, h100, wanted);
@@ -209,7 +237,6 @@ void test_two_calls() {
     using lstm_native::cuda::plan_grid;
     using lstm_native::cuda::plan_recurrent;
     using lstm_native::cuda::RecurrentPlan;
-    const Offer h100{132, 227 * 1024, 132};
     for (const std::int64_t H : {1, 100, 256, 512, 1000, 1024, 2048}) {
         for (const std::int64_t B : {1, 16, 64, 256}) {
             for (const bool back : {false, true}) {
@@ -218,7 +245,7 @@ void test_two_calls() {
                 expect(2 * plan.members * plan.groups <= h100.together, "blocks of both run together");
                 expect(std::int64_t{plan.groups} * plan.rows >= B && std::int64_t{plan.members} * plan.units >= H,
                        "each has all rows and units");
-                expect(!back || 2 * plan.handed_floats() * 4 <= kHandedBytes, "sums of both stay in the cache");
+                expect(!back || 2 * plan.handed_bytes(B, true) <= kHandedBytes, "sums of both stay in the cache");
             }
         }
     }
