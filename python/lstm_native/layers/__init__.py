@@ -2,6 +2,14 @@
 
 from __future__ import annotations
 
+from lstm_native.layers.activations import (
+    ELU,
+    ActivityRegularization,
+    LeakyReLU,
+    PReLU,
+    ReLU,
+    Softmax,
+)
 from lstm_native.layers.attention import AdditiveAttention, Attention
 from lstm_native.layers.base import Layer
 from lstm_native.layers.batch_normalization import BatchNormalization
@@ -46,10 +54,12 @@ from lstm_native.layers.text import TextVectorization
 from lstm_native.layers.time_distributed import TimeDistributed
 
 __all__ = [
+    "ELU",
     "GRU",
     "LSTM",
     "RNN",
     "Activation",
+    "ActivityRegularization",
     "Add",
     "AdditiveAttention",
     "Attention",
@@ -75,16 +85,20 @@ __all__ = [
     "Lambda",
     "Layer",
     "LayerNormalization",
+    "LeakyReLU",
     "Masking",
     "Maximum",
     "Minimum",
     "Multiply",
+    "PReLU",
     "Permute",
+    "ReLU",
     "RepeatVector",
     "Rescaling",
     "Reshape",
     "SimpleRNN",
     "SimpleRNNCell",
+    "Softmax",
     "SpatialDropout1D",
     "StackedRNNCells",
     "Subtract",

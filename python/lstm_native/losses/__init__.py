@@ -9,6 +9,15 @@ import numpy as np
 
 from lstm_native.errors import unknown_name
 from lstm_native.losses.base import Array, Loss, Shape
+from lstm_native.losses.distances import (
+    CategoricalHinge,
+    CosineSimilarity,
+    Hinge,
+    MeanAbsolutePercentageError,
+    MeanSquaredLogarithmicError,
+    Poisson,
+    SquaredHinge,
+)
 from lstm_native.losses.probabilistic import (
     BinaryCrossentropy,
     CategoricalCrossentropy,
@@ -21,22 +30,36 @@ from lstm_native.naming import name_and_config, snake_case
 __all__ = [
     "BinaryCrossentropy",
     "CategoricalCrossentropy",
+    "CategoricalHinge",
+    "CosineSimilarity",
+    "Hinge",
     "Huber",
     "KLDivergence",
     "LogCosh",
     "Loss",
     "MeanAbsoluteError",
+    "MeanAbsolutePercentageError",
     "MeanSquaredError",
+    "MeanSquaredLogarithmicError",
+    "Poisson",
     "SparseCategoricalCrossentropy",
+    "SquaredHinge",
     "binary_crossentropy",
     "categorical_crossentropy",
+    "categorical_hinge",
+    "cosine_similarity",
     "get",
+    "hinge",
     "huber",
     "kl_divergence",
     "log_cosh",
     "mean_absolute_error",
+    "mean_absolute_percentage_error",
     "mean_squared_error",
+    "mean_squared_logarithmic_error",
+    "poisson",
     "sparse_categorical_crossentropy",
+    "squared_hinge",
 ]
 
 
@@ -106,11 +129,53 @@ def sparse_categorical_crossentropy(
     return _per_row(SparseCategoricalCrossentropy(from_logits, ignore_class, None, axis), y_true, y_pred)
 
 
+def mean_absolute_percentage_error(y_true: Any, y_pred: Any) -> Array:
+    """Mean error in percent over the last axis, a value per row. See `MeanAbsolutePercentageError`."""
+    return _per_row(MeanAbsolutePercentageError(None), y_true, y_pred)
+
+
+def mean_squared_logarithmic_error(y_true: Any, y_pred: Any) -> Array:
+    """Mean of squared differences of logarithms, a value per row. See `MeanSquaredLogarithmicError`."""
+    return _per_row(MeanSquaredLogarithmicError(None), y_true, y_pred)
+
+
+def hinge(y_true: Any, y_pred: Any) -> Array:
+    """Mean of margins that are too small, a value per row. See `Hinge`."""
+    return _per_row(Hinge(None), y_true, y_pred)
+
+
+def squared_hinge(y_true: Any, y_pred: Any) -> Array:
+    """The same of squared margins. See `SquaredHinge`."""
+    return _per_row(SquaredHinge(None), y_true, y_pred)
+
+
+def categorical_hinge(y_true: Any, y_pred: Any) -> Array:
+    """Margin between the right class and the highest other one, a value per row. See `CategoricalHinge`."""
+    return _per_row(CategoricalHinge(None), y_true, y_pred)
+
+
+def poisson(y_true: Any, y_pred: Any) -> Array:
+    """Poisson loss over the last axis, a value per row. See `Poisson`."""
+    return _per_row(Poisson(None), y_true, y_pred)
+
+
+def cosine_similarity(y_true: Any, y_pred: Any, axis: int = -1) -> Array:
+    """Minus the cosine between labels and predictions, a value per row. See `CosineSimilarity`."""
+    return _per_row(CosineSimilarity(axis, None), y_true, y_pred)
+
+
 FUNCTIONS: dict[Callable[..., Any], type[Loss]] = {
     mean_squared_error: MeanSquaredError,
     mean_absolute_error: MeanAbsoluteError,
     huber: Huber,
     log_cosh: LogCosh,
+    mean_absolute_percentage_error: MeanAbsolutePercentageError,
+    mean_squared_logarithmic_error: MeanSquaredLogarithmicError,
+    hinge: Hinge,
+    squared_hinge: SquaredHinge,
+    categorical_hinge: CategoricalHinge,
+    poisson: Poisson,
+    cosine_similarity: CosineSimilarity,
     kl_divergence: KLDivergence,
     binary_crossentropy: BinaryCrossentropy,
     categorical_crossentropy: CategoricalCrossentropy,
@@ -125,6 +190,10 @@ _NAMES: dict[str, type[Loss]] = {
     "MSE": MeanSquaredError,
     "mae": MeanAbsoluteError,
     "MAE": MeanAbsoluteError,
+    "mape": MeanAbsolutePercentageError,
+    "MAPE": MeanAbsolutePercentageError,
+    "msle": MeanSquaredLogarithmicError,
+    "MSLE": MeanSquaredLogarithmicError,
     "kld": KLDivergence,
     "KLD": KLDivergence,
 }

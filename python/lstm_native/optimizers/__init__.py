@@ -10,12 +10,27 @@ from lstm_native.optimizers import schedules
 from lstm_native.optimizers.adam import Adam
 from lstm_native.optimizers.adamw import AdamW
 from lstm_native.optimizers.base import Optimizer
+from lstm_native.optimizers.plain import Adadelta, Adagrad, Adamax, Nadam
 from lstm_native.optimizers.rmsprop import RMSprop
 from lstm_native.optimizers.sgd import SGD
 
-__all__ = ["SGD", "Adam", "AdamW", "Optimizer", "RMSprop", "get", "schedules"]
+__all__ = [
+    "SGD",
+    "Adadelta",
+    "Adagrad",
+    "Adam",
+    "AdamW",
+    "Adamax",
+    "Nadam",
+    "Optimizer",
+    "RMSprop",
+    "get",
+    "schedules",
+]
 
-_CLASSES: dict[str, type[Optimizer]] = {"adam": Adam, "adamw": AdamW, "rmsprop": RMSprop, "sgd": SGD}
+_CLASSES: dict[str, type[Optimizer]] = {
+    cls.__name__.lower(): cls for cls in (SGD, Adadelta, Adagrad, Adam, AdamW, Adamax, Nadam, RMSprop)
+}
 
 
 def get(identifier: Any) -> Optimizer | None:
