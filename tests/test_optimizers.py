@@ -261,7 +261,7 @@ def test_get_and_configurations() -> None:
     assert isinstance(optimizers.get("sgd"), optimizers.SGD)
     assert optimizers.get("adam").name == "adam"
     with pytest.raises(ValueError, match="did you mean 'adam'"):
-        optimizers.get("adma")
+        optimizers.get("adamm")
     with pytest.raises(ValueError, match="cannot interpret"):
         optimizers.get(0.01)
     with pytest.raises(TypeError, match="use_emma"):
