@@ -62,7 +62,21 @@ def live() -> list[Any]:
             L.Dense(2, "softmax"),
         ]
     )
-    return [wide, deep, branches()]
+    return [wide, deep, branches(), windows()]
+
+
+def windows() -> Any:
+    """Windows of time steps, alone and within the steps of longer sequences."""
+    inputs = L.Input((12, 4))
+    x = L.Conv1D(6, 3, activation="relu", padding="causal", dilation_rate=2)(inputs)
+    x = L.AveragePooling1D(3, strides=2, padding="same")(L.BatchNormalization()(x))
+    x = L.Conv1D(6, 2, groups=2, use_bias=False)(L.ZeroPadding1D((1, 0))(x))
+    x = L.MaxPooling1D(2, strides=1, padding="same")(L.UpSampling1D(2)(x))
+    x = L.LSTM(3, return_sequences=True)(L.Cropping1D((0, 2))(x))
+    pieces = L.Reshape((3, 4, 4))(inputs)
+    y = L.TimeDistributed(L.Conv1D(5, 2, strides=2, padding="same"))(pieces)
+    y = L.TimeDistributed(L.Flatten())(L.TimeDistributed(L.MaxPooling1D(2))(y))
+    return keras.Model(inputs, [x, L.GRU(2)(L.TimeDistributed(L.BatchNormalization())(y))])
 
 
 def branches() -> Any:

@@ -69,6 +69,13 @@ SEQUENCES = {
     "reshape": lambda: L.Reshape((2, -1)),
     "permute": lambda: L.Permute((1, 2)),
     "batch normalization": lambda: L.BatchNormalization(),
+    "convolution": lambda: L.Conv1D(3, 2, padding="same"),
+    "convolution of one step": lambda: L.Conv1D(2, 1),
+    "maxima": lambda: L.MaxPooling1D(1),
+    "means": lambda: L.AveragePooling1D(1),
+    "padding": lambda: L.ZeroPadding1D(0),
+    "cropping": lambda: L.Cropping1D(0),
+    "repeated steps": lambda: L.UpSampling1D(1),
     "pooling": lambda: L.GlobalMaxPooling1D(),
 }
 

@@ -9,12 +9,12 @@ from typing import Any
 from lstm_native import registration
 from lstm_native.errors import unknown_name
 
-# A border lies before a capital that starts a word: after a small letter or digit, or before one.
-_BORDER = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
+# A border lies before a capital that starts a word: after a small letter, or before one.
+_BORDER = re.compile(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z0-9])(?=[A-Z][a-z])")
 
 
 def snake_case(name: str) -> str:
-    """`MeanSquaredError` is `mean_squared_error`, `MyMSELoss` is `my_mse_loss`, `SGD` is `sgd`."""
+    """`MeanSquaredError` is `mean_squared_error`, `MyMSELoss` is `my_mse_loss`, `Conv1D` is `conv1d`."""
     return _BORDER.sub("_", name.lstrip("_")).lower()
 
 

@@ -10,6 +10,7 @@ MERGING = (*ELEMENTWISE, "Concatenate", "Dot")
 RECURRENT = ("LSTM", "GRU", "SimpleRNN", "RNN")
 STOPPING = (
     "Flatten", "RepeatVector", "Reshape", "Permute", "GlobalAveragePooling1D", "GlobalMaxPooling1D", "Dot",
+    "Conv1D", "MaxPooling1D", "AveragePooling1D", "ZeroPadding1D", "Cropping1D", "UpSampling1D",
 )  # fmt: skip
 _PASSING = (
     "Dense", "Activation", "Dropout", "SpatialDropout1D", "LayerNormalization", "TimeDistributed", "Softmax",

@@ -15,6 +15,7 @@ from lstm_native.layers.base import Layer
 from lstm_native.layers.batch_normalization import BatchNormalization
 from lstm_native.layers.bidirectional import Bidirectional
 from lstm_native.layers.cells import GRUCell, LSTMCell, SimpleRNNCell, StackedRNNCells
+from lstm_native.layers.convolution import Conv1D, Convolution1D
 from lstm_native.layers.dense import Activation, Dense
 from lstm_native.layers.dropout import Dropout, SpatialDropout1D
 from lstm_native.layers.embedding import Embedding
@@ -40,12 +41,14 @@ from lstm_native.layers.merging import (
 from lstm_native.layers.merging_axes import Concatenate, Dot, concatenate, dot
 from lstm_native.layers.noise import GaussianDropout, GaussianNoise
 from lstm_native.layers.normalization import LayerNormalization
+from lstm_native.layers.padding import Cropping1D, UpSampling1D, ZeroPadding1D
 from lstm_native.layers.pooling import (
     GlobalAveragePooling1D,
     GlobalAvgPool1D,
     GlobalMaxPool1D,
     GlobalMaxPooling1D,
 )
+from lstm_native.layers.pooling_local import AveragePooling1D, AvgPool1D, MaxPool1D, MaxPooling1D
 from lstm_native.layers.reshaping import Flatten, Permute, RepeatVector, Reshape
 from lstm_native.layers.rnn import RNN
 from lstm_native.layers.scaling import Rescaling
@@ -64,9 +67,14 @@ __all__ = [
     "AdditiveAttention",
     "Attention",
     "Average",
+    "AveragePooling1D",
+    "AvgPool1D",
     "BatchNormalization",
     "Bidirectional",
     "Concatenate",
+    "Conv1D",
+    "Convolution1D",
+    "Cropping1D",
     "Dense",
     "Dot",
     "Dropout",
@@ -87,6 +95,8 @@ __all__ = [
     "LayerNormalization",
     "LeakyReLU",
     "Masking",
+    "MaxPool1D",
+    "MaxPooling1D",
     "Maximum",
     "Minimum",
     "Multiply",
@@ -104,6 +114,8 @@ __all__ = [
     "Subtract",
     "TextVectorization",
     "TimeDistributed",
+    "UpSampling1D",
+    "ZeroPadding1D",
     "add",
     "average",
     "concatenate",
