@@ -160,7 +160,8 @@ class Feeding(Compilable):
         if train and optimizer.built and not self.built:
             raise ValueError(f"{self.label()}: {where} with the optimizer of another model, make a new one")
         if not self.built:
-            self.build((None, *x_shape[1:]))
+            several = isinstance(x_shape[0], tuple)
+            self.build([(None, *s[1:]) for s in x_shape] if several else (None, *x_shape[1:]))
         values = self._train_values if train else self._test_values
         if values is None:
             values = self._new_values(x_shape, y_shape)

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 class Model(Trainer):
     """A model of layers. `Model(inputs, outputs)` makes a functional one, see `Functional`.
 
+    A class of your own with layers among its attributes and a method `call`, as for Keras, trains too.
+
     Models and layers can be copied (`copy.deepcopy`) and pickled, with weights, optimizer and state.
     """
 
@@ -45,6 +47,10 @@ class Model(Trainer):
             from lstm_native.models.functional import Functional  # a subclass
 
             return Functional.__new__(Functional, *args, **kwargs)  # type: ignore[return-value]
+        if cls.is_custom and cls.add_steps is Model.add_steps:
+            from lstm_native.models.subclassed import class_of  # of a subclass
+
+            cls = class_of(cls)  # type: ignore[assignment]
         return super().__new__(cls, *args, **kwargs)
 
     def make_uncopied(self) -> None:
