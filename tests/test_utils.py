@@ -1,12 +1,15 @@
-"""pad_sequences and to_categorical."""
+"""pad_sequences, to_categorical, normalize; the method that results of calls have beside those of arrays."""
 
 from __future__ import annotations
 
+import pickle
 from typing import Any
 
 import numpy as np
 import pytest
 
+import lstm_native
+from lstm_native import utils
 from lstm_native.utils import pad_sequences, to_categorical
 
 SEQUENCES = [[1], [2, 3], [], [4, 5, 6]]
@@ -71,3 +74,32 @@ def test_to_categorical() -> None:
             to_categorical(bad, 3)
     with pytest.raises(ValueError, match="empty"):
         to_categorical([])
+
+
+def test_normalize() -> None:
+    x = np.array([[3.0, 4.0], [0.0, 0.0]])
+    np.testing.assert_allclose(utils.normalize(x), [[0.6, 0.8], [0, 0]])
+    np.testing.assert_allclose(utils.normalize(x, axis=0, order=1), [[1, 1], [0, 0]])
+
+
+def test_results_have_the_method_numpy() -> None:
+    """Programs for TensorFlow ask for it; else they are arrays like others."""
+    layer = lstm_native.layers.Dense(2)
+    result = layer(np.ones((3, 4)))
+    assert isinstance(result, np.ndarray)
+    assert type(result.numpy()) is np.ndarray
+    assert np.shares_memory(result, result.numpy())
+    assert type(result.sum()) is np.float32
+    assert type(np.max(result)) is np.float32
+    assert type(pickle.loads(pickle.dumps(result))) is np.ndarray
+    assert repr(result) == repr(result.numpy())
+    assert result[0][:, None].numpy().shape == (2, 1)
+    model = lstm_native.Sequential([layer])
+    assert model(np.ones((3, 4))).numpy().shape == (3, 2)
+    assert type(model.predict(np.ones((3, 4)), verbose=0)) is np.ndarray
+    batches = utils.timeseries_dataset_from_array(np.arange(10.0), np.arange(10), 3, batch_size=4)
+    x, y = next(iter(batches))
+    assert x.numpy().shape == (4, 3)
+    assert y.numpy().shape == (4,)
+    text = lstm_native.layers.TextVectorization(vocabulary=["a"])
+    assert text(["a b"]).numpy().shape == (1, 2)

@@ -13,6 +13,27 @@ Shape = tuple[int | None, ...]
 _CUDA = 2  # of DLPack's devices
 
 
+class Result(np.ndarray[Any, np.dtype[Any]]):
+    """The NumPy array that a call of a layer or model gives, and a batch of a data set.
+
+    It is one as any other, and has the method that programs for TensorFlow ask for.
+    """
+
+    def numpy(self) -> npt.NDArray[Any]:
+        """The same array."""
+        return self.view(np.ndarray)
+
+    def __array_wrap__(self, array: Any, context: Any = None, return_scalar: bool = False) -> Any:
+        # A sum over everything is a number, as that of other arrays.
+        return array[()] if array.ndim == 0 else super().__array_wrap__(array, context)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return self.numpy().__reduce__()  # type: ignore[return-value]
+
+    def __repr__(self) -> str:
+        return repr(self.numpy())
+
+
 def to_numpy(x: Any, label: str, argument: str) -> npt.NDArray[Any]:
     """`x` as a NumPy array of numbers, without a copy where possible.
 

@@ -181,8 +181,8 @@ class Compilable(Layer):
 
     @property
     def metrics_names(self) -> list[str]:
-        """Names of the values that training reports; "loss" alone before the first batch."""
-        values = self._train_values
+        """Names of the values that training and evaluation report; "loss" alone before the first batch."""
+        values = self._train_values or self._test_values
         return ["loss"] if values is None else ["loss", *values.loss_names, *values.names]
 
     def reset_metrics(self) -> None:

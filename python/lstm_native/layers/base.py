@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 
 from lstm_native import _core, activations, regularizers
-from lstm_native.arrays import Shape, optional_int, to_float32, to_shape, to_step_flags
+from lstm_native.arrays import Result, Shape, optional_int, to_float32, to_shape, to_step_flags
 from lstm_native.configurable import Configurable, class_with
 from lstm_native.errors import unknown_name, warn
 from lstm_native.layers import custom, on_tape, symbolic
@@ -441,8 +441,8 @@ def call_outputs(outputs: Any, ctx: Context) -> Any:
     """
     outputs = own_outputs(outputs, ctx)
     if isinstance(outputs, tuple):
-        return tuple(t.numpy() if t.device == "cpu" else t for t in outputs)
-    return outputs.numpy() if outputs.device == "cpu" else outputs
+        return tuple(t.numpy().view(Result) if t.device == "cpu" else t for t in outputs)
+    return outputs.numpy().view(Result) if outputs.device == "cpu" else outputs
 
 
 def numpy_outputs(outputs: Any, ctx: Context) -> Any:

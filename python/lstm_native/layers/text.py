@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lstm_native import _core
-from lstm_native.arrays import Shape, optional_int
+from lstm_native.arrays import Result, Shape, optional_int
 from lstm_native.configurable import short
 from lstm_native.errors import unknown_name
 from lstm_native.layers.base import Context, Layer, Tensor
@@ -299,10 +299,10 @@ class TextVectorization(Layer):
         flat = np.fromiter(chain.from_iterable(rows), np.int64, int(lengths.sum()))
         outputs = self._padded(flat, lengths) if self.output_mode == "int" else self._counted(flat, lengths)
         if isinstance(inputs, str | bytes):
-            return outputs[0]
+            return outputs[0].view(Result)
         if self.split is None and self.output_mode == "int" and np.ndim(inputs) == 1:
-            return outputs[:, 0]  # a number for each text, as Keras has it
-        return outputs
+            return outputs[:, 0].view(Result)  # a number for each text, as Keras has it
+        return outputs.view(Result)
 
     def _padded(self, numbers: Array, lengths: Array) -> Array:
         columns = np.arange(lengths.max(initial=0))

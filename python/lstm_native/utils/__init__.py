@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from lstm_native.registration import custom_object_scope, register_serializable
 from lstm_native.utils.datasets import PyDataset, Sequence
-from lstm_native.utils.numerical import to_categorical
+from lstm_native.utils.numerical import normalize, to_categorical
 from lstm_native.utils.seeds import set_random_seed
 from lstm_native.utils.sequences import pad_sequences
 from lstm_native.utils.session import clear_session
@@ -18,6 +18,7 @@ __all__ = [
     "Sequence",
     "clear_session",
     "custom_object_scope",
+    "normalize",
     "pad_sequences",
     "register_keras_serializable",
     "register_serializable",

@@ -1,4 +1,4 @@
-"""to_categorical: one-hot labels. Floor 4."""
+"""to_categorical: one-hot labels; normalize: rows of length one. Floor 4."""
 
 from __future__ import annotations
 
@@ -41,3 +41,20 @@ def to_categorical(x: Any, num_classes: int | None = None) -> npt.NDArray[np.flo
     result = np.zeros((classes.size, num_classes))
     result[np.arange(classes.size), classes.reshape(-1)] = 1.0
     return result.reshape(*classes.shape, num_classes)
+
+
+def normalize(x: Any, axis: int = -1, order: int = 2) -> npt.NDArray[Any]:
+    """An array scaled to length one along an axis; what is zero stays zero.
+
+    Args:
+        x: Array.
+        axis: Along which it is measured (default the last one).
+        order: Of the norm: 1, 2 or infinity (default 2).
+
+    Returns:
+        Array of floats in the shape of `x`.
+    """
+    values = to_numpy(x, "normalize", "x")
+    length = np.linalg.norm(values, order, axis, keepdims=True)
+    scaled: npt.NDArray[Any] = values / np.where(length == 0, 1, length)
+    return scaled

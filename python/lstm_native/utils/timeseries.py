@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lstm_native import _core, random_state
-from lstm_native.arrays import optional_int, positive_int, to_numpy, whole_number
+from lstm_native.arrays import Result, optional_int, positive_int, to_numpy, whole_number
 
 Array = npt.NDArray[Any]
 _NAME = "timeseries_dataset_from_array"
@@ -75,7 +75,8 @@ class TimeseriesDataset:
             y = None if self._targets is None else self._targets[starts]
             if self._batch_size is None:
                 x, y = x[0], None if y is None else y[0]
-            yield x if y is None else (x, y)
+            x = x.view(Result)
+            yield x if y is None else (x, np.asarray(y).view(Result))
 
 
 def timeseries_dataset_from_array(
