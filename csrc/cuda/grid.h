@@ -21,13 +21,13 @@
 #include <cstdint>
 #include <cstring>
 #include <deque>
-#include <stdexcept>
 #include <type_traits>
 #include <vector>
 
 #include "cuda/launch.h"
 #include "cuda/planner.h"
 #include "cuda/runtime.h"
+#include "cuda/waiting.h"
 
 #if defined(__CUDACC__)
 #include <cuda_pipeline_primitives.h>
@@ -42,7 +42,6 @@
 
 namespace lstm_native::cuda {
 
-inline constexpr int kGridThreads = 256;
 inline constexpr int kGridWarps = kGridThreads / kWarp;
 
 struct GridShape {  // of a call
@@ -110,71 +109,6 @@ __device__ inline Quad load_fresh(const float* from) {
     return {x.x, x.y, x.z, x.w};
 }
 
-// Where the blocks of a launch meet: each has a counter of the rounds that it has finished.
-struct Meeting {
-    std::uint32_t* finished;  // [blocks]
-    std::uint32_t* given_up;  // a block has waited too long: all leave
-    std::uint32_t* to_host;   // the same, where the host sees it
-};
-
-// Between two steps blocks are microseconds apart; so long only a fault keeps one away.
-inline constexpr std::uint64_t kLongestWait = 10'000'000'000;  // ns
-
-#if defined(__CUDACC__)
-__device__ inline std::uint64_t nanoseconds() {
-    std::uint64_t now = 0;
-    asm volatile("mov.u64 %0, %%globaltimer;" : "=l"(now));
-    return now;
-}
-__device__ inline std::uint32_t load_acquire(const std::uint32_t* from) {
-    std::uint32_t value = 0;
-    asm volatile("ld.acquire.gpu.global.u32 %0, [%1];" : "=r"(value) : "l"(from) : "memory");
-    return value;
-}
-__device__ inline void store_release(std::uint32_t* to, std::uint32_t value) {
-    asm volatile("st.release.gpu.global.u32 [%0], %1;" ::"l"(to), "r"(value) : "memory");
-}
-// Older GPUs have no clusters, so none is launched there.
-#if !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 900
-template <class T>
-__device__ T* in_cluster(T* mine, int member) {
-    T* other = nullptr;
-    asm("mapa.u64 %0, %1, %2;" : "=l"(other) : "l"(mine), "r"(member));
-    return other;
-}
-__device__ inline void meet_cluster() {
-    asm volatile("barrier.cluster.arrive.release.aligned;" ::: "memory");
-    asm volatile("barrier.cluster.wait.acquire.aligned;" ::: "memory");
-}
-#else
-template <class T>
-__device__ T* in_cluster(T* mine, int) {
-    return mine;
-}
-__device__ inline void meet_cluster() {}
-#endif
-#endif
-
-// Of a thread that waits for another block, for so long.
-struct Patience {
-    const Meeting& meeting;
-    std::uint64_t begin = 0;
-    std::uint32_t tries = 0;
-
-    // After a try that failed: false when it has waited too long, or another one has.
-    __device__ bool lasts() {
-        if (++tries % 256 != 0) return true;
-        if (*static_cast<volatile std::uint32_t*>(meeting.given_up) != 0) return false;
-        const std::uint64_t now = nanoseconds();
-        if (begin == 0) begin = now;
-        if (now - begin <= kLongestWait) return true;
-        *static_cast<volatile std::uint32_t*>(meeting.given_up) = 1;
-        *static_cast<volatile std::uint32_t*>(meeting.to_host) = 1;
-        __threadfence_system();
-        return false;
-    }
-};
-
 struct GridBlock {
     char* shared;
     int group_number, member_number;  // held: to divide is long
@@ -210,33 +144,6 @@ struct GridBlock {
     __device__ static void arrive_all_but_last() { __pipeline_wait_prior(1); }
     __device__ static void arrive_all() { __pipeline_wait_prior(0); }
 };
-
-// Waits until a counter has reached `round`; false when it gave up.
-__device__ inline bool wait_for(const Meeting& meeting, const std::uint32_t* counter, std::uint32_t round) {
-    Patience patience{meeting};
-    while (load_acquire(counter) < round)
-        if (!patience.lasts()) return false;
-    return true;
-}
-
-// The blocks of a group, from `first` on, meet. Order of memory: what this block's threads wrote comes before
-// __syncthreads, that before the release of its counter by thread 0 (which waits until it is seen, MEMBAR, and is
-// cumulative); a thread of another block that acquires the new count comes after it, and all threads of that block
-// after the last __syncthreads. Copies that these begin then come after that, too: those of cp.async are ordinary
-// accesses (the generic proxy, so no fence.proxy), only done later; and of 16 bytes they read the second level of
-// cache, as load_fresh does (LDGSTS.BYPASS). The acquire empties this processor's own cache besides (CCTL.IVALL).
-//
-// All threads leave together, with the same answer; a block that gives up marks it, and others that wait look for the
-// mark every 256 tries. So a launch ends some time after kLongestWait, whoever is missing.
-__device__ inline bool meet_group(const Meeting& meeting, int first, int members, std::uint32_t round) {
-    __syncthreads();
-    if (members == 1) return true;
-    if (threadIdx.x == 0) store_release(meeting.finished + blockIdx.x, round);
-    bool all = true;
-    for (int i = static_cast<int>(threadIdx.x); i < members; i += kGridThreads)
-        all = all && wait_for(meeting, meeting.finished + first + i, round);
-    return __syncthreads_and(all ? 1 : 0) != 0;
-}
 
 template <class F, int kCalls>
 __global__ void __launch_bounds__(kGridThreads, 1)
@@ -277,7 +184,6 @@ bool start_together(void (*kernel)(Parameters...), int blocks, int cluster, int 
     return launch_together(reinterpret_cast<const void*>(kernel), blocks, cluster, threads, shared_bytes, pointers);
 }
 #endif
-std::uint32_t* give_up_flag();  // Meeting::to_host; synchronize() throws once it is set
 
 // False, and nothing done, where the device cannot run the blocks together.
 template <class F, int kCalls>
@@ -328,11 +234,6 @@ inline Quad load_quad(const float* from) {
 }
 inline void store_quad(float* to, const Quad& x) { std::memcpy(to, &x, sizeof x); }
 inline Quad load_fresh(const float* from) { return load_quad(from); }
-
-// Blocks of a step run after all of the step before, so what they wait for is there.
-struct Patience {
-    static bool lasts() { throw std::logic_error("a block waits for what no other writes"); }
-};
 
 struct GridBlock {
     char* shared;

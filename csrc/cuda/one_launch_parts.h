@@ -4,7 +4,8 @@
 
 #include <type_traits>
 
-#include "cuda/grid_sequence.h"
+#include "cuda/grid_backward.h"
+#include "cuda/grid_forward.h"
 #include "cuda/lstm_sequence.h"
 #include "cuda/one_launch.h"
 

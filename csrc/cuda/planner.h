@@ -84,9 +84,10 @@ inline constexpr int kHeldWords = 128;  // of weights, in a thread's registers: 
 //   cluster: the same, in shared memory of the blocks that read it: quickest, for 16 blocks at most.
 enum class Exchange { meeting, marked, cluster };
 
-// All steps in one launch of blocks that wait for each other after every step (grid_sequence.h). `members` blocks share
-// a slice of `rows` of the batch, each of them owns `units` units and holds their part of the recurrent kernel, in
-// registers, what these do not hold in shared memory, and what that does not in an order of its own in global memory.
+// All steps in one launch of blocks that wait for each other after every step (grid_forward.h, grid_backward.h).
+// `members` blocks share a slice of `rows` of the batch, each of them owns `units` units and holds their part of the
+// recurrent kernel, in registers, what these do not hold in shared memory, and what that does not in an order of its
+// own in global memory.
 //
 // Forward a block reads h of all units of its rows, and owns all gates of its units: their columns of the kernel.
 // Backward it owns the gradients of these gates, and adds what they give to h of all units: every block sums what the
