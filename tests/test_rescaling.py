@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from lstm_native import layers
 from lstm_native.convert import from_torch, to_torch
 from lstm_native.layers import LSTM, Dense, Embedding, Input, Rescaling
-from lstm_native.models import Model, Sequential, load_model
+from lstm_native.models import Model, Sequential, clone_model, load_model
 
 Array = np.ndarray[Any, Any]
 X = np.random.default_rng(4).standard_normal((2, 4, 3)).astype(np.float32)
@@ -137,17 +138,57 @@ def test_constants_of_small_types() -> None:
         np.testing.assert_allclose(Model(x, outputs)(data)[0], expected, rtol=1e-7)
 
 
-def test_masks_go_on() -> None:
-    ids = np.array([[1, 2, 0, 0], [3, 1, 2, 0]])
+def residual(join: Callable[[Any, Any], Any], mask_zero: bool = True) -> Model:
+    """Ids to a vector, by way of what `join` makes of two sequences."""
     inputs = Input((None,), dtype="int32")
-    x = Embedding(5, 3, mask_zero=True)(inputs)
-    end = LSTM(2)
-    plain, scaled = Model(inputs, end(x)), Model(inputs, end(2 * x))
-    plain.get_layer(index=1).set_weights([2 * plain.get_weights()[0]])
-    want = plain(ids)
-    plain.get_layer(index=1).set_weights([plain.get_weights()[0] / 2])
-    np.testing.assert_allclose(scaled(ids), want, rtol=1e-6)
-    np.testing.assert_array_equal(scaled(ids[:1]), scaled(ids[:1, :2]))
+    x = Embedding(5, 3, mask_zero=mask_zero)(inputs)
+    return Model(inputs, LSTM(2)(join(x, LSTM(3, return_sequences=True)(x))))
+
+
+IDS = np.array([[1, 2, 3, 0, 0], [3, 1, 0, 0, 0]])
+# Operators, and what goes on through the layers that they stand for.
+JOINS: dict[str, tuple[Callable[[Any, Any], Any], Callable[[Any, Any], Any]]] = {
+    "2 x": (lambda x, y: 2 * x, lambda x, y: Rescaling(2)(x)),
+    "1 - x": (lambda x, y: 1 - x, lambda x, y: Rescaling(-1, 1)(x)),
+    "sum": (lambda x, y: x + y, lambda x, y: layers.add([x, y])),
+    "product": (lambda x, y: x * y, lambda x, y: layers.multiply([x, y])),
+    "both": (lambda x, y: layers.add([x - y, x]), lambda x, y: layers.add([layers.subtract([x, y]), x])),
+}
+
+
+@pytest.mark.parametrize("name", JOINS)
+def test_masks_end_at_operators_as_in_keras(name: str, tmp_path: Path) -> None:
+    operator, layer = JOINS[name]
+    model = residual(operator)
+    # The recurrent layer in front skips padding; the one behind counts it.
+    inputs = model.inputs
+    before = Model(inputs, [model.layers[1].output, model.layers[2].output])
+    x, y = Input((None, 3)), Input((None, 3))
+    behind = Model([x, y], LSTM(2)(operator(x, y)))
+    behind.set_weights(model.get_weights()[-3:])
+    want = behind.predict(before.predict(IDS, verbose=0), verbose=0)
+    np.testing.assert_allclose(model.predict(IDS, verbose=0), want, atol=1e-6)
+    model.save(tmp_path / "m.safetensors")
+    for again in (load_model(tmp_path / "m.safetensors"), copy.deepcopy(model), clone_model(model)):
+        again.set_weights(model.get_weights())
+        np.testing.assert_allclose(again(IDS), want, atol=1e-6)
+    # Behind a layer masks go on: padding changes nothing.
+    masked = residual(layer)
+    np.testing.assert_allclose(masked(IDS)[:1], masked(IDS[:1, :3]), atol=1e-6)
+    assert not np.allclose(want[:1], model(IDS[:1, :3]), rtol=1e-3, atol=0)
+    stream = model.stream(2)
+    steps = [stream.step(IDS[:, t]) for t in range(5)]
+    np.testing.assert_array_equal(steps[-1], model.predict(IDS, verbose=0))
+
+
+@pytest.mark.parametrize("name", JOINS)
+@pytest.mark.parametrize("mask_zero", [False, True])
+def test_lists_of_sequences_are_computed_one_by_one(name: str, mask_zero: bool) -> None:
+    model = residual(JOINS[name][0], mask_zero)
+    assert model.unmoved_by_padding != mask_zero
+    rows = [np.array(row) for row in ([1, 2, 3], [4, 1, 0, 2], [2], [3, 3, 1, 0, 1])]
+    alone = [model.predict(row[None], verbose=0)[0] for row in rows]
+    np.testing.assert_array_equal(model.predict(rows, verbose=0), alone)
 
 
 @pytest.mark.parametrize("scale", [0.5, [1.0, 2.0, 3.0]])

@@ -162,6 +162,7 @@ void bind_stream(py::module_& module) {
                 self.native().add(ops::stream_layer_norm(std::move(weights)));
             },
             present)
+        .def("end_mask", [](Stream& self) { self.native().add(ops::stream_end_mask()); })
         .def("add_rescaling",
              [](Stream& self, const Tensor& scale, const OptionalTensor& offset) {
                  self.native().add(ops::stream_rescaling(scale, offset.get()));

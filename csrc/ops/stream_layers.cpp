@@ -234,6 +234,12 @@ private:
     Tensor outputs_;
 };
 
+class EndMask : public StreamLayer {
+public:
+    std::int64_t connect(std::int64_t, std::int64_t width, core::Device) override { return width; }
+    void run(StreamStep& step) override { step.valid = nullptr; }
+};
+
 }  // namespace
 
 void check_place(const char* label, core::Device weights, core::Device stream) {
@@ -247,6 +253,8 @@ std::unique_ptr<StreamLayer> stream_embedding(std::shared_ptr<Variable> table, b
 }
 
 std::unique_ptr<StreamLayer> stream_masking(float value) { return std::make_unique<Masking>(value); }
+
+std::unique_ptr<StreamLayer> stream_end_mask() { return std::make_unique<EndMask>(); }
 
 std::unique_ptr<StreamLayer> stream_recurrent(std::shared_ptr<RecurrentWeights> weights, bool zero_output_for_mask) {
     return std::make_unique<Recurrent>(std::move(weights), zero_output_for_mask);

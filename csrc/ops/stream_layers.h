@@ -63,6 +63,8 @@ std::unique_ptr<StreamLayer> stream_masking(float value);
 std::unique_ptr<StreamLayer> stream_recurrent(std::shared_ptr<RecurrentWeights> weights, bool zero_output_for_mask);
 std::unique_ptr<StreamLayer> stream_dense(std::shared_ptr<DenseWeights> weights);
 std::unique_ptr<StreamLayer> stream_activation(core::Activation activation);
+// Lets every step count from here on.
+std::unique_ptr<StreamLayer> stream_end_mask();
 // Values times `scale` plus `offset`, numbers on the host: float32 () or (width); `offset` may be undefined.
 std::unique_ptr<StreamLayer> stream_rescaling(core::Tensor scale, core::Tensor offset);
 // Of inference: the moving mean and variance of each feature; gamma and beta may be null.

@@ -94,7 +94,7 @@ class Predictor(Feeding):
         parts: list[Any] = []
         for step, batch in enumerate(data.epoch(0)):
             calls.on_predict_batch_begin(step)
-            ctx = Context()
+            ctx = Context(padded=batch.mask is not None)
             outputs = numpy_outputs(self.forward(batch.x, ctx, batch.mask), ctx)
             ctx.commit_states()
             parts.append(outputs)

@@ -13,7 +13,7 @@ from lstm_native.arrays import Shape, to_float32, to_numpy
 from lstm_native.layers.base import Layer
 from lstm_native.layers.embedding import Embedding
 from lstm_native.layers.inputs import InputLayer
-from lstm_native.layers.masking import Masking
+from lstm_native.models.plan import makes_mask
 
 if TYPE_CHECKING:
     from lstm_native.models.graph import Step
@@ -66,7 +66,7 @@ class Stream:
         self._native = _core.Stream(label, batch_size, features, convert, device)
         slots = {0: 0}
         shapes: dict[int, Any] = {0: input_shape}
-        masked = any(_makes_mask(step.layer) for step in steps)
+        masked = any(makes_mask(step.layer) for step in steps)
         for step in steps:
             self._add(step, slots, shapes, masked)
         self._native.read(slots[output])
@@ -91,10 +91,13 @@ class Stream:
             raise layer.error("reads the states of another layer, and cannot run step by step in a stream")
         given = tuple(shapes[slot] for slot in step.inputs)
         if step.several:
+            masked = masked and not layer.ends_masks
             layer.add_join_to_stream(self._native, [slots[slot] for slot in step.inputs], given, masked)
         else:
             self._native.read(slots[step.inputs[0]])
             layer.add_to_stream(self._native)
+        if layer.ends_masks:
+            self._native.end_mask()
         slots[step.outputs[0]] = self._native.slot
         shape = layer.compute_output_shape(given if step.several else given[0])
         shapes[step.outputs[0]] = shape[0] if isinstance(shape[0], list | tuple) else shape
@@ -168,10 +171,6 @@ class Stream:
 
     def _error(self, message: str) -> ValueError:
         return ValueError(f"{self._label}: {message}")
-
-
-def _makes_mask(layer: Layer) -> bool:
-    return isinstance(layer, Masking) or bool(getattr(layer, "mask_zero", False))
 
 
 def _check_own_step(layer: Layer, methods: tuple[str, ...] = _STEP) -> None:

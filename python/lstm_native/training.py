@@ -188,7 +188,7 @@ class Trainer(Predictor):
         values, optimizer = self._train_values, self.optimizer
         assert values is not None
         assert optimizer is not None
-        ctx = Context(True, True)
+        ctx = Context(True, True, batch.mask is not None)
         variables = self.variables_to_train()
         gradient, fused = self._loss_step(batch, ctx, values, bool(variables))
         if variables:
@@ -354,7 +354,7 @@ class Trainer(Predictor):
                 values = self._test_values
                 assert values is not None
                 calls.on_test_batch_begin(steps)
-                ctx = Context()
+                ctx = Context(padded=batch.mask is not None)
                 self._loss_step(batch, ctx, values, need_gradient=False)
                 ctx.commit_states()
                 if calls.wants_test_batch_end:

@@ -304,6 +304,9 @@ class KerasConfig:
                 raise ValueError(f"from_keras: {label} has a layer without a name: {short(one)}")
             if isinstance(inner, dict):
                 inner.setdefault("name", name)
+                # Masks end at operations; in Keras 2 at this layer too.
+                if name in operations or (self.version < 3 and made["class_name"] == "Rescaling"):
+                    inner["ends_masks"] = True
             layers.append((name, made, one.get("inbound_nodes", [])))
             counts[name] = self._first_calls(made)
         graph = _Calls(counts, self.version, label)

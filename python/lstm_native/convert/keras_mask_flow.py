@@ -20,6 +20,12 @@ _ATTENTION = ("Attention", "AdditiveAttention")
 _OPERATIONS = (
     "NotEqual", "Any", "LogicalOr", "ExpandDims", "ZerosLike", "OnesLike", "Concatenate", "ConvertToTensor",
 )  # fmt: skip
+# Operations on one value as activations, and the arguments with which they are those.
+ACTIVATIONS: dict[str, tuple[str, dict[str, Any]]] = {
+    "Tanh": ("tanh", {}), "Sigmoid": ("sigmoid", {}), "Relu": ("relu", {}), "Relu6": ("relu6", {}),
+    "Softplus": ("softplus", {}), "Softsign": ("softsign", {}), "Silu": ("silu", {}), "Selu": ("selu", {}),
+    "Exp": ("exponential", {}), "Elu": ("elu", {"alpha": 1.0}), "Softmax": ("softmax", {"axis": -1}),
+}  # fmt: skip
 _WITH_CONSTANTS = ("TrueDivide", "Divide", "Negative")
 _MOST = 200  # masks that one is made of
 # Numbers of formulas: no mask, and one where every step counts.
@@ -34,7 +40,7 @@ def is_operation(one: dict[str, Any]) -> bool:
         return str(one["module"]).startswith("keras.src.ops")
     # Files in the old form have no modules; layers know whether they are trained.
     config = one.get("config")
-    named = one.get("class_name") in (*_OPERATIONS, *ELEMENTWISE, *_WITH_CONSTANTS)
+    named = one.get("class_name") in (*_OPERATIONS, *ELEMENTWISE, *_WITH_CONSTANTS, *ACTIVATIONS)
     return named and isinstance(config, dict) and "trainable" not in config
 
 
@@ -191,7 +197,7 @@ class MaskFlow:
                 if isinstance(value, int | float) and given
                 else _UNKNOWN
             )
-        if kind in STOPPING or not masks:
+        if kind in STOPPING or not masks or config.get("ends_masks") is True:
             return NONE
         if kind in _PASSING or kind in _ATTENTION:
             return masks[0]

@@ -9,8 +9,8 @@ import numpy as np
 
 from lstm_native.configurable import short
 from lstm_native.convert.keras_mask_flow import (
+    ACTIVATIONS,
     MERGING,
-    NONE,
     RECURRENT,
     STOPPING,
     MaskFlow,
@@ -42,12 +42,6 @@ _RESCALING: dict[str, tuple[Any, Any]] = {
     "Divide": (lambda c: (1 / c, 0.0), None),
     "Negative": (lambda c: (-1.0, 0.0), None),
 }
-# Operations on one value as activations, and the arguments with which they are those.
-_ACTIVATIONS: dict[str, tuple[str, dict[str, Any]]] = {
-    "Tanh": ("tanh", {}), "Sigmoid": ("sigmoid", {}), "Relu": ("relu", {}), "Relu6": ("relu6", {}),
-    "Softplus": ("softplus", {}), "Softsign": ("softsign", {}), "Silu": ("silu", {}), "Selu": ("selu", {}),
-    "Exp": ("exponential", {}), "Elu": ("elu", {"alpha": 1.0}), "Softmax": ("softmax", {"axis": -1}),
-}  # fmt: skip
 # Layers that go by the mask of their inputs.
 _MINDING = (
     *RECURRENT, "Bidirectional", "GlobalAveragePooling1D", "Attention", "AdditiveAttention", "Multiply",
@@ -115,13 +109,13 @@ def _of_one_value(one: dict[str, Any]) -> dict[str, Any] | None:
     named = {key: value for key, value in named.items() if value is not None}
     name = str(one.get("name", config.get("name")))
     made: dict[str, Any] = {"name": name}
-    if kind in _ACTIVATIONS and not constants:
-        made["activation"], expected = _ACTIVATIONS[kind]
+    if kind in ACTIVATIONS and not constants:
+        made["activation"], expected = ACTIVATIONS[kind]
         named |= {key: config[key] for key in expected if key in config}
         if any(named[key] != expected.get(key) for key in named):
             return None
     else:
-        scaling = _scaling(kind, *values, constants)
+        scaling = _scaling(kind, next(iter(values)), constants)
         if scaling is None or any(named.values()):
             return None
         made |= scaling
@@ -228,12 +222,12 @@ def check_merged_masks(layers: list[dict[str, Any]], operations: set[str], versi
 
     Args:
         layers: the layers of a functional model with their calls, in the form of Keras 3.
-        operations: names of those that are operations in Keras: there masks end.
+        operations: names of those that are operations in Keras: there masks end, and here.
         version: 2 or 3; Keras 2 wants a step to count in all inputs, Keras 3 in any.
         label: the model, for the message.
     """
-    joins = operations or any(one["class_name"] in MERGING for one in layers)
-    if not joins or not any(map(makes_mask, layers)):
+    joins = any(one["class_name"] in MERGING for one in layers)
+    if version >= 3 or not joins or not any(map(makes_mask, layers)):
         return
     flow = MaskFlow(layers)
     readers: dict[str, set[str]] = {}
@@ -244,26 +238,24 @@ def check_merged_masks(layers: list[dict[str, Any]], operations: set[str], versi
                 readers.setdefault(history[0], set()).add(one["name"])
     for one in layers:
         name = one["name"]
-        calls = range(len(one["inbound_nodes"]))
-        ends = name in operations and any(flow.of((name, i, 0)) not in (None, NONE) for i in calls)
-        if not ends and (version >= 3 or name in operations or not flow.disagreement(one)):
+        if name in operations or not flow.disagreement(one):
             continue
-        minding = _first_minding(name, readers, kinds)
+        minding = _first_minding(name, readers, kinds, operations)
         if minding is not None:
-            why = (
-                "the masks of its inputs end there in Keras, and would come along here"
-                if ends
-                else "its inputs have different masks, of which Keras 2 takes the steps that count in all, "
-                "and this package, as Keras 3, those that count in any"
+            raise ValueError(
+                f"from_keras: {label}: {one['class_name']} {name!r}: its inputs have different masks, of "
+                "which Keras 2 takes the steps that count in all, and this package, as Keras 3, those that "
+                f"count in any (to {minding!r})"
             )
-            raise ValueError(f"from_keras: {label}: {one['class_name']} {name!r}: {why} (to {minding!r})")
 
 
-def _first_minding(name: str, readers: dict[str, set[str]], kinds: dict[str, str]) -> str | None:
+def _first_minding(
+    name: str, readers: dict[str, set[str]], kinds: dict[str, str], ends: set[str]
+) -> str | None:
     """A layer behind `name` that goes by its mask."""
     todo, seen = [name], {name}
     while todo:
-        for reader in sorted(readers.get(todo.pop(), set()) - seen):
+        for reader in sorted(readers.get(todo.pop(), set()) - seen - ends):
             if kinds.get(reader) in _MINDING:
                 return reader
             seen.add(reader)

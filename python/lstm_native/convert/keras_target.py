@@ -15,6 +15,8 @@ from lstm_native.convert.conversion import Conversion
 from lstm_native.convert.keras_check import compare_with_live
 from lstm_native.convert.keras_file import CONFIG, METADATA, WEIGHTS
 from lstm_native.convert.keras_hdf5_writer import NewGroup, write_hdf5
+from lstm_native.convert.keras_masks import makes_mask
+from lstm_native.convert.keras_operations import as_operations
 from lstm_native.convert.keras_original import loaded_in_keras
 from lstm_native.convert.keras_weights import write_layers, write_random, write_tree
 from lstm_native.models import Model
@@ -27,7 +29,7 @@ _WEIGHTS_ALONE = ".weights.h5"
 # Arguments that Keras has not; and one that it takes everywhere, but has not among those of all layers.
 _LEFT_OUT = (
     "checkpoint_steps", "clip", "peepholes", "coupled_gates", "projection_units", "output_activation",
-    "activity_regularizer",
+    "ends_masks", "activity_regularizer",
 )  # fmt: skip
 _PACKAGE = "lstm_native."
 _HARD_SIGMOID = (1 / 6, 0.5)  # of Keras 3
@@ -181,6 +183,7 @@ class _KerasForm:
         self._record = record
         self._old = old
         self._weights_alone = weights_alone
+        self._masked = False  # whether the model makes masks
 
     def value(self, data: Any, owner: str = "compile") -> Any:
         """Any data."""
@@ -254,12 +257,29 @@ class _KerasForm:
         raise ValueError(f"to_keras: {owner}: activations.Parametric({text}) has no counterpart in Keras")
 
     def _functional(self, config: dict[str, Any], label: str) -> dict[str, Any]:
+        self._masked = self._masked or any(map(makes_mask, config["layers"]))
         models = {one["name"] for one in config["layers"] if one["class_name"] == "Functional"}
         found = []
         for one in config["layers"]:
             calls = [self._call(node, models, f"{label}: {one['name']!r}") for node in one["inbound_nodes"]]
+            if one["config"].get("ends_masks"):
+                if self._masked:
+                    found += self._operations(one, calls)
+                    continue
+                one = {**one, "config": {key: v for key, v in one["config"].items() if key != "ends_masks"}}
             found.append({**self.layer(one, bare=self._old), "name": one["name"], "inbound_nodes": calls})
         return {**config, "layers": found}
+
+    def _operations(self, one: dict[str, Any], calls: list[Any]) -> list[dict[str, Any]]:
+        """A layer at which masks end."""
+        operations = None if self._old else as_operations(one["class_name"], one["config"], calls)
+        if operations is None:
+            why = "files of the old form do, write a .keras file" if self._old else "operation of Keras does"
+            raise ValueError(
+                f"to_keras: {one['class_name']} {one['name']!r}: masks end at it, as at operators, which no "
+                f"{why}"
+            )
+        return operations
 
     def _call(self, node: Any, models: set[str], owner: str) -> Any:
         for key in node["kwargs"]:

@@ -180,7 +180,8 @@ def _add(writer: Writer, step: Any, values: dict[int, Flow], shapes: dict[int, A
     if step.flags:
         named = {masks[name]: values[slot].name for name, slot in step.flags.items()}
         flows = [Flow(flow.name, named.get(i)) for i, flow in enumerate(flows)]
-    elif step.states:  # as in Keras, a mask comes along by itself only where nothing else is passed
+    # As in Keras, a mask comes along by itself only where nothing else is passed.
+    elif step.states or layer.ends_masks:
         flows = [Flow(flow.name) for flow in flows]
     if type(layer).__name__ in ("ActivityPenalty", "_Identity"):
         outputs, made = flows, given

@@ -71,6 +71,8 @@ class Layer(symbolic.Callee, Weighted, Configurable):
 
     Attributes:
         supports_masking: whether the mask of the inputs is that of the outputs too.
+        ends_masks: whether in a functional model it does not see masks, and outputs have none: it was made
+            of an operator, such as `x + y`.
     """
 
     supports_masking: bool = False
@@ -116,6 +118,8 @@ class Layer(symbolic.Callee, Weighted, Configurable):
         **kwargs: Any,
     ) -> None:
         kind = type(self).__name__
+        # Of layers that operators make: a part of the configuration where it is True.
+        self.ends_masks = bool(kwargs.pop("ends_masks", False))
         # The shape of the inputs is the affair of the model: no part of the configuration.
         input_shape = self._take_input_shape(kind, kwargs)
         neutral = {"autocast": True} | self.neutral_arguments
@@ -142,6 +146,11 @@ class Layer(symbolic.Callee, Weighted, Configurable):
         self._trainable = trainable
         self._variables: list[Variable] = []
         self.nodes = []
+
+    def arguments(self, taken: Sequence[Any] | None = None) -> dict[str, Any]:
+        """See `Configurable`."""
+        found = super().arguments(taken)
+        return found | {"ends_masks": True} if self.ends_masks else found
 
     def _take_input_shape(self, kind: str, arguments: dict[str, Any]) -> Shape | None:
         """The shape of the inputs, batch axis included, which it takes out of a constructor's arguments."""

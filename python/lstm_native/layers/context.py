@@ -20,19 +20,22 @@ class Context:
     Args:
         training: layers behave as in training (dropout).
         record: layers keep what `backward` needs.
+        padded: as the attribute.
 
     Attributes:
+        padded: whether masks say nothing but where sequences of different lengths end; then none ends early.
         mask: bool tensor (batch, time) of the model's output after a forward pass, or None.
         gradients: gradient of every variable that backward has reached.
         states: new states of stateful layers, moving statistics too; they take effect with `commit_states`.
         penalties: what the activity regularizers of layers add to the loss.
     """
 
-    __slots__ = ("_saved", "gradients", "mask", "penalties", "record", "states", "training")
+    __slots__ = ("_saved", "gradients", "mask", "padded", "penalties", "record", "states", "training")
 
-    def __init__(self, training: bool = False, record: bool = False) -> None:
+    def __init__(self, training: bool = False, record: bool = False, padded: bool = False) -> None:
         self.training = training
         self.record = record
+        self.padded = padded
         self.mask: Tensor | None = None
         self.gradients: dict[Variable, Tensor] = {}
         self.states: dict[Layer, tuple[Tensor, ...]] = {}

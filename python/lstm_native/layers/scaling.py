@@ -14,7 +14,7 @@ from lstm_native.layers.base import Context, Layer, Tensor
 class Rescaling(Layer):
     """`inputs * scale + offset`, in training and inference.
 
-    What `2 * x`, `x / 2`, `x + 1`, `1 - x` and `-x` are in functional models.
+    What `2 * x`, `x / 2`, `x + 1`, `1 - x` and `-x` are in functional models, but for masks, which end there.
 
     Args:
         scale: a number, or numbers for the last axes of the inputs; not trained.

@@ -33,7 +33,7 @@ class Placeholder:
 
     `x + y`, `x - y` and `x * y` of two of them are calls of the layers `Add`, `Subtract` and `Multiply`; with
     a number, and `x / 2` and `-x`, of `Rescaling`; `x[:, -1]` and functions of `ops` are calls of `Lambda`.
-    Masks go on behind the operators, as they do not behind those of Keras.
+    As behind operators of Keras, outputs have no masks: where steps are not to count, call such a layer.
     """
 
     __slots__ = ("dtype", "index", "name", "node", "shape")
@@ -109,8 +109,8 @@ def _combined(kind: str, a: Any, b: Any, scale: Any, offset: Any) -> Any:
     from lstm_native import layers  # which are made of this file
 
     if isinstance(a, Placeholder) and isinstance(b, Placeholder):
-        return getattr(layers, kind)()([a, b])
-    return layers.Rescaling(scale, offset)(a if isinstance(a, Placeholder) else b)
+        return getattr(layers, kind)(ends_masks=True)([a, b])
+    return layers.Rescaling(scale, offset, ends_masks=True)(a if isinstance(a, Placeholder) else b)
 
 
 class Node:

@@ -268,6 +268,8 @@ class Graph(Plan):
         record, training = ctx.record, ctx.training
         for step, forward, fused, recorded, _, ends in uses:
             x, before, into, arguments = _read(step, values, masks)
+            if step.layer.ends_masks and not ctx.padded:
+                before = into = None
             ctx.record = record and recorded
             if step.training is not None:
                 ctx.training = step.training

@@ -13,6 +13,7 @@ from lstm_native.layers.base import Context, Layer, Tensor
 from lstm_native.layers.dense import ActivationAtEnd
 from lstm_native.layers.embedding import Embedding
 from lstm_native.layers.inputs import InputLayer
+from lstm_native.layers.masking import Masking
 
 _T = TypeVar("_T")
 # A layer and its `forward`, or another method that takes its place.
@@ -47,6 +48,9 @@ class Plan:
 
     def unmoved_by_padding(self) -> bool:
         """Whether outputs at valid steps are the same bits with and without masked steps behind them."""
+        # Layers that end masks may end those of padding only where there are no others.
+        if any(layer.ends_masks for layer in self.layers) and any(map(makes_mask, self.layers)):
+            return False
         return all(layer.unmoved_by_padding and not layer.is_custom for layer in self.layers)
 
     def forward(self, inputs: Any, ctx: Context, mask: Any = None) -> Any:
@@ -102,7 +106,7 @@ class Chain(Plan):
         ):
             return _run(self.steps, inputs, ctx, mask), None
         x = _run(self.steps[:-1], inputs, ctx, mask)
-        ctx.mask = last.compute_mask(x, ctx.mask)
+        ctx.mask = last.compute_mask(x, None if last.ends_masks and not ctx.padded else ctx.mask)
         return last.forward_logits(x, ctx), last
 
     def backward_from_loss(self, gradient: Any, ctx: Context, fused: ActivationAtEnd | None) -> None:
@@ -125,6 +129,8 @@ def _run(steps: list[_Step], inputs: Any, ctx: Context, mask: Tensor | None) -> 
     """Runs one step after the other; the mask of the outputs is `ctx.mask` then."""
     x = inputs
     for layer, forward in steps:
+        if layer.ends_masks and not ctx.padded:
+            mask = None
         y = forward(x, ctx, mask)
         mask = layer.compute_mask(x, mask)
         x = y
@@ -141,6 +147,11 @@ def forward_into(layer: Layer, following: Layer | None) -> Any:
     ):
         return layer.forward_rows
     return layer.forward
+
+
+def makes_mask(layer: Layer) -> bool:
+    """Whether masks begin at this layer."""
+    return isinstance(layer, Masking) or bool(getattr(layer, "mask_zero", False))
 
 
 def unique(items: Iterable[_T]) -> list[_T]:
