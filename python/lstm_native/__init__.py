@@ -37,7 +37,7 @@ from lstm_native.optimizers import SGD, Adam, AdamW, RMSprop
 from lstm_native.variable import Variable
 
 if TYPE_CHECKING:
-    from lstm_native import backend, convert, ops, preprocessing
+    from lstm_native import backend, convert, datasets, ops, preprocessing
 
 __version__ = "0.1.0"
 
@@ -66,6 +66,7 @@ __all__ = [
     "constraints",
     "convert",
     "cuda",
+    "datasets",
     "get_num_threads",
     "initializers",
     "layers",
@@ -95,6 +96,10 @@ def __getattr__(name: str) -> Any:
         import lstm_native.convert as convert_module
 
         return convert_module
+    if name == "datasets":
+        import lstm_native.datasets as datasets_module
+
+        return datasets_module
     if name == "ops":
         import lstm_native.ops as ops_module
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from lstm_native.registration import custom_object_scope, register_serializable
 from lstm_native.utils.datasets import PyDataset, Sequence
+from lstm_native.utils.files import get_file
 from lstm_native.utils.numerical import normalize, to_categorical
 from lstm_native.utils.seeds import set_random_seed
 from lstm_native.utils.sequences import pad_sequences
@@ -18,6 +19,7 @@ __all__ = [
     "Sequence",
     "clear_session",
     "custom_object_scope",
+    "get_file",
     "normalize",
     "pad_sequences",
     "register_keras_serializable",
