@@ -86,6 +86,8 @@ ARGUMENTS: dict[str, dict[type, dict[str, st.SearchStrategy[Any]]]] = {
         layers.Dense: {"units": size, "activation": activation, "use_bias": flag, **LAYER,
                        **{k: v for k, v in WEIGHTS.items() if not k.startswith("recurrent")}},
         layers.Activation: {"activation": activation, **LAYER},
+        layers.Normalization: {"axis": st.sampled_from([-1, None]), "mean": number, "variance": positive,
+                               "invert": flag, **LAYER},
         layers.ReLU: {"max_value": st.none() | positive, "negative_slope": positive, "threshold": positive,
                       **LAYER},
         layers.LeakyReLU: {"negative_slope": positive, **LAYER},

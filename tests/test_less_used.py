@@ -229,3 +229,34 @@ def test_activations_that_are_layers() -> None:
     np.testing.assert_allclose(
         model.layers[0](x), np.where(hidden > 0, hidden, 0.1 * hidden), rtol=1e-5, atol=1e-6
     )
+
+
+@pytest.mark.parametrize("axis", [-1, 1, (1, 2), None])
+def test_normalization(axis: Any) -> None:
+    x = RNG.normal(3, 2, size=(20, 6, 3))
+    layer = layers.Normalization(axis=axis)
+    layer.adapt(x)
+    over = {-1: (0, 1), 1: (0, 2), (1, 2): (0,), None: None}[axis]
+    expected = (x - x.mean(axis=over, keepdims=True)) / x.std(axis=over, keepdims=True)
+    np.testing.assert_allclose(layer(x), expected, rtol=1e-3, atol=1e-4)
+    back = layers.Normalization(axis=axis, invert=True)
+    back.adapt(x)
+    np.testing.assert_allclose(back(layer(x)), x, rtol=1e-4, atol=1e-4)
+
+
+def test_normalization_in_a_model() -> None:
+    x = RNG.normal(3, 2, size=(20, 6, 3))
+    layer = layers.Normalization()
+    layer.adapt((x[i : i + 5], None) for i in range(0, 20, 5))
+    given = layers.Normalization(mean=x.mean((0, 1)), variance=x.var((0, 1)))
+    np.testing.assert_allclose(given(x), layer(x), rtol=1e-4, atol=1e-5)
+    model = Sequential([Input((6, 3)), layer, LSTM(4), Dense(1)])
+    model.compile("adam", "mse")
+    before = layer.get_weights()
+    model.fit(x, np.zeros(20), verbose=0)
+    for a, b in zip(before, layer.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+    with pytest.raises(ValueError, match="pass mean and variance"):
+        layers.Normalization(mean=1.0)
+    with pytest.raises(ValueError, match="that were given"):
+        given.adapt(x)

@@ -53,6 +53,7 @@ from lstm_native.layers.reshaping import Flatten, Permute, RepeatVector, Reshape
 from lstm_native.layers.rnn import RNN
 from lstm_native.layers.scaling import Rescaling
 from lstm_native.layers.simple_rnn import SimpleRNN
+from lstm_native.layers.standardizing import Normalization
 from lstm_native.layers.text import TextVectorization
 from lstm_native.layers.time_distributed import TimeDistributed
 
@@ -100,6 +101,7 @@ __all__ = [
     "Maximum",
     "Minimum",
     "Multiply",
+    "Normalization",
     "PReLU",
     "Permute",
     "ReLU",
