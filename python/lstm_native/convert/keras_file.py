@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import zipfile
 import zlib
-from collections.abc import Iterator
 from typing import Any, BinaryIO, NamedTuple
 
 from lstm_native.convert.keras_hdf5 import MAGIC, Group, read_hdf5
-from lstm_native.saving.json_text import one_line, parse_json, shortened
+from lstm_native.saving.blaming import blaming
+from lstm_native.saving.json_text import parse_json, shortened
 from lstm_native.saving.safetensors import Path, open_regular
 
 ZIP = b"PK\x03\x04"
@@ -162,20 +161,3 @@ def _part(archive: zipfile.ZipFile, name: str, size: int, where: str) -> bytes:
         if member.read(1) or len(part) != info.file_size:
             raise zipfile.BadZipFile(f"{name} is longer or shorter than it says")
     return part
-
-
-@contextlib.contextmanager
-def blaming(where: str, what: str) -> Iterator[None]:
-    """Whatever fails in the body is the fault of `what` in the file `where`, and a ValueError.
-
-    What a file asks for may fail anywhere, also in code of the caller's layers.
-    """
-    try:
-        yield
-    except MemoryError:
-        raise ValueError(f"{where}: {what} asks for more memory than there is") from None
-    except RecursionError:
-        raise ValueError(f"{where}: {what} is nested too deeply") from None
-    except Exception as error:
-        text = one_line(str(error)) or type(error).__name__
-        raise ValueError(text if text.startswith(where) else f"{where}: {what}: {text}") from error

@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from lstm_native.convert.keras_file import blaming, read_keras_file
+from lstm_native.convert.keras_file import read_keras_file
 from lstm_native.convert.keras_hdf5_writer import NewGroup, write_hdf5
 from lstm_native.convert.keras_source import from_keras, load_into
 from lstm_native.convert.keras_target import to_keras
 from lstm_native.convert.keras_weights import write_tree
 from lstm_native.saving.atomic import replace_file
+from lstm_native.saving.blaming import blaming
 from lstm_native.saving.safetensors import Path
 from lstm_native.saving.weights import Loading, not_by_name
 

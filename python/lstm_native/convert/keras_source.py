@@ -13,7 +13,7 @@ from lstm_native.convert.both_sides import NotRun, check_of, random_inputs, refu
 from lstm_native.convert.conversion import Conversion
 from lstm_native.convert.keras_check import compare_with_live
 from lstm_native.convert.keras_config import KerasConfig
-from lstm_native.convert.keras_file import KerasFile, blaming, major_version, read_keras_file
+from lstm_native.convert.keras_file import KerasFile, major_version, read_keras_file
 from lstm_native.convert.keras_hdf5 import Group
 from lstm_native.convert.keras_original import original_of
 from lstm_native.convert.keras_target import keras_config_of
@@ -23,6 +23,7 @@ from lstm_native.later import check_layers, values_come_later
 from lstm_native.models import Model
 from lstm_native.registration import custom_object_scope
 from lstm_native.saving.atomic import path_name
+from lstm_native.saving.blaming import blaming
 from lstm_native.saving.safetensors import Path
 from lstm_native.saving.weights import Loading
 from lstm_native.serialization import deserialize

@@ -9,7 +9,7 @@ import numpy as np
 from lstm_native import _core, constraints, regularizers
 from lstm_native.arrays import Shape, whole_number
 from lstm_native.layers.base import Context, Tensor
-from lstm_native.layers.dense import ActivationAtEnd
+from lstm_native.layers.dense import ActivationAtEnd, kernel_and_bias
 from lstm_native.layers.reshaping import check_data_format
 from lstm_native.layers.weights import get_initializer
 from lstm_native.layers.windows import OverWindows, Windows, check_padding, int_tuple
@@ -126,22 +126,8 @@ class Conv1D(OverWindows, ActivationAtEnd):
         features = input_shape[3 - self.time_axis]
         assert features is not None
         self._features = features
-        self.kernel = self.add_weight(
-            (*self.kernel_size, features // self.groups, self.filters),
-            self.kernel_initializer,
-            regularizer=self.kernel_regularizer,
-            constraint=self.kernel_constraint,
-            name="kernel",
-        )
-        self.bias = None
-        if self.use_bias:
-            self.bias = self.add_weight(
-                (self.filters,),
-                self.bias_initializer,
-                regularizer=self.bias_regularizer,
-                constraint=self.bias_constraint,
-                name="bias",
-            )
+        shape = (*self.kernel_size, features // self.groups, self.filters)
+        self.kernel, self.bias = kernel_and_bias(self, shape)
         self.make_uncopied()
 
     def make_uncopied(self) -> None:

@@ -147,22 +147,7 @@ class Dense(ActivationAtEnd):
         features = input_shape[-1]
         assert features is not None
         self._features = features
-        self.kernel = self.add_weight(
-            (features, self.units),
-            self.kernel_initializer,
-            regularizer=self.kernel_regularizer,
-            constraint=self.kernel_constraint,
-            name="kernel",
-        )
-        self.bias = None
-        if self.use_bias:
-            self.bias = self.add_weight(
-                (self.units,),
-                self.bias_initializer,
-                regularizer=self.bias_regularizer,
-                constraint=self.bias_constraint,
-                name="bias",
-            )
+        self.kernel, self.bias = kernel_and_bias(self, (features, self.units))
         self._packed = _core.DenseWeights(self.kernel, self.bias)
 
     def make_uncopied(self) -> None:
@@ -222,3 +207,20 @@ class Activation(ActivationAtEnd):
 
     def add_to_stream(self, stream: _core.Stream) -> None:
         self.add_activation_to_stream(stream)
+
+
+def kernel_and_bias(layer: Any, shape: Shape) -> tuple[Variable, Variable | None]:
+    """New weights of a layer with `use_bias`, `kernel_initializer` and so on: a kernel of `shape`, and a bias
+    for its last axis."""
+    made = [
+        layer.add_weight(
+            size,
+            getattr(layer, f"{name}_initializer"),
+            regularizer=getattr(layer, f"{name}_regularizer"),
+            constraint=getattr(layer, f"{name}_constraint"),
+            name=name,
+        )
+        for name, size in (("kernel", shape), ("bias", shape[-1:]))
+        if name == "kernel" or layer.use_bias
+    ]
+    return made[0], made[1] if layer.use_bias else None

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -24,7 +23,8 @@ from lstm_native.later import check_layers, values_come_later
 from lstm_native.model_state import STREAM, all_layers, layers_with_states, model_state, restore_model_state
 from lstm_native.quantization import mode_of_model, quantize_model
 from lstm_native.registration import custom_object_scope
-from lstm_native.saving.json_text import one_line, parse_json, shortened
+from lstm_native.saving.blaming import blaming
+from lstm_native.saving.json_text import parse_json, shortened
 from lstm_native.saving.safetensors import Path, SafetensorsFile, write_safetensors
 from lstm_native.saving.weights import LazyTensors, check_entry, check_weights, stored_weights, weights_in
 from lstm_native.serialization import deserialize, serialize
@@ -130,7 +130,7 @@ def load(path: Path, custom_objects: Any, compile: bool) -> Any:
     with custom_object_scope(custom_objects), SafetensorsFile(path, _EXPECTED) as file:
         _check_version(file)
         model = _model(file)
-        with _blaming(file, "the configuration"):
+        with blaming(file.where, "the configuration"):
             named = model.named_variables()
             check_weights(file, named, model.label())
         if compile and "compile" in file.metadata:
@@ -146,7 +146,7 @@ def load(path: Path, custom_objects: Any, compile: bool) -> Any:
             },
         )
         if "quantization" in file.metadata:
-            with _blaming(file, "metadata 'quantization'"):
+            with blaming(file.where, "metadata 'quantization'"):
                 quantize_model(model, file.metadata["quantization"], model.label())
         _load_history(file, model)
     return model
@@ -177,7 +177,7 @@ def _model(file: SafetensorsFile) -> Any:
     config = _json(file, "config")
     # Before any memory is taken: weights that the file does not hold cannot be wanted.
     count = sum(int(np.prod(entry.shape, dtype=object)) for entry in weights_in(file).values())
-    with _blaming(file, "the configuration"), values_come_later(count):
+    with blaming(file.where, "the configuration"), values_come_later(count):
         check_layers(config, len(file.entries))
         model = deserialize(config)
         if not hasattr(model, "named_variables") or not hasattr(model, "compile_from_config"):
@@ -190,7 +190,7 @@ def _model(file: SafetensorsFile) -> Any:
 
 def _compile(file: SafetensorsFile, model: Any, named: dict[str, Any]) -> None:
     config, parts = _json(file, "compile"), _json(file, "optimizer")
-    with _blaming(file, "what compile() was given"), values_come_later(0):
+    with blaming(file.where, "what compile() was given"), values_come_later(0):
         model.compile_from_config(config)
         chosen = {}
         for key in ("weights", "without_decay"):
@@ -282,20 +282,3 @@ def _json(file: SafetensorsFile, key: str) -> dict[str, Any]:
     if key not in file.metadata:
         raise ValueError(f"{file.where}: metadata {key!r} is missing")
     return parse_json(file.metadata[key], file.where, f"metadata {key!r}", file.size)
-
-
-@contextmanager
-def _blaming(file: SafetensorsFile, what: str) -> Iterator[None]:
-    """Whatever fails in the body is the fault of `what` in the file, and a ValueError.
-
-    What a file asks for may fail anywhere, also in code of the caller's layers.
-    """
-    try:
-        yield
-    except MemoryError:
-        raise ValueError(f"{file.where}: {what} asks for more memory than there is") from None
-    except RecursionError:
-        raise ValueError(f"{file.where}: {what} is nested too deeply") from None
-    except Exception as error:
-        text = one_line(str(error)) or type(error).__name__
-        raise ValueError(text if text.startswith(file.where) else f"{file.where}: {what}: {text}") from error
