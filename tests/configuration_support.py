@@ -86,8 +86,7 @@ ARGUMENTS: dict[str, dict[type, dict[str, st.SearchStrategy[Any]]]] = {
         layers.Dense: {"units": size, "activation": activation, "use_bias": flag, **LAYER,
                        **{k: v for k, v in WEIGHTS.items() if not k.startswith("recurrent")}},
         layers.Activation: {"activation": activation, **LAYER},
-        layers.Normalization: {"axis": st.sampled_from([-1, None]), "mean": number, "variance": positive,
-                               "invert": flag, **LAYER},
+        layers.Normalization: {"axis": st.sampled_from([-1, None]), "invert": flag, **LAYER},
         layers.ReLU: {"max_value": st.none() | positive, "negative_slope": positive, "threshold": positive,
                       **LAYER},
         layers.LeakyReLU: {"negative_slope": positive, **LAYER},
@@ -286,7 +285,7 @@ CLASSES = [cls for classes in ARGUMENTS.values() for cls in classes]
 FIXED = {"dtype", "use_cudnn", "implementation", "weights", "shape", "batch_size", "clipvalue",
          "global_clipnorm", "lora_rank", "backward_layer", "rms_scaling", "stateful", "idf_weights",
          "pad_to_max_tokens", "score_mode", "activity_regularizer", "trainable", "input_shape",
-         "batch_input_shape"}  # fmt: skip
+         "batch_input_shape", "mean", "variance"}  # fmt: skip
 
 
 def arguments_of(cls: type) -> dict[str, st.SearchStrategy[Any]]:

@@ -260,3 +260,11 @@ def test_normalization_in_a_model() -> None:
         layers.Normalization(mean=1.0)
     with pytest.raises(ValueError, match="that were given"):
         given.adapt(x)
+
+
+def test_normalization_as_data() -> None:
+    layer = layers.Normalization(axis=1, mean=[1.0, 2.0], variance=4.0)
+    copy = layers.Normalization.from_config(layer.get_config())
+    x = RNG.normal(size=(5, 2, 3))
+    np.testing.assert_allclose(copy(x), (x - np.array([[1.0], [2.0]])) / 2, rtol=1e-5)
+    np.testing.assert_array_equal(copy(x), layer(x))

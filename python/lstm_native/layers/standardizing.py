@@ -59,7 +59,9 @@ class Normalization(Layer):
             self.add_weight(sizes, start if isinstance(start, str) else None, trainable=False, name=name)
             for name, start in zip(("mean", "variance"), starts, strict=True)
         )
-        if self.input_mean is not None:
+        if self.input_mean is None:
+            self.count = self.add_weight((), "zeros", dtype="int32", trainable=False, name="count")
+        else:
             for variable, value in ((self.mean, self.input_mean), (self.variance, self.input_variance)):
                 variable.assign(np.broadcast_to(np.asarray(value, np.float32), self._sizes))
 
@@ -89,6 +91,7 @@ class Normalization(Layer):
         mean = sum(batch.sum(axis=over, dtype=np.float64) for batch in batches) / count
         squares = sum(np.square(batch, dtype=np.float64).sum(axis=over) for batch in batches) / count
         self.mean.assign(np.asarray(mean))
+        self.count.assign(np.asarray(count))
         self.variance.assign(np.asarray(np.maximum(squares - np.square(mean), 0)))
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
