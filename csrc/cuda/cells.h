@@ -88,16 +88,23 @@ struct State {
     float h, masked, c;
 };
 
+// What is called with what the next product takes, before anything is written: others may wait for it.
+struct Nothing {
+    LSTM_NATIVE_HOST_DEVICE void operator()(float) const {}
+};
+
 // Hands the state after a step on.
-LSTM_NATIVE_HOST_DEVICE inline State finish(const StepForward& s, const Element& e, unsigned control, float h) {
-    if (s.output != nullptr) s.output[e.b * s.output_stride + e.j] = (control & LN_EMIT) != 0 ? h : 0.0F;
-    if (s.last_h != nullptr) s.last_h[e.state] = h;
+template <class Then = Nothing>
+LSTM_NATIVE_HOST_DEVICE State finish(const StepForward& s, const Element& e, unsigned control, float h,
+                                     const Then& then = {}) {
     const bool reset = s.next != nullptr && (s.next[e.b * s.T] & LN_RESET) != 0;
     const float next = reset ? or_zero(s.initial_h, e.state) : h;
+    const float masked = s.recurrent_mask == nullptr ? next : next * s.recurrent_mask[e.state];
+    then(masked);
+    if (s.output != nullptr) s.output[e.b * s.output_stride + e.j] = (control & LN_EMIT) != 0 ? h : 0.0F;
+    if (s.last_h != nullptr) s.last_h[e.state] = h;
     s.h_out[e.state] = next;
-    if (s.recurrent_mask == nullptr) return {next, next, 0.0F};
-    const float masked = next * s.recurrent_mask[e.state];
-    if (s.masked_out != nullptr) s.masked_out[e.state] = masked;
+    if (s.recurrent_mask != nullptr && s.masked_out != nullptr) s.masked_out[e.state] = masked;
     return {next, masked, 0.0F};
 }
 LSTM_NATIVE_HOST_DEVICE inline float finish_c(const StepForward& s, const Element& e, float c) {
@@ -105,9 +112,10 @@ LSTM_NATIVE_HOST_DEVICE inline float finish_c(const StepForward& s, const Elemen
     const bool reset = s.next != nullptr && (s.next[e.b * s.T] & LN_RESET) != 0;
     return s.c_out[e.state] = reset ? or_zero(s.initial_c, e.state) : c;
 }
-LSTM_NATIVE_HOST_DEVICE inline State finish(const StepForward& s, const Element& e, unsigned control, float h,
-                                            float c) {
-    State next = finish(s, e, control, h);
+template <class Then = Nothing>
+LSTM_NATIVE_HOST_DEVICE State finish_with_c(const StepForward& s, const Element& e, unsigned control, float h, float c,
+                                            const Then& then = {}) {
+    State next = finish(s, e, control, h, then);
     next.c = finish_c(s, e, c);
     return next;
 }
@@ -161,18 +169,21 @@ struct LstmForward {
         return update(e, control, sums, {0.0F, 0.0F, s.c_in[at]}).masked;
     }
     // A step that is not computed.
-    LSTM_NATIVE_HOST_DEVICE State carry(const Element& e, unsigned control, const State& before) const {
-        return finish(s, e, control, before.h, before.c);
+    template <class Then = Nothing>
+    LSTM_NATIVE_HOST_DEVICE State carry(const Element& e, unsigned control, const State& before,
+                                        const Then& then = {}) const {
+        return finish_with_c(s, e, control, before.h, before.c, then);
     }
     // One that is; `sums` is what goes into the gates, of `before` c is read.
-    LSTM_NATIVE_HOST_DEVICE State update(const Element& e, unsigned control, const float* sums,
-                                         const State& before) const {
+    template <class Then = Nothing>
+    LSTM_NATIVE_HOST_DEVICE State update(const Element& e, unsigned control, const float* sums, const State& before,
+                                         const Then& then = {}) const {
         const float i = act.gate(sums[0]);
         const float f = act.gate(sums[1]);
         const float g = act.candidate(sums[2]);
         const float o = act.gate(sums[3]);
         const float c = f * before.c + i * g;
-        const float h = o * act.candidate(c);
+        const State next = finish_with_c(s, e, control, o * act.candidate(c), c, then);
         if (s.training != 0) {
             float* const kept = s.gates + e.gate;
             kept[0] = act.keep(sums[0], i);
@@ -180,7 +191,7 @@ struct LstmForward {
             kept[2 * s.H] = act.keep(sums[2], g);
             kept[3 * s.H] = act.keep(sums[3], o);
         }
-        return finish(s, e, control, h, c);
+        return next;
     }
 };
 
@@ -231,10 +242,12 @@ struct SimpleRnnForward {
         return update(e, control, input_of(s, e, 0) + product_of(s, e, 0)).masked;
     }
     // A step that is computed.
-    LSTM_NATIVE_HOST_DEVICE State update(const Element& e, unsigned control, float sum) const {
+    template <class Then = Nothing>
+    LSTM_NATIVE_HOST_DEVICE State update(const Element& e, unsigned control, float sum, const Then& then = {}) const {
         const float h = act.candidate(sum);
+        const State next = finish(s, e, control, h, then);
         if (s.training != 0) s.gates[e.gate] = act.keep(sum, h);
-        return finish(s, e, control, h);
+        return next;
     }
 };
 
@@ -276,8 +289,9 @@ struct GruForward {
         return update(e, control, input, product, s.h_in[at]).masked;
     }
     // A step that is computed: what inputs and their bias, and what the recurrent kernel gives to each gate.
+    template <class Then = Nothing>
     LSTM_NATIVE_HOST_DEVICE State update(const Element& e, unsigned control, const float* input, const float* recurrent,
-                                         float h) const {
+                                         float h, const Then& then = {}) const {
         float product[3];
         for (int g = 0; g < 3; ++g) product[g] = recurrent[g] + or_zero(s.bias, (3 + g) * s.H + e.j);
         const float z_sum = input[0] + product[0];
@@ -286,6 +300,7 @@ struct GruForward {
         const float r = act.gate(r_sum);
         const float sum = input[2] + r * product[2];
         const float g = act.candidate(sum);
+        const State next = finish(s, e, control, g + z * (h - g), then);
         if (s.training != 0) {
             float* const kept = s.gates + e.gate;
             kept[0] = act.keep(z_sum, z);
@@ -293,7 +308,7 @@ struct GruForward {
             kept[2 * s.H] = act.keep(sum, g);
             kept[3 * s.H] = product[2];
         }
-        return finish(s, e, control, g + z * (h - g));
+        return next;
     }
 };
 

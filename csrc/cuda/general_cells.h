@@ -41,7 +41,7 @@ struct GeneralLstmForward {
         }
         if (!options.projects) {
             if ((control & LN_UPDATE) == 0) h = s.h_in[at];
-            return finish(s, e, control, h, c).masked;
+            return finish_with_c(s, e, control, h, c).masked;
         }
         finish_c(s, e, c);
         return options.cell[at] = h;

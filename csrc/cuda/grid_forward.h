@@ -247,10 +247,11 @@ private:
                 input[g] = given[(row * Cell::kSums + g) * part.U + j] + bias[(g << part.shift) + j];
             float& my_h = h[(row << part.shift) + j];
             float& my_c = c[(row << part.shift) + j];
-            const State next = Cell::step(s, e, control, input, product.of, {my_h, 0.0F, my_c});
+            const State next = Cell::step(s, e, control, input, product.of, {my_h, 0.0F, my_c}, [&](float masked) {
+                hand_on(block, part, step + 1, row, static_cast<int>(e.j), Arithmetic::operand(masked));
+            });
             my_h = next.h;
             my_c = next.c;
-            hand_on(block, part, step + 1, row, static_cast<int>(e.j), Arithmetic::operand(next.masked));
         });
     }
 };

@@ -19,12 +19,13 @@ struct GridLstm {
     LSTM_NATIVE_DEVICE static int block_of_sum(int c) { return c; }
     LSTM_NATIVE_DEVICE static int block_of_gradient(int c) { return c; }
 
+    template <class Then>
     LSTM_NATIVE_DEVICE static State step(const StepForward& s, const Element& e, unsigned control, float* input,
-                                         const float* product, const State& before) {
+                                         const float* product, const State& before, const Then& then) {
         const LstmForward<CommonActivations> cell{s, {}};
-        if ((control & LN_UPDATE) == 0) return cell.carry(e, control, before);
+        if ((control & LN_UPDATE) == 0) return cell.carry(e, control, before, then);
         for (int g = 0; g < 4; ++g) input[g] += product[g];
-        return cell.update(e, control, input, before);
+        return cell.update(e, control, input, before, then);
     }
     LSTM_NATIVE_DEVICE static const float* before(const StepBackward& s) { return s.c_in; }
     LSTM_NATIVE_DEVICE static Gates back(const StepBackward& s, const float* keep, float before, float d_h, float d_c) {
@@ -38,10 +39,11 @@ struct GridGru {
     LSTM_NATIVE_DEVICE static int block_of_sum(int c) { return c < 3 ? c : -1; }
     LSTM_NATIVE_DEVICE static int block_of_gradient(int c) { return c < 2 ? c : c == 3 ? 2 : -1; }
 
+    template <class Then>
     LSTM_NATIVE_DEVICE static State step(const StepForward& s, const Element& e, unsigned control, float* input,
-                                         const float* product, const State& before) {
-        if ((control & LN_UPDATE) == 0) return finish(s, e, control, before.h);
-        return GruForward<CommonActivations>{s, {}}.update(e, control, input, product, before.h);
+                                         const float* product, const State& before, const Then& then) {
+        if ((control & LN_UPDATE) == 0) return finish(s, e, control, before.h, then);
+        return GruForward<CommonActivations>{s, {}}.update(e, control, input, product, before.h, then);
     }
     LSTM_NATIVE_DEVICE static const float* before(const StepBackward& s) { return s.h_in; }
     LSTM_NATIVE_DEVICE static Gates back(const StepBackward& s, const float* keep, float before, float d_h, float) {
@@ -56,10 +58,11 @@ struct GridSimpleRnn {
     LSTM_NATIVE_DEVICE static int block_of_sum(int c) { return c; }
     LSTM_NATIVE_DEVICE static int block_of_gradient(int c) { return c; }
 
+    template <class Then>
     LSTM_NATIVE_DEVICE static State step(const StepForward& s, const Element& e, unsigned control, float* input,
-                                         const float* product, const State& before) {
-        if ((control & LN_UPDATE) == 0) return finish(s, e, control, before.h);
-        return SimpleRnnForward<Act>{s, {}}.update(e, control, input[0] + product[0]);
+                                         const float* product, const State& before, const Then& then) {
+        if ((control & LN_UPDATE) == 0) return finish(s, e, control, before.h, then);
+        return SimpleRnnForward<Act>{s, {}}.update(e, control, input[0] + product[0], then);
     }
     LSTM_NATIVE_DEVICE static const float* before(const StepBackward&) { return nullptr; }
     LSTM_NATIVE_DEVICE static Gates back(const StepBackward& s, const float* keep, float, float d_h, float) {
