@@ -24,9 +24,9 @@ from lstm_native.layers import (
     Flatten,
     Input,
     MaxPooling1D,
+    Rescaling,
     TimeDistributed,
 )
-from lstm_native.layers.context import Context
 from lstm_native.models import Sequential, load_model
 
 
@@ -216,16 +216,17 @@ def test_masks_end_with_a_warning_and_streams_are_refused() -> None:
         model.stream()
 
 
-def test_python_activations_work_forward() -> None:
+def test_python_activations() -> None:
     x = draw((2, 5, 3))
-    layer = Conv1D(4, 2, activation=lambda x: x * 2)
-    plain = Conv1D(4, 2)
-    plain.build(x.shape)
-    layer.build(x.shape)
-    layer.set_weights(plain.get_weights())
-    np.testing.assert_array_equal(layer(x), 2 * plain(x))
-    with pytest.raises(ValueError, match="works forward only"):
-        layer.forward(_core.as_tensor(x, "float32"), Context(record=True))
+    doubled = Sequential([Input((5, 3)), Conv1D(4, 2, activation=lambda x: x * 2)])
+    plain = Sequential([Input((5, 3)), Conv1D(4, 2), Rescaling(2)])
+    plain.set_weights(doubled.get_weights())
+    np.testing.assert_array_equal(doubled(x), plain(x))
+    for model in (doubled, plain):
+        model.compile("sgd", "mse")
+        model.fit(x, np.zeros((2, 4, 4)), verbose=0)
+    for a, b in zip(doubled.get_weights(), plain.get_weights(), strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-6)
 
 
 def cnn_lstm() -> Sequential:

@@ -168,7 +168,7 @@ START = layer("InputLayer", batch_shape=[None, None, 3])
 @pytest.mark.parametrize(
     ("one", "message"),
     [
-        (layer("Conv1D", filters=2), "Conv1D 'conv1d' has no counterpart here"),
+        (layer("Conv2D", filters=2), "Conv2D 'conv2d' has no counterpart here"),
         (layer("Lstm", units=2), r"Lstm 'lstm' has no counterpart here \(did you mean LSTM\?\)"),
         (layer("LSTM", units=2, time_major=True), "LSTM 'lstm': time_major=True has no counterpart here"),
         (layer("LSTM", units=2, activation={"class_name": "LeakyReLU"}), "activation is a LeakyReLU"),
@@ -176,7 +176,7 @@ START = layer("InputLayer", batch_shape=[None, None, 3])
         (layer("Softmax", axis=1), "Softmax 'softmax': axis=1 has no counterpart here"),
         (layer("Dense", units=2, bias_regularizer={"class_name": "Mine"}), "bias_regularizer is a Mine"),
         (layer("TextVectorization", max_tokens=9), "has its vocabulary in another part of the file"),
-        (layer("TimeDistributed", layer=layer("Conv1D")), "Conv1D 'conv1d' has no counterpart here"),
+        (layer("TimeDistributed", layer=layer("Conv2D")), "Conv2D 'conv2d' has no counterpart here"),
     ],
 )  # fmt: skip
 def test_what_has_no_counterpart_is_named(one: Any, message: str, tmp_path: Path) -> None:
@@ -207,14 +207,14 @@ def test_conventions_are_noted(tmp_path: Path) -> None:
 
 
 def test_an_unknown_optimizer_is_a_note(tmp_path: Path) -> None:
-    optimizer = {"module": "keras.optimizers", "class_name": "Nadam", "config": {}}
+    optimizer = {"module": "keras.optimizers", "class_name": "Lion", "config": {}}
     path = tmp_path / "m.keras"
     found = changed(lambda c: c.update(compile_config={"optimizer": optimizer, "loss": "mse"}))
     path.write_bytes(archive(found))
     model = from_keras(path)
     assert not model.compiled
     assert "what compile() was given is not taken over" in str(model.conversion)
-    assert "Nadam" in str(model.conversion)
+    assert "Lion" in str(model.conversion)
 
 
 def test_the_gates_of_old_gru_layers() -> None:
