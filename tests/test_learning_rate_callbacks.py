@@ -68,3 +68,12 @@ def test_wrong_arguments() -> None:
     x, y = data()
     with pytest.warns(UserWarning, match="'val_loss' is not among the values of this epoch: accuracy, loss"):
         sentiment().fit(x, y, verbose=0, callbacks=ReduceLROnPlateau(), validation_freq=2)
+
+
+def test_the_rate_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    x, y = data()
+    model = sentiment()
+    callbacks = [LearningRateScheduler(lambda epoch: 0.25), ReduceLROnPlateau(monitor="loss")]
+    for callback in callbacks:
+        model.fit(x, y, verbose=2, callbacks=[callback])
+        assert "learning_rate: 0.2500" in capsys.readouterr().out

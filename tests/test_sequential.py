@@ -398,3 +398,10 @@ def test_activation_layer_at_the_end() -> None:
     model = Sequential([Dense(3), Activation("softmax")])
     y = model(np.ones((2, 4)))
     np.testing.assert_allclose(y.sum(axis=1), [1, 1], rtol=1e-6)
+
+
+def test_the_summary_breaks_cells_at_blanks() -> None:
+    model = Sequential([Input((3,)), Dense(2, name="a_name_that_is_long")])
+    lines: list[str] = []
+    model.summary(line_length=60, print_fn=lines.append)
+    assert any(line.startswith("│ (Dense) ") for line in lines for line in line.splitlines())

@@ -107,11 +107,8 @@ def _table(header: list[str], rows: list[list[str]], columns: list[int]) -> list
         return left + middle.join(line * (width - 1) for width in columns) + right
 
     def text(cells: list[str], edge: str) -> list[str]:
-        # A cell that is too long goes on in the next line.
         inner = [width - 3 for width in columns]
-        parts = [
-            [c[i : i + n] for i in range(0, max(len(c), 1), n)] for c, n in zip(cells, inner, strict=True)
-        ]
+        parts = [_broken(cell, n) for cell, n in zip(cells, inner, strict=True)]
         lines = []
         for i in range(max(map(len, parts))):
             padded = []
@@ -127,6 +124,17 @@ def _table(header: list[str], rows: list[list[str]], columns: list[int]) -> list
             lines.append(border("├", "─", "┼", "┤"))
         lines += text(row, "│")
     return [*lines, border("└", "─", "┴", "┘")]
+
+
+def _broken(cell: str, width: int) -> list[str]:
+    """A cell in lines of at most `width` characters, broken at blanks where there are any."""
+    lines = []
+    while len(cell) > width:
+        blank = cell.rfind(" ", 1, width + 1)
+        end = blank if blank > 0 else width
+        lines.append(cell[:end])
+        cell = cell[end:].lstrip()
+    return [*lines, cell]
 
 
 def _totals(model: Any) -> list[str]:

@@ -163,6 +163,8 @@ class Trainer(Predictor):
             ):
                 results = self._evaluate(validation, calls, None)
                 logs.update({f"val_{name}": value for name, value in results.items()})
+            for callback in calls.callbacks:
+                callback.complete_logs(logs)
             progress.end(logs)
             run.epoch, run.batch = epoch + 1, 0
             calls.on_epoch_end(epoch, logs)

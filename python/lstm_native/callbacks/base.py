@@ -50,6 +50,9 @@ class Callback:
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         """After an epoch and its validation; `logs` holds both ("loss", "val_loss", ...)."""
 
+    def complete_logs(self, logs: dict[str, Any]) -> None:
+        """Adds to the logs of an epoch before they are shown; `on_epoch_end` follows."""
+
     def on_batch_begin(self, batch: int, logs: Logs = None) -> None:
         """Older name of `on_train_batch_begin`."""
 

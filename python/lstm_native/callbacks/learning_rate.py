@@ -42,6 +42,10 @@ class LearningRateScheduler(Callback):
         optimizer.learning_rate = rate
         self.say(f"\nEpoch {epoch + 1}: LearningRateScheduler setting learning rate to {rate}.", self.verbose)
 
+    def complete_logs(self, logs: dict[str, Any]) -> None:
+        """Adds the learning rate to the logs."""
+        _log_learning_rate(self.model, logs)
+
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         """Adds the learning rate to the logs."""
         _log_learning_rate(self.model, logs)
@@ -92,6 +96,10 @@ class ReduceLROnPlateau(MonitorCallback):
     def on_train_begin(self, logs: Logs = None) -> None:
         """Forgets an earlier training."""
         self._reset()
+
+    def complete_logs(self, logs: dict[str, Any]) -> None:
+        """Adds the learning rate to the logs."""
+        _log_learning_rate(self.model, logs)
 
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         """Compares this epoch with the best so far and lowers the rate when patience is over."""
