@@ -119,6 +119,12 @@ def with_constant(made: Path, tmp_path: Path, kind: str, *args: Any) -> Path:
     return spoilt(made, tmp_path, "keras3_operators.keras", change)
 
 
+def scaling(path: Path) -> tuple[Any, Any]:
+    """Scale and offset of the one Rescaling in a model."""
+    (layer,) = (x for x in from_keras(path, check=False).layers if isinstance(x, Rescaling))
+    return layer.scale, layer.offset
+
+
 def array_of(*numbers: float) -> Any:
     return {"class_name": "__tensor__", "config": {"value": list(numbers), "dtype": "float32"}}
 
@@ -139,9 +145,7 @@ def array_of(*numbers: float) -> Any:
 def test_operations_with_constants(
     made: Path, tmp_path: Path, kind: str, args: Any, scale: Any, offset: Any
 ) -> None:
-    model = from_keras(with_constant(made, tmp_path, kind, *args), check=False)
-    (layer,) = (layer for layer in model.layers if isinstance(layer, Rescaling))
-    assert (layer.scale, layer.offset) == (scale, offset)
+    assert scaling(with_constant(made, tmp_path, kind, *args)) == (scale, offset)
 
 
 @pytest.mark.parametrize(
@@ -194,9 +198,7 @@ def with_function(made: Path, tmp_path: Path, function: Any, *operands: Any, **n
 def test_functions_of_keras_2_with_constants(
     made: Path, tmp_path: Path, function: str, operands: Any, scale: Any, offset: Any
 ) -> None:
-    model = from_keras(with_function(made, tmp_path, function, *operands), check=False)
-    (layer,) = (layer for layer in model.layers if isinstance(layer, Rescaling))
-    assert (layer.scale, layer.offset) == (scale, offset)
+    assert scaling(with_function(made, tmp_path, function, *operands)) == (scale, offset)
 
 
 @pytest.mark.parametrize(
