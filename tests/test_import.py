@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+import lstm_native
+
 TASKS = Path("/proc/self/task")
 
 
@@ -100,3 +102,10 @@ def test_ends_cleanly_with_a_warm_pool() -> None:
         "print(json.dumps(_core.pool_threads()))"
     )
     assert in_fresh_process(code) > 0
+
+
+def test_programs_that_write_tf_keras_everywhere() -> None:
+    import lstm_native as tf
+
+    assert tf.keras is tf
+    assert tf.keras.layers.LSTM is lstm_native.layers.LSTM

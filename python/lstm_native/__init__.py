@@ -100,6 +100,11 @@ def __getattr__(name: str) -> Any:
         import lstm_native.datasets as datasets_module
 
         return datasets_module
+    if name == "keras":
+        # `import lstm_native as tf` serves programs that write tf.keras everywhere.
+        import lstm_native as package
+
+        return package
     if name == "ops":
         import lstm_native.ops as ops_module
 
