@@ -109,14 +109,14 @@ struct GridBackward {
     LSTM_NATIVE_DEVICE void finish(const GridBlock& block) const {
         const GridPart part = part_of(block);
         if (!block.meet_if_all(gather(block, part, static_cast<int>(all.steps)))) return;
-        const float* const through = shared_at<float>(block, plan.state_at);
+        const float* const direct = gradients_at(block);
         const StepBackward& s = all.first;
         part.each(block, 0, part.rows, [&](int row, int j) {
             const Element e(s, part.begin + row, part.first + j);
             const int at = (row << part.shift) + j;
-            s.through[e.state] = through[at];
-            s.direct[e.state] = through[plan.rows * part.U + at];
-            if (s.dc != nullptr) s.dc[e.state] = through[2 * plan.rows * part.U + at];
+            s.through[e.state] = gathered(block, at);
+            s.direct[e.state] = direct[at];
+            if (s.dc != nullptr) s.dc[e.state] = direct[plan.rows * part.U + at];
         });
     }
 
@@ -155,19 +155,39 @@ private:
                                    plan.stride, rows, places);
     }
 
-    // Sums what all blocks gave to the units of this one; false when it gave up waiting. A warp reads four units of
-    // several blocks in a lane each.
+    // In shared memory: what shares of warps gathered, (shares, rows, units), and behind it the gradients of h and c
+    // that pass by the product.
+    LSTM_NATIVE_DEVICE float* gradients_at(const GridBlock& block) const {
+        return shared_at<float>(block, plan.state_at) + ((plan.shares * plan.rows) << plan.shift);
+    }
+    LSTM_NATIVE_DEVICE float gathered(const GridBlock& block, int at) const {
+        const float* const shares = shared_at<float>(block, plan.state_at) + at;
+        float sum = *shares;
+        LSTM_NATIVE_UNROLL()
+        for (int share = 1; share < kGridWarps; ++share) {
+            if (share >= plan.shares) break;
+            sum += shares[(share * plan.rows) << plan.shift];
+        }
+        return sum;
+    }
+
+    // Sums what all blocks gave to the units of this one; false when it gave up waiting. A warp has a row and a share
+    // of the members, and reads four units of several of them in a lane each.
     LSTM_NATIVE_DEVICE bool gather(const GridBlock& block, const GridPart& part, int step) const {
-        float* const through = shared_at<float>(block, plan.state_at);
+        float* const to = shared_at<float>(block, plan.state_at);
         const int quads = part.U / 4;
         const int at_once = kWarp / quads;
+        const int apart = plan.shares * at_once;
         bool all_there = true;
         block.each_warp([&](const Warp& warp) {
-            for (int row = warp.number; row < part.rows; row += kGridWarps) {
+            for (int job = warp.number; job < part.rows * plan.shares; job += kGridWarps) {
+                const int share = job & (plan.shares - 1);
+                const int row = job / plan.shares;
                 PerLane<Quad> sums;
                 warp.each_lane([&](int lane) {
                     const int unit = lane % quads * 4;
                     const int at = ((row * plan.members) << part.shift) + unit;
+                    const int member = share * at_once + lane / quads;
                     sums(lane) = {{0.0F, 0.0F, 0.0F, 0.0F}};
                     if (unit >= part.units) return;  // nobody gives to what lies behind H
                     if constexpr (kMarks) {
@@ -175,33 +195,31 @@ private:
                                                              ? words_of_cluster(block, step)
                                                              : handed_to<Marked::Word>(block, step, block.member());
                         all_there =
-                            sum_words(block, Marked::mark_of(step), from + at, lane / quads, at_once, sums(lane)) &&
-                            all_there;
+                            sum_words(block, Marked::mark_of(step), from + at, member, apart, sums(lane)) && all_there;
                     } else {
-                        sum_floats(handed_to<float>(block, step, block.member()) + at, lane / quads, at_once,
-                                   sums(lane));
+                        sum_floats(handed_to<float>(block, step, block.member()) + at, member, apart, sums(lane));
                     }
                 });
                 warp.sum_over(sums, quads);
                 warp.each_lane([&](int lane) {
-                    if (lane < quads) store_quad(through + (row << part.shift) + lane * 4, sums(lane));
+                    if (lane < quads) store_quad(to + ((share * plan.rows + row) << part.shift) + lane * 4, sums(lane));
                 });
             }
         });
         return all_there;
     }
-    // Of every at_once-th member from `member` on.
-    LSTM_NATIVE_DEVICE void sum_floats(const float* from, int member, int at_once, Quad& sum) const {
+    // Of every apart-th member from `member` on.
+    LSTM_NATIVE_DEVICE void sum_floats(const float* from, int member, int apart, Quad& sum) const {
         LSTM_NATIVE_UNROLL(8)
-        for (; member < plan.members; member += at_once) add(sum, load_fresh(from + (member << plan.shift)));
+        for (; member < plan.members; member += apart) add(sum, load_fresh(from + (member << plan.shift)));
     }
     LSTM_NATIVE_DEVICE bool sum_words(const GridBlock& block, std::uint32_t mark, const Marked::Word* from, int member,
-                                      int at_once, Quad& sum) const {
+                                      int apart, Quad& sum) const {
         constexpr int kMost = 4;  // members at once, two times words each
-        for (; member < plan.members; member += kMost * at_once) {
-            const int rest = (plan.members - member + at_once - 1) / at_once;
+        for (; member < plan.members; member += kMost * apart) {
+            const int rest = (plan.members - member + apart - 1) / apart;
             MarkedWords<Marked> words[2 * kMost];
-            const auto at = [&](int i) { return from + ((member + i / 2 * at_once) << plan.shift) + i % 2 * 2; };
+            const auto at = [&](int i) { return from + ((member + i / 2 * apart) << plan.shift) + i % 2 * 2; };
             if (!wait_for_words(block, mark, 2 * rest, at, words)) return false;
             LSTM_NATIVE_UNROLL()
             for (int i = 0; i < kMost; ++i) {
@@ -222,8 +240,7 @@ private:
     // The cells of a step; their gradients go to the gates' places and to the product: [row][gate][unit].
     LSTM_NATIVE_DEVICE void step_cells(const GridBlock& block, const GridPart& part, int step, int parity) const {
         const StepBackward s = all.at(step);
-        float* const through = shared_at<float>(block, plan.state_at);
-        float* const direct = through + plan.rows * part.U;
+        float* const direct = gradients_at(block);
         float* const dc = direct + plan.rows * part.U;
         const float* const given = shared_at<float>(block, plan.given_at) + (parity & 1) * plan.rows * kGiven * part.U;
         Operand* const right = shared_at<Operand>(block, 0);
@@ -234,7 +251,8 @@ private:
             const float* const mine = given + row * kGiven * part.U + j;
             const float d_output = s.d_output == nullptr ? 0.0F : mine[(kKept + 1) * part.U];
             const bool last = s.last != 0;
-            const float d_h = h_gradient(s, e, control, last ? 0.0F : direct[at], last ? 0.0F : through[at], d_output);
+            const float d_h =
+                h_gradient(s, e, control, last ? 0.0F : direct[at], last ? 0.0F : gathered(block, at), d_output);
             const float d_c = c_gradient(s, e, last ? 0.0F : dc[at]);
             Gates d = {{0.0F, 0.0F, 0.0F, 0.0F}, d_h, d_c};
             if ((control & LN_UPDATE) != 0) {

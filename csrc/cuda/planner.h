@@ -103,11 +103,12 @@ struct GridPlan {
     int stride = 0;     // forward: from row to row of what blocks hand on; backward: of the gradients in shared memory
     int depth = 0;      // of the tiles of a warp's output
     int outputs = 0;    // backward: of 32 units, all of them together
+    int shares = 0;     // backward: warps that gather the sums of a row, each of some members, where rows are few
     int receivers = 0;  // of these sums: the members, and where outputs end behind H some that nobody is
     std::int32_t arithmetic = LN_FLOAT32;  // of products, a LnPrecision
     // Where in shared memory: right matrices of products (forward one or two passes); forward sums of the warps and
-    // what the inputs give, backward what the forward pass kept; the states and the bias, or their gradients; weights.
-    // With a cluster what others hand on lies at words_at, of two steps.
+    // what the inputs give, backward what the forward pass kept; the states and the bias, or what was gathered, and
+    // their gradients; weights. With a cluster what others hand on lies at words_at, of two steps.
     std::size_t sums_at = 0, given_at = 0, state_at = 0, rest_at = 0, words_at = 0;
     std::size_t shared_bytes = 0;
     // Tiles of a warp that registers do not hold: so many in shared memory, the others streamed from global memory in
