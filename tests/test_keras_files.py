@@ -172,8 +172,6 @@ START = layer("InputLayer", batch_shape=[None, None, 3])
         (layer("Lstm", units=2), r"Lstm 'lstm' has no counterpart here \(did you mean LSTM\?\)"),
         (layer("LSTM", units=2, time_major=True), "LSTM 'lstm': time_major=True has no counterpart here"),
         (layer("LSTM", units=2, activation={"class_name": "LeakyReLU"}), "activation is a LeakyReLU"),
-        (layer("ReLU", max_value=6.0), "ReLU 'relu': max_value=6.0 has no counterpart here"),
-        (layer("Softmax", axis=1), "Softmax 'softmax': axis=1 has no counterpart here"),
         (layer("Dense", units=2, bias_regularizer={"class_name": "Mine"}), "bias_regularizer is a Mine"),
         (layer("TextVectorization", max_tokens=9), "has its vocabulary in another part of the file"),
         (layer("TimeDistributed", layer=layer("Conv2D")), "Conv2D 'conv2d' has no counterpart here"),

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pytest
 
+import lstm_native
 from lstm_native import _core, initializers, layers, losses, metrics, optimizers
 from lstm_native.layers import LSTM, Dense, Input
 from lstm_native.models import Sequential
@@ -268,3 +270,28 @@ def test_normalization_as_data() -> None:
     x = RNG.normal(size=(5, 2, 3))
     np.testing.assert_allclose(copy(x), (x - np.array([[1.0], [2.0]])) / 2, rtol=1e-5)
     np.testing.assert_array_equal(copy(x), layer(x))
+
+
+@pytest.mark.parametrize("suffix", ["safetensors", "keras", "h5"])
+def test_files(tmp_path: Path, suffix: str) -> None:
+    x = RNG.normal(size=(6, 4, 3)).astype(np.float32)
+    norm = layers.Normalization()
+    norm.adapt(x)
+    kinds = [layers.ReLU(2.0, 0.1), layers.LeakyReLU(), layers.ELU(0.5), layers.PReLU(shared_axes=[1]), norm]
+    softened = [layers.Softmax(axis=1), layers.ActivityRegularization(0.1)]
+    for optimizer, loss in (
+        ("nadam", "mape"),
+        ("adagrad", "hinge"),
+        ("adadelta", "poisson"),
+        ("adamax", "msle"),
+    ):
+        model = Sequential([Input((4, 3)), *kinds, *softened, LSTM(2), layers.ReLU(), layers.Softmax()])
+        model.compile(optimizer, loss, metrics=["cosine_similarity"])
+        model.fit(x, np.ones((6, 2)), verbose=0)
+        path = tmp_path / f"{optimizer}.{suffix}"
+        model.save(path)
+        again = lstm_native.load_model(path)
+        np.testing.assert_array_equal(again.predict(x, verbose=0), model.predict(x, verbose=0))
+        for one in (model, again):
+            one.fit(x, np.ones((6, 2)), epochs=2, shuffle=False, verbose=0)
+        np.testing.assert_allclose(again.predict(x, verbose=0), model.predict(x, verbose=0), rtol=1e-5)

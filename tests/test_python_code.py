@@ -229,3 +229,17 @@ def test_a_scalar_loss_and_row_weights() -> None:
     assert loss(np.ones_like(Y), Y) == pytest.approx(expected, rel=1e-6)
     weights = np.array([1, 0, 0, 0, 0, 1.0])
     assert loss(np.ones_like(Y), Y, sample_weight=weights) == pytest.approx(expected / 3, rel=1e-6)
+
+
+@pytest.mark.parametrize("suffix", ["safetensors", "keras", "h5"])
+def test_losses_of_the_caller_in_files(tmp_path: Path, suffix: str) -> None:
+    model = Sequential([Input((4, 3)), LSTM(5), Dense(2)])
+    model.compile("adam", weighted, metrics=[weighted])
+    model.fit(X, Y, verbose=0)
+    model.save(tmp_path / f"m.{suffix}")
+    again = lstm_native.load_model(tmp_path / f"m.{suffix}", custom_objects={"weighted": weighted})
+    expected = model.evaluate(X, Y, verbose=0)
+    assert again.evaluate(X, Y, verbose=0) == pytest.approx(expected, rel=1e-5)
+    again.fit(X, Y, verbose=0)
+    with pytest.raises(ValueError, match="unknown loss 'weighted'"):
+        losses.get("weighted")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from lstm_native import losses, metrics
+from lstm_native import losses, metrics, registration
 from lstm_native.errors import check_number
 
 
@@ -123,6 +123,11 @@ def _metrics(label: str, argument: str, given: Any, names: Sequence[str]) -> lis
         lists = [_listed(item) for item in _spread(label, argument, given, names)]
     else:
         lists = [[metric for item in given for metric in _listed(item)]]
+    # What the caller lends by a name may be gone when metrics are made, with the first batch.
+    lists = [
+        [item if registration.find(item) is None else registration.find(item) for item in one]
+        for one in lists
+    ]
     for one in lists:
         for identifier in one:
             metrics.get(identifier)  # raises for unknown names

@@ -17,7 +17,7 @@ from lstm_native.serialization import namespaces
 
 MODELS = ("Functional", "Model", "Sequential")
 RECURRENT = ("LSTM", "GRU", "SimpleRNN", "RNN", "Bidirectional")
-_HOLD_CODE = (
+HOLD_CODE = (
     "Lambda",
     "TFOpLambda",
     "SlicingOpLambda",
@@ -65,6 +65,16 @@ _NEUTRAL: dict[str, tuple[Any, ...]] = {
     "build_config": (),
 }
 _FLOAT32 = ("float32", None)
+
+
+def is_plain(name: str, config: Any) -> bool:
+    """Whether a layer of one of the `RENAMED` kinds has only arguments that change nothing."""
+    if name in CUDNN or not isinstance(config, dict):
+        return True
+    changing = {"max_value": (None,), "negative_slope": (0.0,), "threshold": (0.0,), "axis": (-1, [-1])}
+    return all(config.get(argument, values[0]) in values for argument, values in changing.items())
+
+
 _HARD_SIGMOID = {
     "module": "lstm_native.activations",
     "class_name": "Parametric",
@@ -226,12 +236,12 @@ class KerasConfig:
             return {key: value for key, value in data.items() if key != "build_config"}
         own = config.get("name", data.get("name")) if isinstance(config, dict) else None
         label = f"{short(name)[1:-1]} {short(own)}" if own is not None else short(name)[1:-1]
-        if name in _HOLD_CODE:
+        if name in HOLD_CODE:
             raise ValueError(f"from_keras: {label} holds code, which is never run; write it as a layer")
         if name in MODELS:
             return self._nested_model(name, config, label, data)
         more: dict[str, Any] = {}
-        if name in RENAMED:
+        if name in RENAMED and is_plain(name, config):
             if name in CUDNN and isinstance(own, str):
                 self.cudnn.add(own)
             was, (name, more, why) = name, RENAMED[name]

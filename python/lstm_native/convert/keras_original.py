@@ -18,7 +18,7 @@ from lstm_native import registration
 from lstm_native.configurable import short
 from lstm_native.convert.both_sides import NotRun, cause, not_imported
 from lstm_native.convert.conversion import Conversion
-from lstm_native.convert.keras_config import MODELS, RECURRENT, RENAMED, known_classes
+from lstm_native.convert.keras_config import HOLD_CODE, MODELS, RECURRENT, RENAMED, is_plain, known_classes
 from lstm_native.convert.keras_file import KerasFile, major_version
 from lstm_native.convert.keras_hdf5 import Group
 from lstm_native.convert.keras_hdf5_writer import NewGroup, write_hdf5
@@ -221,7 +221,10 @@ class PlainConfig:
             return {**_head("keras.src.ops.numpy", name, self._values(config)), "registered_name": name}
         if name == "TextVectorization":
             raise NotRun("it reads texts")
-        cls = known_classes("layers").get(RENAMED[name][0] if name in RENAMED else name)
+        if name in HOLD_CODE:
+            raise NotRun(f"{name} holds code")
+        renamed = name in RENAMED and is_plain(name, config)
+        cls = known_classes("layers").get(RENAMED[name][0] if renamed else name)
         if cls is None:
             raise NotRun(f"{short(name)} is not known")
         if name.startswith("CuDNN"):  # which needs a GPU; weights are laid out anew by the reader of Keras 2

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from lstm_native import registration
 from lstm_native.errors import unknown_name
 from lstm_native.losses.base import Array, Loss, Shape
 from lstm_native.losses.distances import (
@@ -218,7 +219,10 @@ def get(identifier: Any) -> Loss:
         return identifier
     if isinstance(identifier, str):
         if identifier not in _NAMES:
-            raise unknown_name("loss", identifier, _NAMES)
+            known_to_caller = registration.find(identifier)
+            if known_to_caller is None:
+                raise unknown_name("loss", identifier, _NAMES)
+            return get(known_to_caller)
         return _NAMES[identifier].from_config(config)
     if isinstance(identifier, type) and issubclass(identifier, Loss):
         return identifier()
