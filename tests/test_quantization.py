@@ -379,12 +379,16 @@ def test_files_of_keras_hold_the_rounded_weights(mode: str, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_conversions_give_the_rounded_weights(mode: str, tmp_path: Path) -> None:
-    """`to_torch` compares both sides by itself."""
-    pytest.importorskip("torch")
+@pytest.mark.parametrize("library", ["torch", "onnx"])
+def test_conversions_give_the_rounded_weights(library: str, mode: str, tmp_path: Path) -> None:
+    """They run both sides and compare them by themselves."""
+    pytest.importorskip(library)
     model = Sequential([Input((None, 3)), LSTM(4), Dense(2)])
     model.quantize(mode)
-    module = convert.to_torch(model, check=True)
-    back = convert.from_torch(module)
+    if library == "torch":
+        back = convert.from_torch(convert.to_torch(model, check=True))
+    else:
+        convert.to_onnx(model, tmp_path / "model.onnx", check=True)
+        back = convert.from_onnx(tmp_path / "model.onnx")
     for got, expected in zip(back.get_weights(), model.get_weights(), strict=True):
         np.testing.assert_allclose(got, expected, atol=1e-7)

@@ -118,6 +118,14 @@ def test_all_or_none() -> None:
             _core.quantize_variables([given], mode)
 
 
+def test_the_gpu_takes_none() -> None:
+    plain, eight = variable(np.ones((2, 3))), quantized(np.ones((2, 3)), "int8")
+    with pytest.raises(ValueError, match="a variable is quantized to int8, which the device 'cuda' has not"):
+        _core.move_variables([eight, plain], "cuda")
+    _core.move_variables([plain, eight], "cpu")
+    assert eight.dtype == "int8"
+
+
 # --- layers ---------------------------------------------------------------------------------------
 
 
