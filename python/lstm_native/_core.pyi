@@ -103,7 +103,7 @@ class RecurrentWeights:
 
     kernel (I, G U), recurrent_kernel (U, G U), bias (G U,) or None. `cell` is "lstm" (G = 4, gates i, f, c,
     o), "simple_rnn" (1), "gru" (3, gates z, r, h; bias (2, G U): the reset gate after the recurrent product)
-    or "gru_before" (3).
+    or "gru_before" (3). Quantized kernels are for inference.
     """
 
     def __init__(
