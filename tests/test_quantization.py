@@ -23,6 +23,7 @@ from lstm_native.layers import (
     Dense,
     Embedding,
     Input,
+    Layer,
     LayerNormalization,
     LSTMCell,
     SimpleRNN,
@@ -190,8 +191,37 @@ def test_training_is_an_error() -> None:
         for kept, weight in zip(after, model.get_weights(), strict=True):
             assert_bits(weight, kept)
         assert len(before) == len(after)
-        with pytest.raises(ValueError, match="is quantized to"):
-            model.layers[2].check_can_train()
+
+
+def test_training_of_classes_of_the_caller_is_an_error() -> None:
+    class Doubled(Layer):
+        def __init__(self) -> None:
+            super().__init__()
+            self.dense = Dense(2)
+
+        def call(self, x: Any) -> Any:
+            return 2 * self.dense(x)
+
+    class Own(Model):
+        def __init__(self) -> None:
+            super().__init__()
+            self.table, self.lstm, self.last = Embedding(30, 3), LSTM(4), Doubled()
+
+        def call(self, x: Any) -> Any:
+            return self.last(self.lstm(self.table(x)))
+
+    for model in (Own(), Sequential([Embedding(30, 2), Doubled(), LSTM(2)])):
+        model.compile("sgd", "mse")
+        y = np.zeros((9, 2))
+        model.fit(ids(), y, verbose=0)
+        before = model.predict(ids(), verbose=0)
+        model.quantize("bfloat16")
+        assert sum(v.is_quantized for v in model.variables) == 4
+        np.testing.assert_allclose(model.predict(ids(), verbose=0), before, atol=1e-3)
+        iterations = int(model.optimizer.iterations)
+        with pytest.raises(ValueError, match="is quantized to bfloat16, which is for inference"):
+            model.fit(ids(), y, verbose=0)
+        assert int(model.optimizer.iterations) == iterations
 
 
 @pytest.mark.parametrize("mode", ["int4", "float8", "INT8", None, 8, "float16"])

@@ -50,6 +50,16 @@ def quantized_mode(variables: Iterable[Variable]) -> str | None:
     return next((variable.dtype for variable in variables if variable.is_quantized), None)
 
 
+def check_float32(layer: Any) -> None:
+    """Raises ValueError when the layer, or one inside it, has quantized weights, which cannot be trained."""
+    for variable in layer.variables:
+        if variable.is_quantized:
+            raise layer.error(
+                f"{variable.path} is quantized to {variable.dtype}, which is for inference; train the "
+                "float32 model and quantize it again"
+            )
+
+
 def _quantizable(model: Any) -> dict[Variable, tuple[int, str]]:
     """The variables that a mode is for: the axis of their scales, and what messages call them."""
     return {

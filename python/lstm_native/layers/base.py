@@ -232,12 +232,6 @@ class Layer(symbolic.Callee, Weighted, Configurable):
 
     def check_can_train(self) -> None:
         """Raises ValueError when the layer works forward only."""
-        for variable in self._variables:
-            if variable.is_quantized:
-                raise self.error(
-                    f"{variable.name} is quantized to {variable.dtype}, which is for inference; "
-                    "train the float32 model and quantize it again"
-                )
         for argument, value in vars(self).items():
             if argument.endswith("_regularizer") and not regularizers.can_train(value):
                 raise self.error(

@@ -14,6 +14,7 @@ from lstm_native.layers.dense import ActivationAtEnd
 from lstm_native.layers.embedding import Embedding
 from lstm_native.layers.inputs import InputLayer
 from lstm_native.layers.masking import Masking
+from lstm_native.quantization import check_float32
 
 _T = TypeVar("_T")
 # A layer and its `forward`, or another method that takes its place.
@@ -40,9 +41,10 @@ class Plan:
         self.can_train = False
 
     def check_can_train(self) -> None:
-        """Raises ValueError when a layer works forward only."""
+        """Raises ValueError when a layer works forward only or has quantized weights."""
         if not self.can_train:
             for layer in self.layers:
+                check_float32(layer)
                 layer.check_can_train()
             self.can_train = True
 
