@@ -102,7 +102,8 @@ def test_gradients(name: str) -> None:
         y = function(x)
     assert isinstance(y, Traced)
     plain = function(X)
-    np.testing.assert_array_equal(y.value, np.asarray(plain, np.float32))
+    # NumPy 1 squares and raises to the power of 2 with other last bits.
+    np.testing.assert_allclose(y.value, np.asarray(plain, np.float32), rtol=2.4e-7, atol=0)
     weights = RNG.normal(size=y.shape).astype(np.float32)
     found = tape.backward([y], [weights])[0](x)
     assert found is not None

@@ -21,10 +21,13 @@ if TYPE_CHECKING:
 
 @functools.lru_cache(256)
 def names_of_arguments(function: Callable[..., Any]) -> frozenset[str]:
-    """Names of the arguments that a function takes."""
+    """Names of the arguments that a function takes; none where it cannot tell, as those of older NumPy."""
     import inspect  # not at the top: it costs, and few programs come here
 
-    return frozenset(inspect.signature(function).parameters)
+    try:
+        return frozenset(inspect.signature(function).parameters)
+    except ValueError:
+        return frozenset()
 
 
 def to_arrays(inputs: Any, label: str) -> Any:
