@@ -86,6 +86,10 @@ ARGUMENTS: dict[str, dict[type, dict[str, st.SearchStrategy[Any]]]] = {
         layers.Dense: {"units": size, "activation": activation, "use_bias": flag, **LAYER,
                        **{k: v for k, v in WEIGHTS.items() if not k.startswith("recurrent")}},
         layers.Activation: {"activation": activation, **LAYER},
+        layers.MultiHeadAttention: {
+            "num_heads": size, "key_dim": size, "value_dim": st.none() | size,
+            "output_shape": st.none() | size, "dropout": fraction, "use_bias": flag, "seed": seed, **LAYER,
+            **{k: v for k, v in WEIGHTS.items() if not k.startswith("recurrent")}},
         layers.Normalization: {"axis": st.sampled_from([-1, None]), "invert": flag, **LAYER},
         layers.ReLU: {"max_value": st.none() | positive, "negative_slope": positive, "threshold": positive,
                       **LAYER},

@@ -219,6 +219,9 @@ class _KerasForm:
             raise ValueError(
                 f"to_keras: {label} begins with texts, which Keras keeps apart; leave the layer out"
             )
+        if name in ("Lambda", "MultiHeadAttention") and not self._weights_alone:
+            why = "is code" if name == "Lambda" else "is called and keeps its weights in another way there"
+            raise ValueError(f"to_keras: {label} {why}; save the model with the suffix .safetensors")
         if self._old and config.get("score_mode") == "dot":
             # Keras 3.15.1 takes the word for the function of that name, and fails; it is the default.
             config = {key: value for key, value in config.items() if key != "score_mode"}

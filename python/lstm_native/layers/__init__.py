@@ -39,6 +39,7 @@ from lstm_native.layers.merging import (
     subtract,
 )
 from lstm_native.layers.merging_axes import Concatenate, Dot, concatenate, dot
+from lstm_native.layers.multi_head import MultiHeadAttention
 from lstm_native.layers.noise import GaussianDropout, GaussianNoise
 from lstm_native.layers.normalization import LayerNormalization
 from lstm_native.layers.padding import Cropping1D, UpSampling1D, ZeroPadding1D
@@ -100,6 +101,7 @@ __all__ = [
     "MaxPooling1D",
     "Maximum",
     "Minimum",
+    "MultiHeadAttention",
     "Multiply",
     "Normalization",
     "PReLU",

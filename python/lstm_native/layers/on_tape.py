@@ -20,13 +20,15 @@ if TYPE_CHECKING:
 Tensor = _core.Tensor
 
 
-def forward(layer: Layer, inputs: Any, ctx: Context, mask: Any) -> Any:
+def forward(
+    layer: Layer, inputs: Any, ctx: Context, mask: Any, arguments: dict[str, Any] | None = None
+) -> Any:
     """`call` of a layer written in Python, on the tensors of a pass; recorded if `ctx.record`."""
     several = isinstance(inputs, tuple)
     if not ctx.record and not layer.held_layers():
         # Layers inside want the masks that traced values carry; other code may do with arrays what it likes.
         arrays = tuple(x.numpy() for x in inputs) if several else inputs.numpy()
-        named = {"training": ctx.training, "mask": custom.mask_arrays(mask)}
+        named = {**(arguments or {}), "training": ctx.training, "mask": custom.mask_arrays(mask)}
         outputs = custom.run(layer, arrays, (), named)
         _note_losses(layer, ctx)
         return _as_tensors(layer, outputs)
@@ -36,7 +38,7 @@ def forward(layer: Layer, inputs: Any, ctx: Context, mask: Any) -> Any:
             Traced(x.numpy(), tape, None if m is None else m.numpy())
             for x, m in zip(inputs if several else (inputs,), masks, strict=True)
         )
-        named = {"training": ctx.training, "mask": custom.mask_arrays(mask)}
+        named = {**(arguments or {}), "training": ctx.training, "mask": custom.mask_arrays(mask)}
         outputs = custom.run(layer, values if several else values[0], (), named)
     added = _note_losses(layer, ctx)
     if ctx.record:
