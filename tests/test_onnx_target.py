@@ -21,7 +21,11 @@ from lstm_native.layers import (  # noqa: E402
     LSTM,
     Activation,
     AdditiveAttention,
+    AveragePooling1D,
+    BatchNormalization,
     Bidirectional,
+    Conv1D,
+    Cropping1D,
     Dense,
     Dropout,
     Embedding,
@@ -31,11 +35,13 @@ from lstm_native.layers import (  # noqa: E402
     Input,
     LayerNormalization,
     Masking,
+    MaxPooling1D,
     Permute,
     RepeatVector,
     Reshape,
     SimpleRNN,
     TimeDistributed,
+    ZeroPadding1D,
 )
 from lstm_native.models import Model, Sequential  # noqa: E402
 
@@ -47,7 +53,9 @@ CELLS = (LSTM, GRU, SimpleRNN)
 def filled(model: Any, seed: int = 0) -> Any:
     """The model with random weights, biases too."""
     random = np.random.default_rng(seed)
-    model.set_weights([random.normal(0, 0.4, w.shape).astype(np.float32) for w in model.get_weights()])
+    for variable in model.weights:
+        values = random.normal(0, 0.4, variable.shape)
+        variable.assign(np.abs(values) + 0.1 if variable.name == "moving_variance" else values)
     return model
 
 
@@ -179,6 +187,39 @@ def test_layers_around(layer: Any, tmp_path: Path) -> None:
     check(
         filled(model), tmp_path / "m.onnx", np.random.default_rng(0).normal(size=(2, 6, 4)).astype(np.float32)
     )
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        Conv1D(4, 3, activation="relu", padding="causal", dilation_rate=2),
+        Conv1D(4, 3, strides=2, padding="same", use_bias=False),
+        Conv1D(4, 2, padding="same"),
+        Conv1D(10, 3, groups=5, activation="softmax"),
+        Conv1D(4, 2, strides=3, data_format="channels_first"),
+        MaxPooling1D(2),
+        MaxPooling1D(4, strides=3, padding="same"),
+        MaxPooling1D(4, strides=1, padding="same"),
+        AveragePooling1D(3, strides=2, data_format="channels_first"),
+        AveragePooling1D(4, strides=4, padding="same"),
+        ZeroPadding1D((1, 2)),
+        ZeroPadding1D((1, 2), data_format="channels_first"),
+        Cropping1D((1, 2)),
+        Cropping1D((2, 0)),
+        BatchNormalization(),
+        BatchNormalization(axis=1, scale=False),
+    ],
+    ids=lambda layer: layer.name,
+)
+def test_layers_of_windows(layer: Any, tmp_path: Path) -> None:
+    fixed = getattr(layer, "data_format", "") == "channels_first" or getattr(layer, "axis", -1) == 1
+    inputs = Input((11 if fixed else None, 4))
+    model = filled(Sequential([inputs, GRU(5, return_sequences=True), layer, Activation("tanh")]))
+    for steps in (11,) if fixed else (11, 16):
+        x = np.random.default_rng(0).normal(size=(2, steps, 4)).astype(np.float32)
+        session = written(model, tmp_path / "m.onnx")
+        (found,) = session.run(None, {session.get_inputs()[0].name: x})
+        np.testing.assert_allclose(model(x), found, atol=TOLERANCE, rtol=TOLERANCE)
 
 
 def test_masks_of_other_layers(tmp_path: Path) -> None:

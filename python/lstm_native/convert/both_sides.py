@@ -14,12 +14,14 @@ from lstm_native.convert.conversion import Conversion
 from lstm_native.layers import Attention, Dot, Embedding
 from lstm_native.layers.symbolic import output_shapes
 from lstm_native.layers.text import TextVectorization
-from lstm_native.model_state import layers_with_states, restore_states
+from lstm_native.layers.windows import OverWindows
+from lstm_native.model_state import all_layers, layers_with_states, restore_states
 from lstm_native.models import Model
 from lstm_native.models.graph import Steps
 from lstm_native.trees import flat, is_shape
 
 SIZES = (3, 7, 4)  # of axes whose size the model leaves open: batch, time, and others
+_MOST_STEPS = 1000
 # Numbers in the values between the layers, and multiplications, that are not too many to run: a file may fix
 # any sizes. A model whose sizes are open has fewer than 64 multiplications for a weight.
 MAX_NUMBERS = 1 << 24
@@ -122,8 +124,9 @@ def random_inputs(model: Model) -> list[Any]:
     random = np.random.default_rng(0)
     plan = model._plan()
     found = []
+    steps = steps_for([*all_layers(model)])
     for i, placeholder in enumerate(model.inputs):
-        shape = _concrete(placeholder.shape)
+        shape = _concrete(placeholder.shape, steps)
         readers = plan.readers(i)
         tables = [layer for layer in readers if isinstance(layer, Embedding)]
         if any(isinstance(layer, TextVectorization) for layer in readers):
@@ -137,8 +140,19 @@ def random_inputs(model: Model) -> list[Any]:
     return found
 
 
-def _concrete(shape: tuple[int | None, ...]) -> tuple[int, ...]:
-    return tuple(SIZES[min(axis, 2)] if size is None else size for axis, size in enumerate(shape))
+def steps_for(layers: Sequence[Any]) -> int:
+    """How many time steps a model is tried with: enough for the windows of all its layers."""
+    steps = SIZES[1]
+    for layer in reversed(layers):
+        if isinstance(layer, OverWindows):
+            steps = min(steps * layer.windows.stride + layer.windows.span, _MOST_STEPS)
+    return steps
+
+
+def _concrete(shape: tuple[int | None, ...], steps: int = SIZES[1]) -> tuple[int, ...]:
+    # Where there are windows the last axis may be the one of the time.
+    sizes = (SIZES[0], steps, SIZES[2] if steps == SIZES[1] else steps)
+    return tuple(sizes[min(axis, 2)] if size is None else size for axis, size in enumerate(shape))
 
 
 def refuse_large(model: Model, shapes_of_inputs: Sequence[tuple[int, ...]] | None = None) -> None:
@@ -152,7 +166,9 @@ def refuse_large(model: Model, shapes_of_inputs: Sequence[tuple[int, ...]] | Non
     model.add_steps(steps, tuple(range(len(model.inputs))), None, len(model.outputs))
     if len(steps.steps) > MAX_CALLS:
         raise NotRun(f"it has {len(steps.steps)} calls of layers")
-    given_shapes = shapes_of_inputs or [_concrete(x.shape) for x in model.inputs]
+    given_shapes = shapes_of_inputs or [
+        _concrete(x.shape, steps_for([*all_layers(model)])) for x in model.inputs
+    ]
     shapes: dict[int, tuple[int, ...]] = dict(enumerate(given_shapes))
     numbers = sum(math.prod(shape) for shape in shapes.values())
     products, weights = 0, sum(math.prod(v.shape) for v in model.variables)

@@ -27,10 +27,11 @@ from lstm_native.convert.onnx_flow import (
     Start,
     T,
 )
-from lstm_native.convert.onnx_merging import KINDS, Merging
+from lstm_native.convert.onnx_merging import KINDS
 from lstm_native.convert.onnx_operators import OPERATORS as FOLDED
 from lstm_native.convert.onnx_operators import gemm_parts, reduced_axes, run_operator
 from lstm_native.convert.onnx_shapes import at, normal_axes
+from lstm_native.convert.onnx_windows import OverWindows
 from lstm_native.layers import (
     Activation,
     Dense,
@@ -59,7 +60,7 @@ ON_IDS = (
 _MOVES = ("Transpose", "Squeeze", "Unsqueeze", "Reshape", "Flatten", "Gather", "Slice", "Split", "Concat")
 
 
-class Calls(Merging):
+class Calls(OverWindows):
     """Follows the operators that stand between recurrent ones."""
 
     def _on_flow(self, node: Node, inputs: list[Any]) -> Any:
@@ -100,6 +101,7 @@ class Calls(Merging):
             "Gemm": self._gemm,
             "LayerNormalization": self._layer_normalization,
             "Clip": self._clip,
+            **self._window_operators,
             **dict.fromkeys(("Softmax", "LogSoftmax"), self._softmax),
             **dict.fromkeys(("ReduceMean", "ReduceMax", "ReduceSum", "ReduceProd"), self._reduce),
         }

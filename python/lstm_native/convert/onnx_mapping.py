@@ -117,6 +117,9 @@ class Mapper(Calls):
         elif rank in ((1, 2) if whole else (2, 3)) and 0 not in sizes:
             swapped = role == "time first" and rank > 1
             order = [1, 0, *range(2, rank)] if swapped else list(range(rank))
+            if role == "channels first":
+                order = [0, 2, 1]
+                self._record.note(f"input {value.name}: features before time in ONNX, behind it here")
             ours = [sizes[axis] for axis in order]
             features = None if whole else ours[-1]
             time = 0 if rank == (1 if whole else 2) else ours[1]

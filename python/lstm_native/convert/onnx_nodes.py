@@ -12,7 +12,7 @@ from lstm_native.convert.conversion import Conversion
 from lstm_native.convert.layouts import Array
 from lstm_native.layers import Layer
 
-_FAR = (1 << 63) - 1  # "to the end" of a Slice
+FAR = (1 << 63) - 1  # "to the end" of a Slice
 
 
 @dataclass(frozen=True)
@@ -100,4 +100,4 @@ def cast(writer: Writer, x: str, to: str = "FLOAT") -> str:
 
 def turned(writer: Writer, x: str) -> str:
     """The time axis, 1, the other way round."""
-    return writer.node("Slice", x, writer.ints(-1), writer.ints(-_FAR), writer.ints(1), writer.ints(-1))
+    return writer.node("Slice", x, writer.ints(-1), writer.ints(-FAR), writer.ints(1), writer.ints(-1))

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from lstm_native.convert.both_sides import check_of, outputs_of, refuse_large, run_both
+from lstm_native.convert.both_sides import check_of, outputs_of, refuse_large, run_both, steps_for
 from lstm_native.convert.conversion import Conversion
 from lstm_native.convert.layouts import Array
 from lstm_native.convert.onnx_file import Graph, read_graph
@@ -17,6 +17,7 @@ from lstm_native.convert.onnx_mapping import Mapper
 from lstm_native.convert.onnx_recurrent import OPERATORS as RECURRENT
 from lstm_native.convert.onnx_run import run_elsewhere
 from lstm_native.layers import Bidirectional, Input
+from lstm_native.layers.windows import OverWindows
 from lstm_native.models import Model, Sequential
 
 MAX_NAME = 100
@@ -294,7 +295,8 @@ def _sample_shape(mapper: Mapper, name: str, batch: int) -> list[tuple[int, ...]
         (s.shape[0] for starts in mapper.starts.values() for s in starts if len(s.shape) == 2 and s.shape[0]),
         None,
     )
-    time = known or 5
+    layers = [call.holder.layer for call in mapper.calls if isinstance(call, Call)]
+    time = known or (steps_for(layers) if any(isinstance(one, OverWindows) for one in layers) else 5)
     return [
         (batch, *(time if size is None else size for size in start.shape)) for start in mapper.starts[name]
     ]
@@ -317,6 +319,8 @@ def _as_theirs(mapper: Mapper, name: str, arrays: list[Array]) -> Array:
         return np.asarray(arrays[0].sum(axis=1))
     if role is not None and role.startswith("state"):
         return np.stack(arrays, axis=1 if role.endswith("batch first") else 0)
+    if role == "channels first":
+        return arrays[0].swapaxes(1, 2)
     return arrays[0].swapaxes(0, 1) if role == "time first" else arrays[0]
 
 

@@ -39,8 +39,8 @@ def to_onnx(model: Any, path: str | os.PathLike[str], *, check: bool | None = No
         model: a built `Sequential` or functional model of Embedding, Masking, LSTM, GRU, SimpleRNN,
             Bidirectional, Dense, Activation, TimeDistributed (of Dense and the like), Dropout, Flatten,
             Reshape, Permute, RepeatVector, LayerNormalization over the features, GlobalMaxPooling1D,
-            GlobalAveragePooling1D, Attention, Concatenate, Dot, Add, Subtract, Multiply, Average, Maximum,
-            Minimum.
+            GlobalAveragePooling1D, BatchNormalization, Conv1D, MaxPooling1D, AveragePooling1D, ZeroPadding1D,
+            Cropping1D, Attention, Concatenate, Dot, Add, Subtract, Multiply, Average, Maximum, Minimum.
         path: the file.
         check: run the model beside the ONNX model on random inputs before the file is put in its place: in
             onnxruntime where it is installed, else in onnx.reference where that one has what the model needs.

@@ -8,13 +8,17 @@ from typing import Any
 import numpy as np
 
 from lstm_native import activations
-from lstm_native.convert.onnx_nodes import Flow, Writer, cast, refused
+from lstm_native.convert.onnx_nodes import FAR, Flow, Writer, cast, refused
 from lstm_native.convert.onnx_recurrent_writer import write_recurrent
 from lstm_native.layers import (
     GRU,
     LSTM,
     Activation,
+    AveragePooling1D,
+    BatchNormalization,
     Bidirectional,
+    Conv1D,
+    Cropping1D,
     Dense,
     Dropout,
     Embedding,
@@ -27,6 +31,7 @@ from lstm_native.layers import (
     Layer,
     LayerNormalization,
     Masking,
+    MaxPooling1D,
     Permute,
     RepeatVector,
     Rescaling,
@@ -34,8 +39,10 @@ from lstm_native.layers import (
     SimpleRNN,
     SpatialDropout1D,
     TimeDistributed,
+    ZeroPadding1D,
 )
 from lstm_native.layers.base import ActivityPenalty
+from lstm_native.layers.windows import Windows
 
 
 def write_layer(writer: Writer, layer: Layer, inputs: Sequence[Flow], states: Sequence[str]) -> list[Flow]:
@@ -240,6 +247,72 @@ def _pooling(writer: Writer, layer: Any, x: Flow) -> list[Flow]:
     ]
 
 
+def _over_time(writer: Writer, layer: Any, x: Flow, write: Callable[[str, str], str]) -> str:
+    """What `write` makes, of a value and the name of its result, which want (batch, features, time)."""
+    if getattr(layer, "data_format", "channels_last") == "channels_first":
+        return write(x.name, layer.name)
+    inner = write(writer.node("Transpose", x.name, perm=[0, 2, 1]), f"{layer.name}/inner")
+    return writer.node("Transpose", inner, name=layer.name, perm=[0, 2, 1])
+
+
+def _around(windows: Windows) -> dict[str, Any]:
+    """The attributes that say where windows lie."""
+    options: dict[str, Any] = {"kernel_shape": [windows.size], "strides": [windows.stride]}
+    if windows.padding == "same" and windows.stride > 1:
+        return options | {"auto_pad": "SAME_UPPER"}  # which has the odd zero behind, too
+    return options | {"pads": [*windows.around(windows.span)]}  # the same for every length
+
+
+def _convolution(writer: Writer, layer: Any, x: Flow) -> list[Flow]:
+    weights = [writer.weight(layer.kernel.numpy().transpose(2, 1, 0), f"{layer.name}/kernel")]
+    if layer.bias is not None:
+        weights.append(writer.weight(layer.bias.numpy(), f"{layer.name}/bias"))
+    options = _around(layer.windows) | {"dilations": [layer.windows.dilation], "group": layer.groups}
+    made = _over_time(
+        writer, layer, x, lambda y, name: writer.node("Conv", y, *weights, name=name, **options)
+    )
+    return [Flow(_activate(writer, layer, layer.activation, made, f"{layer.name}/activation"))]
+
+
+def _local_pooling(writer: Writer, layer: Any, x: Flow) -> list[Flow]:
+    op = "MaxPool" if type(layer) is MaxPooling1D else "AveragePool"
+    options = _around(layer.windows)
+    return [Flow(_over_time(writer, layer, x, lambda y, name: writer.node(op, y, name=name, **options)))]
+
+
+def _zero_padding(writer: Writer, layer: Any, x: Flow) -> list[Flow]:
+    (front, behind), last = layer.padding, layer.time_axis == 1
+    pads = writer.ints(0, front, 0, 0, behind, 0) if last else writer.ints(0, 0, front, 0, 0, behind)
+    return [Flow(writer.node("Pad", x.name, pads, name=layer.name))]
+
+
+def _cropping(writer: Writer, layer: Any, x: Flow) -> list[Flow]:
+    front, behind = layer.cropping
+    end = writer.ints(-behind if behind else FAR)
+    return [Flow(writer.node("Slice", x.name, writer.ints(front), end, writer.ints(1), name=layer.name))]
+
+
+def _batch_normalization(writer: Writer, layer: Any, x: Flow) -> list[Flow]:
+    size = layer.moving_mean.shape[0]
+    given = {
+        "gamma": np.ones(size, np.float32) if layer.gamma is None else layer.gamma.numpy(),
+        "beta": np.zeros(size, np.float32) if layer.beta is None else layer.beta.numpy(),
+        "moving_mean": layer.moving_mean.numpy(),
+        "moving_variance": layer.moving_variance.numpy(),
+    }
+    weights = [writer.weight(array, f"{layer.name}/{name}") for name, array in given.items()]
+    axis = layer.axis % layer.rank
+    order = [0, axis, *(a for a in range(1, layer.rank) if a != axis)]  # ONNX normalizes axis 1
+    name, moved = x.name, axis != 1
+    if moved:
+        name = writer.node("Transpose", name, perm=order)
+    result = f"{layer.name}/inner" if moved else layer.name
+    name = writer.node("BatchNormalization", name, *weights, name=result, epsilon=layer.epsilon)
+    if moved:
+        name = writer.node("Transpose", name, name=layer.name, perm=[*map(int, np.argsort(order))])
+    return [Flow(name, x.mask)]
+
+
 def _both(writer: Writer, mask: str, before: str | None) -> str:
     return mask if before is None else writer.node("And", mask, before)
 
@@ -259,6 +332,12 @@ _LAYERS: dict[type, Callable[[Writer, Any, Flow], list[Flow]]] = {
     RepeatVector: _repeat_vector,
     Reshape: _reshape,
     Permute: _permute,
+    Conv1D: _convolution,
+    MaxPooling1D: _local_pooling,
+    AveragePooling1D: _local_pooling,
+    ZeroPadding1D: _zero_padding,
+    Cropping1D: _cropping,
+    BatchNormalization: _batch_normalization,
     GlobalMaxPooling1D: _pooling,
     GlobalAveragePooling1D: _pooling,
     LSTM: write_recurrent,

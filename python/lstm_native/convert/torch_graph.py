@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from lstm_native.convert.both_sides import steps_for
 from lstm_native.convert.conversion import Conversion
 from lstm_native.convert.layouts import Array
 from lstm_native.convert.torch_joins import (
@@ -26,7 +27,15 @@ from lstm_native.convert.torch_joins import (
     side_by_side,
     takes_last_step,
 )
-from lstm_native.convert.torch_layers import CELLS, Part, Recurrent, kind_of, part_of
+from lstm_native.convert.torch_layers import (
+    CELLS,
+    ELEMENTWISE,
+    OVER_CHANNELS,
+    Part,
+    Recurrent,
+    kind_of,
+    part_of,
+)
 from lstm_native.convert.torch_runs import (
     Piece,
     Run,
@@ -39,12 +48,33 @@ from lstm_native.convert.torch_runs import (
     tensor_of_state,
     wants,
 )
-from lstm_native.layers import Activation, Dropout, Flatten, GlobalAveragePooling1D, GlobalMaxPooling1D, Input
+from lstm_native.layers import (
+    Activation,
+    Dropout,
+    Flatten,
+    GlobalAveragePooling1D,
+    GlobalMaxPooling1D,
+    Input,
+    Permute,
+)
 from lstm_native.models import Model
 
 # Functions and methods that change places of axes, and those that leave a tensor as it is.
 SWAPS = ("transpose", "permute", "t", "swapaxes")
 UNCHANGED = ("to", "cuda", "cpu", "contiguous", "detach", "clone", "float", "long", "int", "requires_grad_")
+
+
+TURNS = ((1, 2), (2, 1), (-1, -2), (-2, -1), (0, 2, 1))  # those of axes 1 and 2
+
+
+def _order(axes: Sequence[Any]) -> tuple[Any, ...]:
+    """The axes that a function which moves them was given, one by one or as a list."""
+    return tuple(axes[0]) if len(axes) == 1 and isinstance(axes[0], tuple | list) else tuple(axes)
+
+
+def _settled(value: Flow) -> Flow:
+    """With the axes in the order that PyTorch has."""
+    return Flow(Permute((2, 1))(value.tensor)) if value.turned else value
 
 
 class Opaque:
@@ -113,7 +143,7 @@ class TorchGraph:
         return argument
 
     def _placeholder(self, node: Any) -> Any:
-        module = self._reader(node, lambda module: True)[0]
+        module, _, turned = self._reader(node, lambda module: True)
         kind = None if module is None else kind_of(module)
         if kind == "Embedding":
             self._ids[len(self.inputs)] = module.num_embeddings
@@ -122,30 +152,35 @@ class TorchGraph:
             tensor = Input((None, module.input_size), name=node.name)
         elif kind == "Linear":
             tensor = Input((module.in_features,), name=node.name)
+        elif kind == "Conv1d":
+            shape = (None, module.in_channels)
+            tensor = Input(shape if turned else shape[::-1], name=node.name)
         elif module is not None and kind is None:
             raise self._error(node, f"it is read by a {type(module).__name__}, which has no layer here")
         elif (form := form_of_input(self._graph, self._module, node)) is not None:
             tensor = Input((None,) * (form[0] - 2) + (form[1],), name=node.name)
         else:
             raise self._error(node, "no module that tells the shape of this input reads it")
-        recurrent, swaps = self._reader(node, lambda module: kind_of(module) in CELLS)
+        recurrent, swaps, _ = self._reader(node, lambda module: kind_of(module) in CELLS)
         swapped = recurrent is not None and swaps == recurrent.batch_first
         if swapped:
             self._record.note(f"input {node.name}: time first in PyTorch, batch first here")
         self.inputs.append(Flow(tensor, swapped))
         return self.inputs[-1]
 
-    def _reader(self, node: Any, wanted: Callable[[Any], bool]) -> tuple[Any, bool]:
-        """The first wanted module behind a node, and whether axes 0 and 1 change places on the way."""
-        todo = [(node, False)]
-        for now, swaps in todo:
+    def _reader(self, node: Any, wanted: Callable[[Any], bool]) -> tuple[Any, bool, bool]:
+        """The first wanted module behind a node; whether axes 0 and 1, or 1 and 2, change places first."""
+        todo = [(node, False, False)]
+        for now, swaps, turns in todo:
             for user in now.users:
                 module = self._module.get_submodule(user.target) if user.op == "call_module" else None
                 if module is not None and user.args[0] is now and wanted(module):
-                    return module, swaps
+                    return module, swaps, turns
                 if name_of(user) not in (*CATS, *PRODUCTS):  # behind which features are others
-                    todo.append((user, swaps != (name_of(user) in SWAPS)))
-        return None, False
+                    swap = name_of(user) in SWAPS
+                    turn = swap and _order(user.args[1:]) in TURNS
+                    todo.append((user, swaps != (swap and not turn), turns != turn))
+        return None, False, False
 
     def _get_attr(self, node: Any) -> Any:
         value = operator.attrgetter(node.target)(self._module)
@@ -162,8 +197,9 @@ class TorchGraph:
         if kind == "Identity":
             return value
         value = self._tensor(node, value)
-        if not isinstance(value, Flow) or value.turned:
-            raise self._error(node, "it does not read a tensor of the model with features in the last axis")
+        if not isinstance(value, Flow):
+            raise self._error(node, "it does not read a tensor of the model")
+        value = self._for_module(node, kind, value)
         if kind in CELLS:
             return self._recurrent(node, module, CELLS[kind], value)
         if kind in ("Flatten", "Scale") and value.swapped:
@@ -172,7 +208,17 @@ class TorchGraph:
             part = part_of(module, kind, self._record)
             self.parts.append(part)
             self._layers[node.target] = part.layer
-        return Flow(self._layers[node.target](value.tensor), value.swapped)
+        return replace(value, tensor=self._layers[node.target](value.tensor))
+
+    def _for_module(self, node: Any, kind: str, value: Flow) -> Flow:
+        """A tensor with its axes as a module reads them."""
+        if kind in ELEMENTWISE:
+            return value
+        if kind not in OVER_CHANNELS or len(value.tensor.shape) != 3:
+            return _settled(value)
+        if value.swapped:
+            raise self._error(node, "time is the first axis here")
+        return value if value.turned else Flow(Permute((2, 1))(value.tensor), turned=True)
 
     def _call_function(self, node: Any) -> Any:
         name = name_of(node)
@@ -312,14 +358,14 @@ class TorchGraph:
         tensor = value.tensor
         rank = len(tensor.shape)
         if name in SWAPS:
-            order = tuple(axes[0]) if len(axes) == 1 and isinstance(axes[0], tuple | list) else tuple(axes)
+            order = _order(axes)
             if order in ((0, 1), (1, 0), (1, 0, 2), ()) and not value.turned:
                 return Flow(tensor, not value.swapped)
-            if rank == 3 and order in ((1, 2), (2, 1), (-1, -2), (-2, -1), (0, 2, 1)) and not value.swapped:
+            if rank == 3 and order in TURNS and not value.swapped:
                 return Flow(tensor, turned=not value.turned)
             raise self._error(node, "axes other than batch and time change places")
-        if value.turned:
-            raise self._error(node, "time is the last axis here, which only a product takes")
+        if value.turned and name in ("mean", "amax") and axes in ([2], [-1]):
+            value, axes = Flow(tensor), [1]
         if name in (
             "relu",
             "tanh",
@@ -332,11 +378,15 @@ class TorchGraph:
             "hardsigmoid",
             "gelu",
         ):
-            return Flow(Activation("hard_sigmoid" if name == "hardsigmoid" else name)(tensor), value.swapped)
+            activation = Activation("hard_sigmoid" if name == "hardsigmoid" else name)
+            return replace(value, tensor=activation(tensor))
+        value = _settled(value)
+        tensor = value.tensor
         if name in ("softmax", "log_softmax") and axes[:1] in ([-1], [rank - 1]):
             return Flow(Activation(name)(tensor), value.swapped)
         if name == "dropout":
-            return Flow(Dropout(node.kwargs.get("p", axes[0] if axes else 0.5))(tensor), value.swapped)
+            dropout = Dropout(node.kwargs.get("p", axes[0] if axes else 0.5))
+            return replace(value, tensor=dropout(tensor))
         time = 0 if value.swapped else 1
         if name == "mean" and rank == 3 and axes == [time]:
             return Flow(GlobalAveragePooling1D()(tensor))
@@ -362,9 +412,9 @@ class TorchGraph:
                     node, "the outputs of a recurrent module come with its states, return one of them"
                 )
             value = self._tensor(node, value)
-            if not isinstance(value, Flow) or value.turned:
+            if not isinstance(value, Flow):
                 raise self._error(node, "something else than a tensor of the model is returned")
-            self._outputs.append(value)
+            self._outputs.append(_settled(value))
         if any(value.swapped for value in self._outputs):
             self._record.note("outputs: time first in PyTorch, batch first here")
         inputs, outputs = ([flow.tensor for flow in flows] for flows in (self.inputs, self._outputs))
@@ -373,8 +423,8 @@ class TorchGraph:
     def example(self, number: int, random: np.random.Generator) -> Array:
         """Random values for an input of the model; ids are small."""
         tensor = self.inputs[number].tensor
-        shape = tuple(size or default for size, default in zip(tensor.shape, (3, 7), strict=False))
-        shape += tensor.shape[2:]
+        steps = steps_for([one for part in self.parts for one in (part.layer, *part.layer.held_layers())])
+        shape = tuple(size or (3 if axis == 0 else steps) for axis, size in enumerate(tensor.shape))
         if tensor.dtype == "int32":
             return np.asarray(random.integers(0, self._ids[number], shape))
         return np.asarray(random.standard_normal(shape), np.float32)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from lstm_native.convert.torch_layers import CELLS, Part, kind_of
+from lstm_native.convert.torch_layers import CELLS, OVER_CHANNELS, Part, kind_of
 from lstm_native.layers import (
     Add,
     Concatenate,
@@ -206,7 +206,7 @@ def _form(node: Any, module: Any, forms: dict[Any, tuple[int, int]]) -> tuple[in
             return rank, called.out_features
         if kind == "Embedding":
             return 3, called.embedding_dim
-        return None if kind in CELLS else given
+        return None if kind in CELLS or kind in OVER_CHANNELS else given
     name = name_of(node)
     if name == "getitem":
         return _form_of_part(node, module, given)

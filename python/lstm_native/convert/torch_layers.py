@@ -15,16 +15,23 @@ from lstm_native.layers import (
     GRU,
     LSTM,
     Activation,
+    AveragePooling1D,
+    BatchNormalization,
     Bidirectional,
+    Conv1D,
     Dense,
     Dropout,
     Embedding,
     Flatten,
     Layer,
     LayerNormalization,
+    MaxPooling1D,
     Rescaling,
     SimpleRNN,
+    SpatialDropout1D,
+    ZeroPadding1D,
 )
+from lstm_native.models import Sequential
 
 CELLS = {"LSTM": "lstm", "GRU": "gru", "RNN": "simple_rnn"}
 CLASSES: dict[str, Any] = {"lstm": LSTM, "gru": GRU, "simple_rnn": SimpleRNN}
@@ -265,9 +272,79 @@ def _scale(module: Any, record: Conversion) -> Part:
     return Part(Rescaling(*(n if isinstance(n, float | int) else n.cpu().numpy() for n in numbers)))
 
 
+# --- modules over (batch, features, time) ---------------------------------------------------------
+
+
+def _one(value: Any) -> Any:
+    """The number in a tuple of one; others as they are."""
+    return value[0] if isinstance(value, tuple) and len(value) == 1 else value
+
+
+def _conv(module: Any, record: Conversion) -> Part:
+    if module.padding_mode != "zeros":
+        raise ValueError(f"from_torch: Conv1d has padding_mode {module.padding_mode!r}, expected 'zeros'")
+    arrays = arrays_of(module)
+    weights = {"kernel": np.ascontiguousarray(arrays["weight"].transpose(2, 1, 0))}
+    if module.bias is not None:
+        weights["bias"] = arrays["bias"]
+    size, stride, dilation = (_one(n) for n in (module.kernel_size, module.stride, module.dilation))
+    padding = _one(module.padding)
+    same = padding == "same" or (stride == 1 and padding and 2 * padding == dilation * (size - 1))
+    layer: Any = Conv1D(
+        module.out_channels,
+        size,
+        stride,
+        "same" if same else "valid",
+        dilation_rate=dilation,
+        groups=module.groups,
+        use_bias=module.bias is not None,
+    )
+    if not same and padding not in (0, "valid"):
+        layer = Sequential([ZeroPadding1D(padding), layer])
+    return Part(layer, (weights,))
+
+
+def _pooled(kind: Any) -> Callable[[Any, Conversion], Part]:
+    def convert(module: Any, record: Conversion) -> Part:
+        name = type(module).__name__
+        for argument, expected in (("padding", 0), ("dilation", 1), ("ceil_mode", False)):
+            found = _one(getattr(module, argument, expected))
+            if found != expected:
+                raise ValueError(f"from_torch: {name} has {argument} {found!r}, expected {expected!r}")
+        return Part(kind(_one(module.kernel_size), _one(module.stride)))
+
+    return convert
+
+
+def _batch_norm(module: Any, record: Conversion) -> Part:
+    if module.running_mean is None or module.momentum is None:
+        raise ValueError("from_torch: BatchNorm1d has no running statistics, or no momentum for them")
+    record.note(
+        "BatchNorm1d: our momentum is 1 - PyTorch's, and its training takes the variance of a sample, ours "
+        "that of the batch"
+    )
+    arrays = arrays_of(module)
+    weights = {ours: arrays[name] for ours, name in (("gamma", "weight"), ("beta", "bias")) if name in arrays}
+    for ours, buffer in (("moving_mean", module.running_mean), ("moving_variance", module.running_var)):
+        weights[ours] = buffer.detach().cpu().float().numpy().copy()
+    options = {"scale": "gamma" in weights, "center": "beta" in weights}
+    return Part(BatchNormalization(momentum=1 - module.momentum, epsilon=module.eps, **options), (weights,))
+
+
+# Those that take the features as axis 1, before the time.
+OVER_CHANNELS: dict[str, Callable[[Any, Conversion], Part]] = {
+    "Conv1d": _conv,
+    "MaxPool1d": _pooled(MaxPooling1D),
+    "AvgPool1d": _pooled(AveragePooling1D),
+    "BatchNorm1d": _batch_norm,
+    "Dropout1d": lambda module, _: Part(SpatialDropout1D(module.p)),
+}
 # Modules that `to_torch` makes.
 _EXPORTED: dict[str, Callable[[Any, Conversion], Part]] = {"Scale": _scale}
+# Those that do the same to every number, whatever the order of axes.
+ELEMENTWISE = (*_ACTIVATIONS, "GELU", "Dropout")
 _MODULES: dict[str, Callable[[Any, Conversion], Part]] = {
+    **OVER_CHANNELS,
     "Linear": _linear,
     "Embedding": _embedding,
     "LayerNorm": _layer_norm,

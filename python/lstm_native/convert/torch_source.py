@@ -56,9 +56,9 @@ def from_torch(
 
             - a `torch.nn.Module`: an LSTM, GRU or RNN (with layers, directions, dropout, projection, both
               biases), or any module whose `forward` is made of these, Embedding, Linear, LayerNorm, Dropout,
-              activations and what stands between them: `torch.fx` follows it, so that `out[:, -1]`, `h[-1]`,
-              `torch.cat` of tensors, `+`, `-`, `*`, `torch.maximum`, `torch.bmm` of two of them, or states
-              given to a decoder find their layers;
+              Conv1d, BatchNorm1d, MaxPool1d, AvgPool1d, activations and what stands between them: `torch.fx`
+              follows it, so that `out[:, -1]`, `h[-1]`, `torch.cat` of tensors, `+`, `-`, `*`,
+              `torch.maximum`, `torch.bmm` of two of them, or states given to a decoder find their layers;
             - a state dict, or a safetensors file of one: Embedding, recurrent modules, Linear and LayerNorm,
               which follow each other as their names do in the dict. A file does not keep that order: there it
               is found from the widths.

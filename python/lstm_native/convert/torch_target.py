@@ -17,20 +17,32 @@ from lstm_native.layers import (
     GRU,
     LSTM,
     Activation,
+    AveragePooling1D,
+    BatchNormalization,
     Bidirectional,
+    Conv1D,
+    Cropping1D,
     Dense,
     Dropout,
     Embedding,
     Flatten,
+    GaussianDropout,
+    GaussianNoise,
     GlobalAveragePooling1D,
     GlobalMaxPooling1D,
     InputLayer,
     Layer,
     LayerNormalization,
+    MaxPooling1D,
+    Permute,
     RepeatVector,
     Rescaling,
+    Reshape,
     SimpleRNN,
+    SpatialDropout1D,
     TimeDistributed,
+    UpSampling1D,
+    ZeroPadding1D,
 )
 from lstm_native.models import Model
 
@@ -257,9 +269,91 @@ def _exported(name: str) -> Callable[[Any, Conversion], list[Any]]:
         arguments: tuple[Any, ...] = (layer.n,) if isinstance(layer, RepeatVector) else ()
         if isinstance(layer, Rescaling):
             arguments = layer.scale, layer.offset
+        elif isinstance(layer, Reshape | Permute):
+            arguments = (layer.target_shape if isinstance(layer, Reshape) else layer.dims,)
         return [getattr(exported, name)(*arguments)]
 
     return convert
+
+
+def _batch_norm(layer: Any, record: Conversion) -> list[Any]:
+    if not layer.normalizes_features:
+        raise _refused(layer, f"axis is {layer.axis}, expected the last one")
+    size = layer.moving_mean.shape[0]
+    weights = {
+        "weight": np.ones(size) if layer.gamma is None else layer.gamma.numpy(),
+        "bias": np.zeros(size) if layer.beta is None else layer.beta.numpy(),
+        "running_mean": layer.moving_mean.numpy(),
+        "running_var": layer.moving_variance.numpy(),
+        "num_batches_tracked": np.zeros(()),
+    }
+    record.note(
+        f"{layer.label()}: PyTorch's momentum is 1 - ours, and its training takes the variance of a sample, "
+        "ours that of the batch"
+    )
+    module = _module("BatchNorm1d", weights, size, eps=layer.epsilon, momentum=1 - layer.momentum)
+    rank = layer.rank
+    if rank > 3:
+        raise _refused(
+            layer, f"its inputs have {rank} axes, expected (batch, features) or (batch, time, features)"
+        )
+    return [module] if rank == 2 else _over_time(layer, module)
+
+
+def _over_time(layer: Any, module: Any) -> list[Any]:
+    """A module that wants (batch, features, time)."""
+    from lstm_native.torch.exported import ChannelsFirst
+
+    return [module] if getattr(layer, "data_format", None) == "channels_first" else [ChannelsFirst(module)]
+
+
+def _convolution(layer: Any, record: Conversion) -> list[Any]:
+    import torch
+
+    if layer.data_format == "channels_first" and activations.name_of(layer.activation) in (
+        "softmax",
+        "log_softmax",
+    ):
+        raise _refused(layer, "its softmax is over the time axis")
+    weights = {"weight": layer.kernel.numpy().transpose(2, 1, 0)}
+    if layer.bias is not None:
+        weights["bias"] = layer.bias.numpy()
+    windows = layer.windows
+    if windows.padding == "same" and windows.stride > 1:
+        raise _refused(layer, 'padding is "same" with strides: its zeros depend on the length of a sequence')
+    before, behind = windows.around(windows.span)  # the same for every length
+    module = _module(
+        "Conv1d",
+        weights,
+        layer.kernel.shape[1] * layer.groups,
+        layer.filters,
+        windows.size,
+        stride=windows.stride,
+        padding=before if before == behind else 0,
+        dilation=windows.dilation,
+        groups=layer.groups,
+        bias=layer.bias is not None,
+    )
+    if before != behind:
+        module = torch.nn.Sequential(torch.nn.ConstantPad1d((before, behind), 0.0), module)
+    return [*_over_time(layer, module), *_activation(layer, record)]
+
+
+def _local_pooling(layer: Any, record: Conversion) -> list[Any]:
+    if layer.padding != "valid":
+        raise _refused(layer, f"padding is {layer.padding!r}, expected 'valid'")
+    name = "MaxPool1d" if isinstance(layer, MaxPooling1D) else "AvgPool1d"
+    return _over_time(layer, _module(name, {}, layer.pool_size[0], layer.strides[0]))
+
+
+def _padding(layer: Any, record: Conversion) -> list[Any]:
+    around = layer.padding if isinstance(layer, ZeroPadding1D) else tuple(-n for n in layer.cropping)
+    return _over_time(layer, _module("ConstantPad1d", {}, around, 0.0))
+
+
+def _without_noise(layer: Any, record: Conversion) -> list[Any]:
+    record.note(f"{layer.label()}: the noise of training is left out, PyTorch's modules have none")
+    return []
 
 
 _LAYERS: dict[type, Callable[[Any, Conversion], list[Any]]] = {
@@ -273,7 +367,19 @@ _LAYERS: dict[type, Callable[[Any, Conversion], list[Any]]] = {
     Activation: _activation,
     TimeDistributed: _time_distributed,
     Dropout: lambda layer, _: [_module("Dropout", {}, layer.rate)],
+    SpatialDropout1D: lambda layer, _: _over_time(layer, _module("Dropout1d", {}, layer.rate)),
+    GaussianNoise: _without_noise,
+    GaussianDropout: _without_noise,
+    BatchNormalization: _batch_norm,
+    Conv1D: _convolution,
+    MaxPooling1D: _local_pooling,
+    AveragePooling1D: _local_pooling,
+    ZeroPadding1D: _padding,
+    Cropping1D: _padding,
+    UpSampling1D: lambda layer, _: _over_time(layer, _module("Upsample", {}, scale_factor=layer.size)),
     Flatten: lambda layer, _: [_module("Flatten", {})],
+    Reshape: _exported("Reshape"),
+    Permute: _exported("Permute"),
     GlobalAveragePooling1D: _exported("MeanOverTime"),
     GlobalMaxPooling1D: _exported("MaximumOverTime"),
     RepeatVector: _exported("Repeat"),

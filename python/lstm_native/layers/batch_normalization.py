@@ -37,6 +37,9 @@ class BatchNormalization(Layer):
         moving_mean_initializer, moving_variance_initializer: start values of the moving mean and variance.
         beta_regularizer, gamma_regularizer: penalties on beta and gamma; None for none.
         beta_constraint, gamma_constraint: what follows every change of beta and gamma by training.
+
+    Attributes:
+        rank: number of axes of the inputs, once the layer is built.
     """
 
     supports_masking = True
@@ -100,16 +103,15 @@ class BatchNormalization(Layer):
             raise self.error(
                 f"input has shape {shape}, expected a known size above zero along axis {self.axis}"
             )
-        if self.built and (rank, size) != (self._rank, self._size):
+        if self.built and (rank, size) != (self.rank, self._size):
             raise self.error(
-                f"input has shape {shape}, expected {self._rank} axes with {self._size} along axis "
-                f"{self.axis}"
+                f"input has shape {shape}, expected {self.rank} axes with {self._size} along axis {self.axis}"
             )
 
     def create_weights(self, input_shape: Shape) -> None:
         size = input_shape[self.axis]
         assert size is not None
-        self._rank, self._size = len(input_shape), size
+        self.rank, self._size = len(input_shape), size
         self.gamma = self.beta = None
         if self.scale:
             self.gamma = self.add_weight(
@@ -137,7 +139,7 @@ class BatchNormalization(Layer):
     @property
     def normalizes_features(self) -> bool:
         """Whether the axis is the last one; once the layer is built."""
-        return self.axis % self._rank == self._rank - 1
+        return self.axis % self.rank == self.rank - 1
 
     @property
     def unmoved_by_padding(self) -> bool:
@@ -225,11 +227,11 @@ class BatchNormalization(Layer):
     @property
     def _others(self) -> tuple[int, ...]:
         """All axes but that of the features."""
-        return tuple(a for a in range(self._rank) if a != self.axis % self._rank)
+        return tuple(a for a in range(self.rank) if a != self.axis % self.rank)
 
     def _along(self, values: Array) -> Array:
         """A number for each feature, broadcastable to the inputs."""
-        shape = [1] * self._rank
+        shape = [1] * self.rank
         shape[self.axis] = self._size
         return values.astype(np.float32).reshape(shape)
 

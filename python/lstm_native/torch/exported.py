@@ -97,3 +97,51 @@ class Scale(torch.nn.Module):
     def forward(self, x: Any) -> Any:
         """x, rescaled."""
         return x * self.scale + self.offset
+
+
+class ChannelsFirst(torch.nn.Module):
+    """A module of `torch.nn` that wants (batch, features, time), for (batch, time, features).
+
+    Args:
+        inner: the module.
+    """
+
+    def __init__(self, inner: torch.nn.Module) -> None:
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, x: Any) -> Any:
+        """What `inner` makes of x, with time in front of the features again."""
+        return self.inner(x.transpose(1, 2)).transpose(1, 2)
+
+
+class Reshape(torch.nn.Module):
+    """(batch, ...) to (batch, *shape).
+
+    Args:
+        shape: of one output; -1 for what is left over.
+    """
+
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        super().__init__()
+        self.shape = shape
+
+    def forward(self, x: Any) -> Any:
+        """x in that shape."""
+        return x.reshape(x.shape[0], *self.shape)
+
+
+class Permute(torch.nn.Module):
+    """Axes in another order.
+
+    Args:
+        dims: the axes behind that of the batch, counted from 1.
+    """
+
+    def __init__(self, dims: tuple[int, ...]) -> None:
+        super().__init__()
+        self.dims = dims
+
+    def forward(self, x: Any) -> Any:
+        """x with its axes in that order."""
+        return x.permute(0, *self.dims)
