@@ -320,3 +320,16 @@ def test_another_shape_than_it_was_built_for() -> None:
     for shape in ((2, 3), (2, 4, 5)):
         with pytest.raises(ValueError, match=r"expected 3 axes with 3 along axis -1"):
             layer(draw(shape))
+
+
+def test_files_of_keras_2() -> None:
+    from lstm_native.convert.conversion import Conversion
+    from lstm_native.convert.keras_config import KerasConfig
+
+    old = {"name": "n", "trainable": True, "dtype": "float32", "axis": [2], "momentum": 0.9, "epsilon": 0.01}
+    old |= {"renorm": False, "fused": None, "virtual_batch_size": None, "gamma_regularizer": None}
+    layer = {"class_name": "BatchNormalization", "config": old}
+    data = {"class_name": "Sequential", "config": {"layers": [layer]}}
+    made = KerasConfig(2, Conversion("Keras", "lstm_native")).model(data)["config"]["layers"][0]
+    found = BatchNormalization.from_config(made["config"])
+    assert (found.axis, found.momentum, found.epsilon) == (2, 0.9, 0.01)

@@ -145,6 +145,7 @@ def test_it_follows_its_weights_and_copies(groups: int) -> None:
 
 def test_shapes() -> None:
     assert Convolution1D is Conv1D
+    assert Conv1D(4, 3).name.startswith("conv1d")  # as Keras writes it, where files look for weights
     assert Conv1D(4, 3).compute_output_shape((None, None, 2)) == (None, None, 4)
     assert Conv1D(4, 3, strides=2).compute_output_shape((None, 10, 2)) == (None, 4, 4)
     assert Conv1D(4, (3,), padding="SAME")(Input((10, 2))).shape == (None, 10, 4)
