@@ -129,7 +129,7 @@ class _Reader:
         return int.from_bytes(self._take(count), "little", signed=signed)
 
     def _line(self) -> str:
-        end = self._data.index(b"\n", self._at)
+        end = self._data.find(b"\n", self._at)
         line = self._take(end - self._at).decode("ascii")
         self._at += 1
         return line
