@@ -156,6 +156,17 @@ def test_a_training_goes_on_from_variables(name: str) -> None:
         np.testing.assert_allclose(a, b, rtol=1e-6)
 
 
+def test_nadam_keeps_the_product_of_its_momenta() -> None:
+    variable, optimizer = Variable(np.ones(3)), optimizers.Nadam()
+    optimizer.build([variable])
+    np.testing.assert_array_equal(np.asarray(optimizer.variables[-1]), 1)
+    optimizer.apply([np.ones(3, np.float32)], [variable])
+    optimizer.apply([np.ones(3, np.float32)], [variable])
+    expected = 0.9**2 * (1 - 0.5 * 0.96) * (1 - 0.5 * 0.96**2)
+    assert float(optimizer.variables[-1]) == pytest.approx(expected, rel=1e-6)
+    assert len(optimizer.variables) == 5  # iterations, rate, momentum, velocity, product: those of Keras
+
+
 def test_arguments_out_of_range() -> None:
     with pytest.raises(ValueError, match="beta_1 is 1"):
         optimizers.Nadam(beta_1=1)

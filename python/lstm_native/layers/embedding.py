@@ -34,6 +34,10 @@ class IndexedRows(NamedTuple):
 class Embedding(Layer):
     """A trained vector for every id: ids (batch, time) to (batch, time, output_dim).
 
+    The gradient of a vector is the sum over all places of its id in the batch. Keras 3 on TensorFlow squares
+    the parts of that sum one by one in `Adam`, `RMSprop` and their like: with ids that repeat, training there
+    takes somewhat other steps.
+
     Args:
         input_dim: number of ids; they run from 0 to input_dim - 1.
         output_dim: length of a vector.

@@ -32,7 +32,10 @@ class Sequential(Model):
     config_attributes: ClassVar[dict[str, str | None]] = {"layers": "_layers"}
 
     def __init__(
-        self, layers: Iterable[Layer] | None = None, trainable: bool = True, name: str | None = None
+        self,
+        layers: Iterable[Layer | Placeholder] | None = None,
+        trainable: bool = True,
+        name: str | None = None,
     ) -> None:
         super().__init__(name=name, trainable=trainable)
         self._layers: list[Layer] = []

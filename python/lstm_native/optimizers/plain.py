@@ -12,6 +12,7 @@ from lstm_native import _core
 from lstm_native.errors import check_number
 from lstm_native.optimizers.base import Optimizer
 from lstm_native.optimizers.rate import LearningRate
+from lstm_native.optimizers.scalar import Scalar
 from lstm_native.variable import Variable
 
 Array = npt.NDArray[np.float32]
@@ -186,8 +187,22 @@ class Nadam(_WithMoments):
         common, options: The arguments of every optimizer, from `weight_decay` on: see `Optimizer`.
     """
 
-    # Steps taken, and the product of their momenta: a function of the steps, kept to save multiplications.
-    _product: tuple[int, float] = 0, 1.0
+    def __init__(
+        self,
+        learning_rate: LearningRate = 0.001,
+        beta_1: float = 0.9,
+        beta_2: float = 0.999,
+        epsilon: float = 1e-7,
+        *common: Any,
+        **options: Any,
+    ) -> None:
+        super().__init__(learning_rate, beta_1, beta_2, epsilon, *common, **options)
+        self._product = Scalar("product", "float32", 1.0)
+
+    @property
+    def variables(self) -> list[Any]:
+        """Everything that continues a training; last, as in Keras, the product of the momenta so far."""
+        return [*super().variables, self._product] if self.built else super().variables
 
     def _slot_groups(self) -> tuple[tuple[str, ...], ...]:
         return (("momentum", "velocity"),)
@@ -195,20 +210,27 @@ class Nadam(_WithMoments):
     def _momentum(self, step: int) -> float:
         return self.beta_1 * (1 - 0.5 * _DECAY_OF_MOMENTUM**step)
 
-    def _product_of_momenta(self, step: int) -> float:
-        known, product = self._product
-        if known > step:
-            known, product = 0, 1.0
-        for i in range(known + 1, step + 1):
-            product *= self._momentum(i)
-        self._product = step, product
-        return product
+    def _update(
+        self,
+        variables: list[_core.Variable],
+        gradients: list[_core.Tensor],
+        slots: list[list[Variable]],
+        learning_rate: float,
+        decays: list[float] | None,
+    ) -> None:
+        before = self._product.value
+        self._product.assign(float(before) * self._momentum(int(self.iterations) + 1))
+        try:
+            super()._update(variables, gradients, slots, learning_rate, decays)
+        except BaseException:
+            self._product.assign(before)
+            raise
 
     def rule(self, w: Array, gradient: Array, slots: list[Array], rate: float) -> tuple[Array, list[Array]]:
         """See the class."""
         step = int(self.iterations) + 1
         now, following = self._momentum(step), self._momentum(step + 1)
-        product = self._product_of_momenta(step)
+        product = float(self._product)
         m = slots[0] + (gradient - slots[0]) * np.float32(1 - self.beta_1)
         v = slots[1] + (gradient * gradient - slots[1]) * np.float32(1 - self.beta_2)
         ahead = m * np.float32(following / (1 - product * following))
