@@ -159,14 +159,19 @@ __global__ void __launch_bounds__(kGridThreads, 1)
     const auto may_go_on = [&](int round) {
         return !F::kMeets || meet_group(meeting, first, members, static_cast<std::uint32_t>(round));
     };
+    // A block alone is no cluster, and older GPUs have none.
+    const bool cluster = in_clusters && members > 1;
     function.prepare(block);
-    if (in_clusters) meet_cluster();
+    if (cluster)
+        meet_cluster();
+    else
+        __syncthreads();
     function.start(block, held);
     __syncthreads();
     bool all = true;
     for (int step = 0; step < steps && all; ++step) all = may_go_on(step + 1) && function.step(block, held, step);
     if (all && may_go_on(steps + 1)) function.finish(block);
-    if (in_clusters) meet_cluster();
+    if (cluster) meet_cluster();
 }
 
 #if defined(__CUDACC__)

@@ -47,9 +47,10 @@ __device__ T* in_cluster(T* mine, int member) {
     asm("mapa.u64 %0, %1, %2;" : "=l"(other) : "l"(mine), "r"(member));
     return other;
 }
+// Not .aligned: lanes of a warp may come one after the other.
 __device__ inline void meet_cluster() {
-    asm volatile("barrier.cluster.arrive.release.aligned;" ::: "memory");
-    asm volatile("barrier.cluster.wait.acquire.aligned;" ::: "memory");
+    asm volatile("barrier.cluster.arrive.release;" ::: "memory");
+    asm volatile("barrier.cluster.wait.acquire;" ::: "memory");
 }
 #else
 template <class T>
