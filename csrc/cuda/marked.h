@@ -86,6 +86,11 @@ struct MarkedWords {
 
 // Addresses are generic: the words lie in global memory, or in shared memory of a block of the same cluster. Accesses
 // are relaxed, for a word is all that they hand over; of the device's scope, which has that of a cluster in it.
+//
+// No block writes to a place that another has still to read. Before it hands on numbers of step n + 2 it has read some
+// of step n + 1 from every block of its group, and each of these wrote them after a barrier of its threads behind all
+// their reads of step n. What was read by then had the mark that was waited for, so no order of accesses makes one miss
+// it.
 #if defined(__CUDACC__)
 __device__ inline void store_word(std::uint64_t* to, std::uint64_t word) {
     asm volatile("st.relaxed.gpu.u64 [%0], %1;" ::"l"(to), "l"(word) : "memory");
