@@ -34,7 +34,7 @@ import numpy as np
 
 AUTO, STEPS, BLOCKS, GRID, LAUNCHES, GRAPHS = range(6)  # LnPlan of csrc/backend/backend.h
 UNITS = (8, 16, 32, 64)  # of a block of a grid
-EXCHANGES = {"meeting": 256, "marked": 512, "cluster": 768}  # added: how blocks of a grid wait for each other
+EXCHANGES = {"meeting": 256, "marked": 512, "cluster": 768}  # added: how blocks of a grid wait
 WAYS = {"steps": STEPS, "blocks": BLOCKS} | {
     f"grid {u} {name}": u + way for u in UNITS for name, way in EXCHANGES.items()
 }

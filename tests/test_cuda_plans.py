@@ -16,7 +16,7 @@ from test_recurrent_native import assert_forward, assert_gradients
 
 AUTO, STEPS, BLOCKS, GRID = range(4)  # LnPlan; from 8 on a grid with so many units a block
 UNITS = (8, 16, 32, 64)  # of a SimpleRNN, which has one gate, 32, 64 and 128
-WAYS = (256, 512, 768)  # added: how blocks wait for each other: at meetings, for marks, for those of a cluster
+WAYS = (256, 512, 768)  # added: blocks wait for each other at meetings, for marks, for those of a cluster
 
 
 pytestmark = pytest.mark.usefixtures("cuda_device", "cuda_settings")
@@ -158,10 +158,13 @@ def test_what_is_no_number_goes_on_from_step_to_step(way: int, precision: str) -
         _core.cuda_set_plan(plan)
         output, *_ = case.forward(case.weights())
         found.append(np.isnan(output))
-    assert np.array_equal(*found) and found[0].any() and not found[0].all()
+    assert np.array_equal(*found)
+    assert 0 < found[0].sum() < found[0].size
 
 
-@pytest.mark.parametrize(("precision", "steps"), [("tf32", 4200), pytest.param("bfloat16", 33000, marks=pytest.mark.long)])
+@pytest.mark.parametrize(
+    ("precision", "steps"), [("tf32", 4200), pytest.param("bfloat16", 33000, marks=pytest.mark.long)]
+)
 @pytest.mark.parametrize("way", WAYS[1:])
 def test_marks_repeat_after_many_steps(way: int, precision: str, steps: int) -> None:
     case = on_device(recurrent_case(0, 3, steps, 2, 9))
@@ -197,7 +200,7 @@ def test_repeats_bit_for_bit() -> None:
 
 
 def test_explain() -> None:
-    waits = ("wait for each other after every step", "wait for each other's numbers", "clusters that write into")
+    waits = ("wait for each other after every step", "wait for each other's numbers", "clusters that write")
     for way, said in zip(WAYS, waits, strict=True):
         _core.cuda_set_plan(GRID + way)
         assert cuda.explain(3, 10, 70).count(said) == 2
