@@ -38,7 +38,7 @@ EXCHANGES = {"meeting": 256, "marked": 512, "cluster": 768}  # added: how blocks
 WAYS = {"steps": STEPS, "blocks": BLOCKS} | {
     f"grid {u} {name}": u + way for u in UNITS for name, way in EXCHANGES.items()
 }
-# Each way to wait with the units that the planner gives it, each number of units with the way that it gives it.
+# Each way to wait with the units that the planner gives it, each number of units with the way that it gives.
 TIMED_WAYS = (
     {"steps": STEPS, "blocks": BLOCKS}
     | {name: GRID + way for name, way in EXCHANGES.items()}
