@@ -97,6 +97,7 @@ void tile(const Product& p, const Corner& at) {
         each_start<Rows, Pairs>(p, at, [&](int r, int j, Vec start) { sum[r][j] = start; });
     }
     const float* a = at.a;
+    float* const c = at.c;
     const W* w = static_cast<const W*>(at.w);
     for (std::int64_t k0 = 0; k0 < p.k; k0 += kL, a += p.a_stride) {
         const float* broadcast = a;
@@ -121,7 +122,7 @@ void tile(const Product& p, const Corner& at) {
 #pragma GCC unroll 8
     for (int j = 0; j < 2 * Pairs; ++j)
 #pragma GCC unroll 16
-        for (int r = 0; r < Rows; ++r) sum[r][j].store(at.c + (j / 2 * p.c_pair_blocks + j % 2) * p.c_stride + r * kL);
+        for (int r = 0; r < Rows; ++r) sum[r][j].store(c + (j / 2 * p.c_pair_blocks + j % 2) * p.c_stride + r * kL);
 }
 
 using TileFunction = void (*)(const Product&, const Corner&);
@@ -150,13 +151,16 @@ constexpr TileFunctions kTiles[] = {
 };
 static_assert(sizeof(kTiles<float>) / sizeof(kTiles<float>[0]) == kTileRows, "one entry for each number of rows");
 
-// `count` pairs from `pair` on, for all rows in groups of nearly equal size.
-inline void product_pairs(const Product& p, const TileFunctions* tiles, std::int64_t pair, std::int64_t count) {
-    const std::int64_t groups = (p.rows + kTileRows - 1) / kTileRows;
-    const std::int64_t size = p.rows / groups;
-    const std::int64_t larger = p.rows % groups;  // so many groups have one row more
-    const Weights w = p.w.from_pair(pair);
-    Corner at{p.a, w.elements, w.scales, p.c + pair * p.c_pair_blocks * p.c_stride, nullptr, nullptr};
+// `count` pairs from `pair` on, for all rows in so many groups of nearly equal size. Weights of the type W.
+template <class W>
+void product_pairs(const Product& p, std::int64_t groups, std::int64_t pair, std::int64_t count) {
+    // Of one group nothing is divided: a division takes as long as a few rows of weights.
+    const std::int64_t size = groups == 1 ? p.rows : p.rows / groups;
+    const std::int64_t larger = p.rows - groups * size;  // so many groups have one row more
+    Corner at{p.a,     static_cast<const W*>(p.w.elements) + pair * p.w.stride,
+              nullptr, p.c + pair * p.c_pair_blocks * p.c_stride,
+              nullptr, nullptr};
+    if constexpr (sizeof(W) == 1) at.scales = p.w.scales + pair * p.w.scale_stride;
     std::int64_t index_stride = 0;
     if (p.start == Start::bias) {
         at.start = p.bias + pair * p.start_pair_blocks * kL;
@@ -167,35 +171,41 @@ inline void product_pairs(const Product& p, const TileFunctions* tiles, std::int
     }
     for (std::int64_t g = 0; g < groups; ++g) {
         const std::int64_t rows = size + (g < larger ? 1 : 0);
-        tiles[rows - 1].of_pairs[count - 1](p, at);
+        kTiles<W>[rows - 1].of_pairs[count - 1](p, at);
         at.a += rows * kL;
         at.c += rows * kL;
         at.index += rows * index_stride;
     }
 }
 
-inline const TileFunctions* tiles_of(LnStorage storage) {
-    return storage == LN_STORED_FLOAT32    ? kTiles<float>
-           : storage == LN_STORED_BFLOAT16 ? kTiles<std::uint16_t>
-                                           : kTiles<std::int8_t>;
+template <class W>
+void product_of(const Product& p) {
+    const std::int64_t groups = (p.rows + kTileRows - 1) / kTileRows;
+    // Row groups differ by one row; take side by side what the larger allows.
+    const std::int64_t larger = groups == 1 ? p.rows : (p.rows + groups - 1) / groups;
+    const std::int64_t many = pairs_at_once(static_cast<int>(larger));
+    const std::int64_t pairs = p.pair_end - p.pair_begin;
+    const std::int64_t rest = many == 4 ? pairs & 3 : pairs % many;
+    const std::int64_t whole_end = p.pair_end - rest;
+    if (!p.descending) {
+        for (std::int64_t pair = p.pair_begin; pair < whole_end; pair += many) product_pairs<W>(p, groups, pair, many);
+        if (rest > 0) product_pairs<W>(p, groups, whole_end, rest);
+    } else {
+        if (rest > 0) product_pairs<W>(p, groups, whole_end, rest);
+        for (std::int64_t pair = whole_end; pair > p.pair_begin; pair -= many)
+            product_pairs<W>(p, groups, pair - many, many);
+    }
 }
 
 void product(const Product& p) {
     if (p.rows == 0) return;
-    const TileFunctions* const tiles = tiles_of(p.w.storage);
-    // Row groups differ by one row; take side by side what the larger allows.
-    const std::int64_t groups = (p.rows + kTileRows - 1) / kTileRows;
-    const std::int64_t many = pairs_at_once(static_cast<int>((p.rows + groups - 1) / groups));
-    const std::int64_t pairs = p.pair_end - p.pair_begin;
-    const std::int64_t rest = pairs % many;
-    const std::int64_t whole_end = p.pair_end - rest;
-    if (!p.descending) {
-        for (std::int64_t pair = p.pair_begin; pair < whole_end; pair += many) product_pairs(p, tiles, pair, many);
-        if (rest > 0) product_pairs(p, tiles, whole_end, rest);
-    } else {
-        if (rest > 0) product_pairs(p, tiles, whole_end, rest);
-        for (std::int64_t pair = whole_end; pair > p.pair_begin; pair -= many)
-            product_pairs(p, tiles, pair - many, many);
+    switch (p.w.storage) {
+        case LN_STORED_FLOAT32:
+            return product_of<float>(p);
+        case LN_STORED_BFLOAT16:
+            return product_of<std::uint16_t>(p);
+        default:
+            return product_of<std::int8_t>(p);
     }
 }
 
