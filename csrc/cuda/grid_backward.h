@@ -158,14 +158,14 @@ private:
     // In shared memory: what shares of warps gathered, (shares, rows, units), and behind it the gradients of h and c
     // that pass by the product.
     LSTM_NATIVE_DEVICE float* gradients_at(const GridBlock& block) const {
-        return shared_at<float>(block, plan.state_at) + ((plan.shares * plan.rows) << plan.shift);
+        return shared_at<float>(block, plan.state_at) + (plan.rows << (plan.shares_shift + plan.shift));
     }
     LSTM_NATIVE_DEVICE float gathered(const GridBlock& block, int at) const {
         const float* const shares = shared_at<float>(block, plan.state_at) + at;
         float sum = *shares;
         LSTM_NATIVE_UNROLL()
         for (int share = 1; share < kGridWarps; ++share) {
-            if (share >= plan.shares) break;
+            if (share >= plan.shares()) break;
             sum += shares[(share * plan.rows) << plan.shift];
         }
         return sum;
@@ -175,19 +175,21 @@ private:
     // of the members, and reads four units of several of them in a lane each.
     LSTM_NATIVE_DEVICE bool gather(const GridBlock& block, const GridPart& part, int step) const {
         float* const to = shared_at<float>(block, plan.state_at);
+        // All of these are powers of two, and shifts take a clock where divisions take thirty.
         const int quads = part.U / 4;
-        const int at_once = kWarp / quads;
-        const int apart = plan.shares * at_once;
+        const int quads_shift = part.shift - 2;
+        const int at_once_shift = kWarpShift - quads_shift;
+        const int apart_shift = plan.shares_shift + at_once_shift;
         bool all_there = true;
         block.each_warp([&](const Warp& warp) {
-            for (int job = warp.number; job < part.rows * plan.shares; job += kGridWarps) {
-                const int share = job & (plan.shares - 1);
-                const int row = job / plan.shares;
+            for (int job = warp.number; job < part.rows << plan.shares_shift; job += kGridWarps) {
+                const int share = job & (plan.shares() - 1);
+                const int row = job >> plan.shares_shift;
                 PerLane<Quad> sums;
                 warp.each_lane([&](int lane) {
-                    const int unit = lane % quads * 4;
+                    const int unit = (lane & (quads - 1)) * 4;
                     const int at = ((row * plan.members) << part.shift) + unit;
-                    const int member = share * at_once + lane / quads;
+                    const int member = (share << at_once_shift) + (lane >> quads_shift);
                     sums(lane) = {{0.0F, 0.0F, 0.0F, 0.0F}};
                     if (unit >= part.units) return;  // nobody gives to what lies behind H
                     if constexpr (kMarks) {
@@ -195,9 +197,10 @@ private:
                                                              ? words_of_cluster(block, step)
                                                              : handed_to<Marked::Word>(block, step, block.member());
                         all_there =
-                            sum_words(block, Marked::mark_of(step), from + at, member, apart, sums(lane)) && all_there;
+                            sum_words(block, Marked::mark_of(step), from + at, member, apart_shift, sums(lane)) &&
+                            all_there;
                     } else {
-                        sum_floats(handed_to<float>(block, step, block.member()) + at, member, apart, sums(lane));
+                        sum_floats(handed_to<float>(block, step, block.member()) + at, member, apart_shift, sums(lane));
                     }
                 });
                 warp.sum_over(sums, quads);
@@ -208,18 +211,18 @@ private:
         });
         return all_there;
     }
-    // Of every apart-th member from `member` on.
-    LSTM_NATIVE_DEVICE void sum_floats(const float* from, int member, int apart, Quad& sum) const {
+    // Of members so far apart, a power of two, from `member` on.
+    LSTM_NATIVE_DEVICE void sum_floats(const float* from, int member, int apart_shift, Quad& sum) const {
         LSTM_NATIVE_UNROLL(8)
-        for (; member < plan.members; member += apart) add(sum, load_fresh(from + (member << plan.shift)));
+        for (; member < plan.members; member += 1 << apart_shift) add(sum, load_fresh(from + (member << plan.shift)));
     }
     LSTM_NATIVE_DEVICE bool sum_words(const GridBlock& block, std::uint32_t mark, const Marked::Word* from, int member,
-                                      int apart, Quad& sum) const {
+                                      int apart_shift, Quad& sum) const {
         constexpr int kMost = 4;  // members at once, two times words each
-        for (; member < plan.members; member += kMost * apart) {
-            const int rest = (plan.members - member + apart - 1) / apart;
+        for (; member < plan.members; member += kMost << apart_shift) {
+            const int rest = ((plan.members - member - 1) >> apart_shift) + 1;
             MarkedWords<Marked> words[2 * kMost];
-            const auto at = [&](int i) { return from + ((member + i / 2 * apart) << plan.shift) + i % 2 * 2; };
+            const auto at = [&](int i) { return from + ((member + (i / 2 << apart_shift)) << plan.shift) + i % 2 * 2; };
             if (!wait_for_words(block, mark, 2 * rest, at, words)) return false;
             LSTM_NATIVE_UNROLL()
             for (int i = 0; i < kMost; ++i) {

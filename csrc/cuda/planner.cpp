@@ -146,12 +146,12 @@ bool lay_out(GridPlan& plan, const RecurrentShape& shape, const Offer& offer) {
         plan.receivers = std::max(plan.members, (plan.outputs * 32 + plan.units - 1) / plan.units);
         if (shape.calls * plan.handed_bytes(shape.B, true) > kHandedBytes) return false;
         tiles = core::ceil_div(plan.outputs, 8) * plan.depth;
-        plan.shares = 1;
-        while (2 * plan.shares * rows <= 8 && 2 * plan.shares <= plan.members) plan.shares *= 2;
+        plan.shares_shift = 0;
+        while (2 * plan.shares() * rows <= 8 && 2 * plan.shares() <= plan.members) ++plan.shares_shift;
         layout.take(std::int64_t{whole_rows(plan.rows)} * plan.stride * costs.operand_bytes);
         plan.sums_at = layout.bytes;
         plan.given_at = layout.take(2 * rows * (plan.sums + 2) * units * 4);
-        plan.state_at = layout.take((plan.shares + 2) * rows * units * 4);
+        plan.state_at = layout.take((plan.shares() + 2) * rows * units * 4);
         if (plan.exchange == Exchange::cluster) {
             if (plan.receivers != plan.members) return false;  // else there were blocks that nobody is
             plan.words_at = layout.take(2 * rows * plan.members * units * 8);

@@ -12,7 +12,8 @@
 
 namespace lstm_native::cuda {
 
-inline constexpr int kWarp = 32;
+inline constexpr int kWarpShift = 5;
+inline constexpr int kWarp = 1 << kWarpShift;
 inline constexpr int kBlock = 256;  // threads of a block
 // Blocks of a launch: more than any GPU runs at once; what is left, blocks take in turns.
 inline constexpr std::int64_t kMostBlocks = std::int64_t{1} << 16;
@@ -100,11 +101,12 @@ struct GridPlan {
     int members = 0, groups = 0, rows = 0;  // groups: of a call
     int pass = 0;                           // forward: rows whose h is in shared memory at once
     int passes = 0;                         // of a step
-    int stride = 0;     // forward: from row to row of what blocks hand on; backward: of the gradients in shared memory
-    int depth = 0;      // of the tiles of a warp's output
-    int outputs = 0;    // backward: of 32 units, all of them together
-    int shares = 0;     // backward: warps that gather the sums of a row, each of some members, where rows are few
-    int receivers = 0;  // of these sums: the members, and where outputs end behind H some that nobody is
+    int stride = 0;   // forward: from row to row of what blocks hand on; backward: of the gradients in shared memory
+    int depth = 0;    // of the tiles of a warp's output
+    int outputs = 0;  // backward: of 32 units, all of them together
+    int shares_shift = 0;  // backward: logarithm of shares(), warps that gather the sums of a row, each of some
+                           // members, where rows are few
+    int receivers = 0;     // of these sums: the members, and where outputs end behind H some that nobody is
     std::int32_t arithmetic = LN_FLOAT32;  // of products, a LnPrecision
     // Where in shared memory: right matrices of products (forward one or two passes); forward sums of the warps and
     // what the inputs give, backward what the forward pass kept; the states and the bias, or what was gathered, and
@@ -119,6 +121,7 @@ struct GridPlan {
     LSTM_NATIVE_HOST_DEVICE int columns() const { return sums * units; }  // of a block's part of the kernel
     // Forward: warps that share an output, each with a slice of k. Its logarithm too, for to divide is long.
     LSTM_NATIVE_HOST_DEVICE int slices() const { return 1 << slices_shift(); }
+    LSTM_NATIVE_HOST_DEVICE int shares() const { return 1 << shares_shift; }
     LSTM_NATIVE_HOST_DEVICE int slices_shift() const { return 8 - shift - (sums == 4 ? 2 : 0); }
     // What blocks of a call hand on through global memory, of two steps; backward these are sums of floats.
     std::int64_t handed_bytes(std::int64_t B, bool backward) const;
