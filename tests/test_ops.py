@@ -19,6 +19,16 @@ W = RNG.normal(size=(5, 2)).astype(np.float32)
 B = RNG.normal(size=(3, 5, 2)).astype(np.float32)
 ROW = RNG.normal(size=(5,)).astype(np.float32)
 
+
+def in_place(y: Any, x: Any) -> Any:
+    y += x
+    y *= x
+    y -= 1.0
+    y /= 2.0
+    y **= 2
+    return y
+
+
 FUNCTIONS: dict[str, Callable[[Any], Any]] = {
     "add": lambda x: x + ROW,
     "radd": lambda x: 2 + x,
@@ -73,6 +83,19 @@ FUNCTIONS: dict[str, Callable[[Any], Any]] = {
     "einsum that sums": lambda x: ops.einsum("bti,ij->b", x, W) ** 2,
     "norm": lambda x: ops.norm(x, axis=-1) + ops.norm(x, 1),
     "normalize": lambda x: ops.normalize(x) * X,
+    "norms": lambda x: ops.norm(x, 3, axis=-1) + ops.norm(x, np.inf, axis=2) + np.linalg.norm(x, axis=-1),
+    "normalize by cubes": lambda x: ops.normalize(x, order=3) * X,
+    "einsum of diagonals": lambda x: ops.einsum("btt->bt", x[:, :, :4]) ** 2,
+    "einsum of any axes": lambda x: ops.einsum("...i,ij->...j", x, W) ** 2,
+    "einsum of axes of size one": lambda x: ops.einsum("...ti,...ti", x[:1], X * X) ** 2,
+    "remainder": lambda x: (x % 2.5 + 7 % (x * x + 1)) * X,
+    "transpose from behind": lambda x: ops.transpose(x[:, :3, :3], (-1, 0, 1)) ** 2,
+    "cumsum of all": lambda x: np.cumsum(x) ** 2 + ops.cumsum(x) ** 2,
+    "repeat of all": lambda x: np.repeat(x, 2) ** 2,
+    "repeat by numbers": lambda x: ops.repeat(x, [0, 1, 3, 2], axis=1) ** 2,
+    "clip by values": lambda x: ops.clip(X, -0.7 * ops.abs(x), 0.5 * ops.abs(x)) + np.clip(x, None, 0.5),
+    "clip by name": lambda x: np.clip(x, a_min=0.1, a_max=None) * X,
+    "in place": lambda x: in_place(x * 2, x),
     "cast": lambda x: ops.cast(x, "float64") ** 2,
     "numpy": lambda x: (
         np.mean(np.concatenate([np.tanh(x), x], axis=-1), axis=1) * np.exp(np.sum(x, axis=1))[:, :1]
@@ -150,6 +173,16 @@ def test_what_has_no_gradient_says_so() -> None:
                 function()
         with pytest.raises(TypeError, match="loses its gradient"):
             np.asarray(x)
+        total = np.zeros(X.shape, np.float32)
+        with pytest.raises(TypeError, match=r"a = a \+ x"):
+            total += x
+        for order in (2, 1, "nuc"):
+            with pytest.raises(ValueError, match=r"norm: ord is .* for matrices"):
+                np.linalg.norm(x[0], order)
+        with pytest.raises(ValueError, match=r"'ij' for an array of 3 axes"):
+            ops.einsum("ij,jk", x, W)
+        # What is no float has no gradient to lose.
+        np.testing.assert_array_equal(np.asarray(x > 0), X > 0)
         assert np.shape(x) == X.shape
         assert x.numpy() is X
     with recording(False) as tape:

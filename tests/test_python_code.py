@@ -14,6 +14,8 @@ from lstm_native.layers import (
     GRU,
     LSTM,
     Activation,
+    Add,
+    BatchNormalization,
     Bidirectional,
     Concatenate,
     Dense,
@@ -207,6 +209,76 @@ def test_lambda() -> None:
         Lambda(3)  # type: ignore[arg-type]
     model = Sequential([Input((4,)), Lambda(lambda x: ops.expand_dims(x, axis=-1)), LSTM(3)])
     assert model.output_shape == (None, 3)
+
+
+def test_lambda_follows_training() -> None:
+    layer = Lambda(lambda x, training=False: x * (2.0 if training else 1.0))
+    model = Sequential([Input((2,)), layer, Dense(1, kernel_initializer="ones")])
+    model.compile("sgd", "mse")
+    x, y = np.ones((3, 2), np.float32), np.zeros((3, 1), np.float32)
+    assert model.evaluate(x, y, verbose=0) == pytest.approx(4)
+    assert model.train_on_batch(x, y) == pytest.approx(16)
+    np.testing.assert_array_equal(layer(x, training=True), 2 * x)
+
+
+class InPlace(Layer):
+    """Changes what it was given."""
+
+    def call(self, x: Any) -> Any:
+        x += 1
+        return x
+
+
+class InPlaceModel(Model):
+    """The same as a model, with a layer inside."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.dense = Dense(3, kernel_initializer="ones")
+
+    def call(self, x: Any) -> Any:
+        x += 1
+        y = self.dense(x)
+        y += x
+        return y
+
+
+def test_call_may_change_its_inputs() -> None:
+    x = np.zeros((2, 3), np.float32)
+    inputs = Input((3,))
+    graph = Model(inputs, Add()([InPlace()(inputs), inputs]))
+    for found in (InPlace()(x), graph.predict(x, verbose=0), graph(x)):
+        np.testing.assert_array_equal(found, np.ones((2, 3)))
+        assert not x.any()
+    model = InPlaceModel()
+    np.testing.assert_array_equal(model(x), np.full((2, 3), 4))
+    model.compile("sgd", "mse")
+    assert model.train_on_batch(x, x) == pytest.approx(16)
+    assert not x.any()
+
+
+class Twice(Layer):
+    """One normalization for two places."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.normalize = BatchNormalization(momentum=0.5)
+
+    def call(self, x: Any) -> Any:
+        return self.normalize(self.normalize(x) + 1.0)
+
+
+def test_moving_statistics_of_a_layer_used_twice() -> None:
+    inside, outside = Twice(), BatchNormalization(momentum=0.5)
+    x = Input((3,))
+    graph = Model(x, outside(outside(x) + 1.0))
+    model = Sequential([Input((3,)), inside])
+    for each in (graph, model):
+        each.compile(SGD(0.1), "mse")
+        each.train_on_batch(X[:, 0] + 5, X[:, 1])
+    for a, b in zip(inside.normalize.get_weights(), outside.get_weights(), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
+    assert np.all(inside.normalize.moving_mean.numpy() > 1)
 
 
 def test_lambda_in_files(tmp_path: Path) -> None:

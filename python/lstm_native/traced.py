@@ -20,6 +20,7 @@ from lstm_native.variable import Variable
 
 Array = npt.NDArray[Any]
 Back = Callable[..., Any]
+_Operators = np.lib.mixins.NDArrayOperatorsMixin
 
 
 class Tape:
@@ -95,7 +96,7 @@ def recording(record: bool, layer_context: Any = None) -> Iterator[Tape]:
         tapes.change(before)
 
 
-class Traced(np.lib.mixins.NDArrayOperatorsMixin):
+class Traced(_Operators):
     """An array on a tape.
 
     Attributes:
@@ -142,7 +143,7 @@ class Traced(np.lib.mixins.NDArrayOperatorsMixin):
         return _ops().transpose(self)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
-        if self.tape.record:
+        if self.tape.record and self.is_float:
             raise TypeError(
                 "a value that training differentiates was made an array, which loses its gradient; use "
                 "operators, NumPy's functions or lstm_native.ops on it"
@@ -158,6 +159,16 @@ class Traced(np.lib.mixins.NDArrayOperatorsMixin):
 
     def __array_function__(self, function: Any, types: Any, args: Any, kwargs: Any) -> Any:
         return _dispatch().apply_function(function, args, kwargs)
+
+    # `x += y` makes another value and leaves the array behind x as it is.
+    __iadd__ = _Operators.__add__
+    __isub__ = _Operators.__sub__
+    __imul__ = _Operators.__mul__
+    __itruediv__ = _Operators.__truediv__
+    __ifloordiv__ = _Operators.__floordiv__
+    __imod__ = _Operators.__mod__
+    __ipow__ = _Operators.__pow__
+    __imatmul__ = _Operators.__matmul__
 
     # Values are compared by element, so they are no keys of dictionaries.
     __hash__ = None  # type: ignore[assignment]

@@ -70,7 +70,7 @@ def run(layer: Layer, inputs: Any, arguments: tuple[Any, ...], named: dict[str, 
 
 def call(layer: Layer, inputs: Any, arguments: tuple[Any, ...], named: dict[str, Any]) -> Any:
     """A call of the layer by itself: what `call` returns, as it is. The first one builds the layer."""
-    arrays = to_arrays(inputs, layer.label())
+    arrays = _copied(to_arrays(inputs, layer.label()))  # for `x += 1` in there
     if not layer.built:
         layer.build(shapes_of(arrays))
     outputs = run(layer, arrays, arguments, named)
@@ -78,6 +78,10 @@ def call(layer: Layer, inputs: Any, arguments: tuple[Any, ...], named: dict[str,
         for y in outputs if isinstance(outputs, list | tuple) else (outputs,):
             layer.add_loss(layer.activity_regularizer(y) / max(len(y), 1))
     return outputs
+
+
+def _copied(arrays: Any) -> Any:
+    return type(arrays)(map(_copied, arrays)) if isinstance(arrays, list | tuple) else np.array(arrays)
 
 
 def layers_among(layer: Layer, kind: type[Layer]) -> list[Layer]:

@@ -17,7 +17,8 @@ class Lambda(Layer):
     (`utils.register_keras_serializable`).
 
     Args:
-        function: takes the inputs, an array or a list of them, and `mask` where it names it.
+        function: takes the inputs, an array or a list of them, and `mask` and `training` where it names
+            them.
         output_shape: shape of an output without the batch axis, or a function of the input's shape with it;
             seen from a call with zeros by default.
         mask: a mask of the outputs, or a function of the inputs and their mask; by default they have none.
@@ -43,11 +44,12 @@ class Lambda(Layer):
         self._given_arguments = dict(arguments or {})
         self.supports_masking = mask is not None
 
-    def call(self, inputs: Any, mask: Any = None) -> Any:
+    def call(self, inputs: Any, mask: Any = None, training: bool = False) -> Any:
         """What the function gives."""
-        if "mask" in custom.names_of_arguments(self.function):
-            return self.function(inputs, mask=mask, **self._given_arguments)
-        return self.function(inputs, **self._given_arguments)
+        known = {"mask": mask, "training": training}
+        taken = custom.names_of_arguments(self.function) & known.keys()
+        named = {name: value for name, value in known.items() if name in taken}
+        return self.function(inputs, **{**named, **self._given_arguments})
 
     def compute_output_shape(self, input_shape: Any) -> Any:
         given = self.output_shape

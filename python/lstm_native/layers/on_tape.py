@@ -27,7 +27,8 @@ def forward(
     several = isinstance(inputs, tuple)
     if not ctx.record and not layer.held_layers():
         # Layers inside want the masks that traced values carry; other code may do with arrays what it likes.
-        arrays = tuple(x.numpy() for x in inputs) if several else inputs.numpy()
+        # Copies, for `x += 1` in there.
+        arrays = tuple(x.numpy().copy() for x in inputs) if several else inputs.numpy().copy()
         named = {**(arguments or {}), "training": ctx.training, "mask": custom.mask_arrays(mask)}
         outputs = custom.run(layer, arrays, (), named)
         _note_losses(layer, ctx)
@@ -129,6 +130,8 @@ def call(tape: Tape, layer: Layer, given: Any, positional: tuple[Any, ...], boun
     parts = layer.with_penalty()
     # As in Keras, a mask comes along by itself only where the inputs are all that is passed.
     into = None if states and not asked else before
+    if outer is not None:
+        ctx.states.update(outer.states)  # of layers that this pass has used before
     suspended = tapes.change(None)
     try:
         y = layer.forward(x, ctx, into, **arguments)

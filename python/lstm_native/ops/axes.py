@@ -75,8 +75,10 @@ def std(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
     return sqrt(var(x, axis, keepdims))
 
 
-def cumsum(x: Any, axis: int = 0) -> Any:
-    """Running sums along an axis."""
+def cumsum(x: Any, axis: int | None = None) -> Any:
+    """Running sums along an axis, or over all elements in a row."""
+    if axis is None:
+        x, axis = reshape(x, -1), 0
     return operation(
         lambda a: np.cumsum(a, axis), lambda d, y, a: (np.flip(np.cumsum(np.flip(d, axis), axis), axis),), x
     )

@@ -16,6 +16,13 @@ def apply_ufunc(ufunc: Any, method: str, inputs: Sequence[Any], options: dict[st
     """What NumPy calls for its element-wise functions on traced values."""
     if method == "__call__" and ufunc in elementwise.UFUNCS and not options:
         return operation(ufunc, elementwise.UFUNCS[ufunc], *inputs)
+    if "out" in options and any(isinstance(x, np.ndarray) for x in options["out"]):
+        tape = current()
+        if tape is not None and tape.record:
+            raise TypeError(
+                f"numpy.{ufunc.__name__} of a value that training differentiates cannot go into an array: "
+                "write a = a + x in the place of a += x"
+            )
     return _without_rule(f"numpy.{ufunc.__name__}", getattr(ufunc, method), inputs, options)
 
 
@@ -41,6 +48,10 @@ def _without_rule(name: str, function: Any, args: Sequence[Any], options: dict[s
             "lstm_native.ops has the functions that do"
         )
     return function(*(value_of(a) for a in args), **{k: value_of(v) for k, v in options.items()})
+
+
+def _clip(a: Any, a_min: Any = None, a_max: Any = None, *, min: Any = None, max: Any = None) -> Any:
+    return elementwise.clip(a, min if a_min is None else a_min, max if a_max is None else a_max)
 
 
 _FUNCTIONS: dict[Any, Callable[..., Any]] = {
@@ -71,7 +82,7 @@ _FUNCTIONS: dict[Any, Callable[..., Any]] = {
     np.tensordot: products.tensordot,
     np.einsum: products.einsum,
     np.where: elementwise.where,
-    np.clip: elementwise.clip,
+    np.clip: _clip,
     np.take: shapes.take,
     np.shape: shapes.shape,
     np.linalg.norm: products.norm,

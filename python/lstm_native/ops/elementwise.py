@@ -45,12 +45,13 @@ UFUNCS: dict[Any, Rule | None] = {
     np.arctan: lambda d, y, a: (d / (1 + a * a),),
     np.maximum: lambda d, y, a, b: (np.where(a >= b, d, 0), np.where(a >= b, 0, d)),
     np.minimum: lambda d, y, a, b: (np.where(a <= b, d, 0), np.where(a <= b, 0, d)),
+    np.remainder: lambda d, y, a, b: (d, -d * np.floor_divide(a, b)),
     np.matmul: lambda d, y, a, b: _products(d, a, b),
     # No gradient, or zero wherever there is one.
     **dict.fromkeys(
         (np.sign, np.floor, np.ceil, np.rint, np.equal, np.not_equal, np.less, np.less_equal, np.greater,
          np.greater_equal, np.logical_and, np.logical_or, np.logical_not, np.isnan, np.isfinite, np.isinf,
-         np.bitwise_and, np.bitwise_or, np.invert, np.floor_divide, np.remainder)
+         np.bitwise_and, np.bitwise_or, np.invert, np.floor_divide)
     ),
 }  # fmt: skip
 
@@ -124,14 +125,15 @@ def softplus(x: Any) -> Any:
 
 
 def clip(x: Any, x_min: Any, x_max: Any) -> Any:
-    """`x` within bounds."""
-    return operation(
-        np.clip,
-        lambda d, y, a, low, high: (np.where((a >= low) & (a <= high), d, 0), None, None),
-        x,
-        x_min,
-        x_max,
-    )
+    """`x` within bounds; None for no bound."""
+
+    def rule(d: Array, y: Array, a: Array, low: Any, high: Any) -> tuple[Array, Array, Array]:
+        above = np.True_ if low is None else a >= low
+        raised = a if low is None else np.maximum(a, low)
+        d_raised = d if high is None else np.where(raised <= high, d, 0)
+        return np.where(above, d_raised, 0), np.where(above, 0, d_raised), d - d_raised
+
+    return operation(np.clip, rule, x, x_min, x_max)
 
 
 def where(condition: Any, x1: Any, x2: Any) -> Any:

@@ -26,7 +26,7 @@ def transpose(x: Any, axes: Any = None) -> Any:
     """Axes in another order, reversed by default."""
     return operation(
         lambda a: np.transpose(a, axes),
-        lambda d, y, a: (np.transpose(d, None if axes is None else np.argsort(axes)),),
+        lambda d, y, a: (np.transpose(d, None if axes is None else np.argsort([n % a.ndim for n in axes])),),
         x,
     )
 
@@ -122,8 +122,12 @@ def broadcast_to(x: Any, shape: Any) -> Any:
     return operation(lambda a: np.broadcast_to(a, shape), lambda d, y, a: (d,), x)
 
 
-def repeat(x: Any, repeats: int, axis: int) -> Any:
-    """Every item along an axis several times."""
+def repeat(x: Any, repeats: Any, axis: int | None = None) -> Any:
+    """Every item along an axis, or of all of `x`, several times: so many, or a number for each."""
+    if axis is None:
+        x, axis = reshape(x, -1), 0
+    if np.ndim(repeats) or repeats < 1:
+        return take(x, np.repeat(np.arange(shape(x)[axis]), repeats), axis)
     return operation(
         lambda a: np.repeat(a, repeats, axis),
         lambda d, y, a: (np.add.reduceat(d, np.arange(0, d.shape[axis], repeats), axis),),
