@@ -89,6 +89,24 @@ def test_there_and_back(layers: list[Any], tmp_path: Path) -> None:
     np.testing.assert_allclose(again(x), model(x), atol=1e-5)
 
 
+@pytest.mark.parametrize("layer", [L.MaxPooling1D, L.AveragePooling1D])
+@pytest.mark.parametrize("time", [5, 6, 7])
+def test_strides_longer_than_windows(layer: Any, time: int, tmp_path: Path) -> None:
+    model = Sequential([L.Input((time, 4)), layer(1, strides=2, padding="same"), L.Dense(2)])
+    to_onnx(model, tmp_path / "m.onnx", check=True)
+    x = RNG.standard_normal((2, time, 4)).astype(np.float32)
+    np.testing.assert_allclose(from_onnx(tmp_path / "m.onnx")(x), model(x), atol=1e-6)
+    model = Sequential([L.Input((time, 4)), layer(2, strides=3, padding="same")])
+    with pytest.raises(ValueError, match="strides 3 are longer than windows of 2 steps"):
+        to_onnx(model, tmp_path / "other.onnx")
+    assert not (tmp_path / "other.onnx").exists()
+
+
+def test_outputs_with_other_axes_are_noted() -> None:
+    model = from_onnx(graph([helper.make_node("MaxPool", ["x"], ["y"], kernel_shape=[2])], ("N", 4, "T")))
+    assert "output y: (batch, features, time) in ONNX, (batch, time, features) here" in model.conversion.notes
+
+
 def test_as_pytorch_exports_it() -> None:
     """Features before time, a convolution, and an LSTM that wants time first."""
     w, r = RNG.normal(0, 0.3, (1, 12, 6)), RNG.normal(0, 0.3, (1, 12, 3))

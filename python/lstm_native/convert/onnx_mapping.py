@@ -151,6 +151,10 @@ class Mapper(Calls):
         ):
             axes = ", ".join(map(moves.describe, flow.axes))
             raise self._graph.error(f"output {name[:80]!r} has the axes ({axes}), or is an input")
+        ours = tuple(axis for axis in (B, T, F) if axis in flow.axes)
+        if D not in flow.axes and flow.axes != ours:
+            there, here = (", ".join(map(moves.describe, axes)) for axes in (flow.axes, ours))
+            self._record.note(f"output {name}: ({there}) in ONNX, ({here}) here")
         return flow
 
     # --- recurrent operators ----------------------------------------------------------------------

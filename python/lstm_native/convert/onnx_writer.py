@@ -255,10 +255,17 @@ def _over_time(writer: Writer, layer: Any, x: Flow, write: Callable[[str, str], 
     return writer.node("Transpose", inner, name=layer.name, perm=[0, 2, 1])
 
 
-def _around(windows: Windows) -> dict[str, Any]:
-    """The attributes that say where windows lie."""
+def _around(layer: Any) -> dict[str, Any]:
+    """The attributes that say where the windows of a layer lie."""
+    windows: Windows = layer.windows
     options: dict[str, Any] = {"kernel_shape": [windows.size], "strides": [windows.stride]}
-    if windows.padding == "same" and windows.stride > 1:
+    if windows.padding == "same" and windows.stride > 1 and windows.span > 1:
+        if windows.span < windows.stride:
+            raise refused(
+                layer,
+                f'padding is "same" and strides {windows.stride} are longer than windows of {windows.span} '
+                "steps, for which ONNX Runtime finds no number of zeros",
+            )
         return options | {"auto_pad": "SAME_UPPER"}  # which has the odd zero behind, too
     return options | {"pads": [*windows.around(windows.span)]}  # the same for every length
 
@@ -267,7 +274,7 @@ def _convolution(writer: Writer, layer: Any, x: Flow) -> list[Flow]:
     weights = [writer.weight(layer.kernel.numpy().transpose(2, 1, 0), f"{layer.name}/kernel")]
     if layer.bias is not None:
         weights.append(writer.weight(layer.bias.numpy(), f"{layer.name}/bias"))
-    options = _around(layer.windows) | {"dilations": [layer.windows.dilation], "group": layer.groups}
+    options = _around(layer) | {"dilations": [layer.windows.dilation], "group": layer.groups}
     made = _over_time(
         writer, layer, x, lambda y, name: writer.node("Conv", y, *weights, name=name, **options)
     )
@@ -276,7 +283,7 @@ def _convolution(writer: Writer, layer: Any, x: Flow) -> list[Flow]:
 
 def _local_pooling(writer: Writer, layer: Any, x: Flow) -> list[Flow]:
     op = "MaxPool" if type(layer) is MaxPooling1D else "AveragePool"
-    options = _around(layer.windows)
+    options = _around(layer)
     return [Flow(_over_time(writer, layer, x, lambda y, name: writer.node(op, y, name=name, **options)))]
 
 
