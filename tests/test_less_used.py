@@ -281,6 +281,27 @@ def test_normalization_as_data() -> None:
     x = RNG.normal(size=(5, 2, 3))
     np.testing.assert_allclose(copy(x), (x - np.array([[1.0], [2.0]])) / 2, rtol=1e-5)
     np.testing.assert_array_equal(copy(x), layer(x))
+    assert layer.weights == []  # as in Keras: constants
+
+
+def test_functions_of_the_caller_may_change_their_arguments() -> None:
+    def in_place(y_true: Any, y_pred: Any) -> Any:
+        y_pred -= y_true
+        if isinstance(y_true, np.ndarray):
+            y_true *= 0
+        return np.mean(np.square(y_pred), axis=-1)
+
+    model = Sequential([Input((3,)), Dense(2)])
+    model.compile(optimizers.SGD(0.0), in_place, metrics=[in_place, "mae"])
+    x, y = RNG.normal(size=(6, 3)).astype(np.float32), np.ones((6, 2), np.float32)
+    predicted = model.predict(x, verbose=0)
+    expected = [np.mean((predicted - 1) ** 2)] * 2 + [np.mean(np.abs(predicted - 1))]
+    for call in (model.evaluate, model.train_on_batch, model.test_on_batch):
+        found = call(x, y, **({"verbose": 0} if call == model.evaluate else {}))
+        np.testing.assert_allclose(found, expected, rtol=1e-5)
+        assert np.all(y == 1)
+    assert losses.get(in_place)(y, predicted) == pytest.approx(expected[0], rel=1e-5)
+    assert np.all(y == 1)
 
 
 @pytest.mark.parametrize("suffix", ["safetensors", "keras", "h5"])

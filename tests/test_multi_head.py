@@ -64,6 +64,32 @@ def test_masks() -> None:
     np.testing.assert_allclose(layer(QUERY, VALUE, use_causal_mask=True), causal, rtol=1e-4, atol=1e-4)
 
 
+def test_a_query_that_may_look_nowhere() -> None:
+    nowhere = np.ones((2, 4, 5), bool)
+    nowhere[0, 1] = nowhere[1, 3] = False
+    layer = made()
+    # As in Keras: the mean of all values; nothing where the weights are asked for.
+    flat = [w.copy() for w in layer.get_weights()]
+    flat[0][...] = flat[1][...] = 0  # queries that find all alike
+    mean, _ = formula(flat, QUERY, VALUE)
+    expected, _ = formula(layer.get_weights(), QUERY, VALUE)
+    found = layer(QUERY, VALUE, attention_mask=nowhere)
+    np.testing.assert_allclose(found[~nowhere.all(-1)], mean[~nowhere.all(-1)], rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(found[nowhere.all(-1)], expected[nowhere.all(-1)], rtol=1e-4, atol=1e-4)
+    outputs, scores = layer(QUERY, VALUE, attention_mask=nowhere, return_attention_scores=True)
+    assert not np.any(scores[0, :, 1])
+    assert not np.any(scores[1, :, 3])
+    np.testing.assert_allclose(outputs[0, 1], layer.get_weights()[-1], rtol=1e-6)
+    # No gradient comes through what was hidden.
+    query, value = Input((4, 6)), Input((5, 3))
+    network = Model([query, value], layer(query, value, attention_mask=np.zeros((1, 4, 5), bool)))
+    network.compile(SGD(1.0), "mse")
+    before = layer.get_weights()
+    network.train_on_batch([QUERY, VALUE], np.ones((2, 4, 6)))
+    for same, a, b in zip([True] * 4 + [False] * 4, before, layer.get_weights(), strict=True):
+        assert np.array_equal(a, b) is same
+
+
 def model() -> Model:
     x = Input((4, 6))
     h = LSTM(6, return_sequences=True)(x)

@@ -142,8 +142,12 @@ class MultiHeadAttention(Layer):
         scores = ops.einsum("bthk,bshk->bhts", q * np.float32(1 / math.sqrt(self.key_dim)), k)
         allowed = self._allowed(mask, attention_mask, use_causal_mask, query.shape[1], value.shape[1])
         if allowed is not None:
-            scores = scores + np.where(allowed, np.float32(0), np.float32(-3e38 / 2))
+            scores = ops.where(allowed, scores, np.float32(-3e38 / 2))
         scores = ops.softmax(scores)
+        if allowed is not None and (self._dropout is not None or return_attention_scores):
+            # As Keras: a query that may look nowhere sees nothing where weights are asked for or dropped, and
+            # the mean of all values elsewhere.
+            scores = ops.where(allowed, scores, np.float32(0))
         weights = scores if self._dropout is None else self._dropout(scores, training=training)
         heads = ops.einsum("bhts,bshv->bthv", weights, v)
         kernel, bias = self._projections[3]

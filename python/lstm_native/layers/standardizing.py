@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from lstm_native.arrays import Shape, to_numpy
 from lstm_native.layers.base import Layer
+from lstm_native.traced import value_of
 
 Array = npt.NDArray[Any]
 _SMALLEST = np.float32(1e-7)  # standard deviation
@@ -54,16 +55,19 @@ class Normalization(Layer):
         if None in sizes:
             raise self.error(f"input has shape {input_shape}, expected known sizes of the axes {self.axis}")
         self._sizes: tuple[Any, ...] = tuple(sizes)
-        starts = ("zeros", "ones") if self.input_mean is None else (self.input_mean, self.input_variance)
+        if self.input_mean is not None:  # constants, which are no weights
+            self.mean: Any
+            self.variance: Any
+            self.mean, self.variance = (
+                np.broadcast_to(np.asarray(value, np.float32), self._sizes)
+                for value in (self.input_mean, self.input_variance)
+            )
+            return
         self.mean, self.variance = (
-            self.add_weight(sizes, start if isinstance(start, str) else None, trainable=False, name=name)
-            for name, start in zip(("mean", "variance"), starts, strict=True)
+            self.add_weight(sizes, start, trainable=False, name=name)
+            for name, start in (("mean", "zeros"), ("variance", "ones"))
         )
-        if self.input_mean is None:
-            self.count = self.add_weight((), "zeros", dtype="int32", trainable=False, name="count")
-        else:
-            for variable, value in ((self.mean, self.input_mean), (self.variance, self.input_variance)):
-                variable.assign(np.broadcast_to(np.asarray(value, np.float32), self._sizes))
+        self.count = self.add_weight((), "zeros", dtype="int32", trainable=False, name="count")
 
     def adapt(self, data: Any, batch_size: int | None = None, steps: int | None = None) -> None:
         """Learns mean and variance; what was learned before is forgotten.
@@ -101,6 +105,6 @@ class Normalization(Layer):
         """See the class."""
         axes = self._axes(x.ndim)
         spread = [x.shape[n] if n in axes else 1 for n in range(x.ndim)]
-        mean = self.mean.numpy().reshape(spread)
-        deviation = np.maximum(np.sqrt(self.variance.numpy().reshape(spread)), _SMALLEST)
+        mean, variance = (np.asarray(value_of(v)).reshape(spread) for v in (self.mean, self.variance))
+        deviation = np.maximum(np.sqrt(variance), _SMALLEST)
         return x * deviation + mean if self.invert else (x - mean) / deviation

@@ -88,7 +88,7 @@ class Loss(Configurable):
         if pred.ndim == 1 and labels.ndim == 2 and labels.shape[-1] == 1:
             pred = pred[:, None]
         labels = self.prepare(labels, pred.shape)
-        rows = _spread_to_rows(self.call(labels, pred), pred.shape)
+        rows = _spread_to_rows(self.call(labels.copy(), pred.copy()), pred.shape)
         weights, divisor = self._row_weights(rows.shape, sample_weight, self._valid_rows(labels, None))
         if weights is not None:
             rows = _weighted(rows, weights)
@@ -111,7 +111,7 @@ class Loss(Configurable):
         """
         with recording(True) as tape:
             pred = Traced(y_pred, tape)
-            rows = self.call(y_true, pred)  # type: ignore[arg-type]
+            rows = self.call(y_true.copy(), pred)  # type: ignore[arg-type]
         if not isinstance(rows, Traced) or not rows.is_float:
             raise RuntimeError(
                 f"loss {self.name!r} has no gradient: what it returns does not depend on y_pred by "
@@ -247,7 +247,9 @@ class Loss(Configurable):
                 raise ValueError(
                     f"loss {self.name!r}: gradient() gave shape {gradient.shape}, expected {y_pred.shape}"
                 )
-        return _spread_to_rows(np.asarray(self.call(y_true, pred), np.float32), pred.shape), gradient
+        # Copies, for `y_pred -= y_true` in there.
+        values = np.asarray(self.call(y_true.copy(), pred.copy()), np.float32)
+        return _spread_to_rows(values, pred.shape), gradient
 
     def _valid_rows(self, y_true: Array, mask: Array | None) -> Array | None:
         """`mask` together with what the labels themselves mask."""

@@ -111,6 +111,9 @@ class MeanMetricWrapper(Mean):
         Raises:
             ValueError: Shapes that do not fit.
         """
+        if not (isinstance(self._fn, losses.Loss) or self._fn in losses.FUNCTIONS):
+            # Copies, for `y_pred -= y_true` in there.
+            y_true, y_pred = (x.copy() if isinstance(x, np.ndarray) else x for x in (y_true, y_pred))
         self._add(np.asarray(self._fn(y_true, y_pred, **self._kwargs)), sample_weight)
 
     def arguments(self, taken: Any = None) -> dict[str, Any]:
