@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import copy
 import json
+import os
 import pickle
+import signal
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -31,6 +35,7 @@ from lstm_native.layers import (
 )
 from lstm_native.models import Model, Sequential, clone_model
 from lstm_native.saving.safetensors import SafetensorsFile, read_safetensors, write_safetensors
+from lstm_native.variable import Variable
 from native_support import assert_bits
 from stream_support import MODELS, sequences
 
@@ -155,6 +160,70 @@ def test_shared_layers_and_functional_models() -> None:
     other = Sequential([Input((None, 4)), shared, Dense(3)])
     with pytest.raises(ValueError, match="weights are quantized to int8 already"):
         other.quantize("int8")
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_threads_that_predict_meanwhile(mode: str) -> None:
+    """They finish with the weights that they began with; storage that is let go is used again at once."""
+    x = np.random.default_rng(0).integers(0, 2000, (16, 8000)).astype(np.int32)
+    for wait in np.linspace(0, 0.01, 8):
+        model = Sequential([Input((None,), dtype="int32"), Embedding(2000, 64)])
+        before, results = model.predict_on_batch(x), []
+        thread = threading.Thread(target=lambda m=model, r=results: r.append(m.predict_on_batch(x)))
+        thread.start()
+        time.sleep(wait)
+        model.quantize(mode)
+        others = [Variable(np.full((2000, 64), 7.0)) for _ in range(4)]
+        thread.join()
+        after = model.predict_on_batch(x)
+        assert any(np.array_equal(results[0], y) for y in (before, after))
+        assert len(others) == 4
+
+
+def test_threads_that_predict_without_end() -> None:
+    """quantize gets its turn."""
+    x = np.random.default_rng(0).normal(size=(64, 50, 32)).astype(np.float32)
+    model, done = Sequential([Input((None, 32)), LSTM(32), Dense(2)]), threading.Event()
+    model.predict_on_batch(x)
+
+    def predict() -> None:
+        while not done.is_set():
+            model.predict_on_batch(x)
+
+    threads = [threading.Thread(target=predict) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    model.quantize("int8")
+    copied = copy.deepcopy(model)
+    done.set()
+    for thread in threads:
+        thread.join()
+    assert_bits(copied.predict_on_batch(x), model.predict_on_batch(x))
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
+def test_a_child_forked_while_another_thread_predicts_does_not_wait_for_it() -> None:
+    x = np.zeros((400, 50, 32), np.float32)
+    model, started = Sequential([Input((None, 32)), LSTM(64)]), threading.Event()
+
+    def predict() -> None:
+        for _ in range(10):
+            started.set()
+            model.predict_on_batch(x)
+
+    thread = threading.Thread(target=predict)
+    thread.start()
+    started.wait()
+    for _ in range(5):
+        child = os.fork()
+        if child == 0:
+            signal.alarm(20)  # which ends it
+            model.quantize("int8")
+            os._exit(0)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    thread.join()
+    model.quantize("int8")
 
 
 def test_summary(capsys: pytest.CaptureFixture[str]) -> None:

@@ -59,6 +59,18 @@ def test_bfloat16_keeps_what_is_no_number() -> None:
     assert np.signbit(values[0, 5])
 
 
+def test_int8_of_the_largest_numbers_is_finite() -> None:
+    """And the same again, as copies want it."""
+    largest = np.finfo(np.float32).max
+    x = np.array([[largest, 1.0, -largest], [-1e38, 2.0, 3e38]], np.float32)
+    made = quantized(x, "int8")
+    scales = made.scales
+    assert scales is not None
+    assert (abs(made.numpy().astype(np.float64) - x) <= abs(x).max(axis=0) / 254 * 1.01).all()
+    assert not (scales.view(np.uint32) & 0xFF).any()
+    assert_bits(quantized(made.numpy(), "int8").numpy(), made.numpy())
+
+
 @pytest.mark.parametrize("axis", [0, 1])
 def test_int8_is_the_nearest_multiple_of_a_scale(axis: int) -> None:
     x = np.random.default_rng(1).standard_t(3, size=(37, 23)).astype(np.float32)

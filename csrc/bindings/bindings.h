@@ -49,9 +49,26 @@ inline py::object or_none(core::Tensor&& tensor) {
 // interpreter lock go and taking it again costs more than it can give.
 inline constexpr double kReleaseWork = 2e5;
 
+// Counts a call for wait_for_calls for as long as it lives. Made and destroyed under the interpreter lock.
+class CallWithoutLock {
+public:
+    CallWithoutLock();
+    ~CallWithoutLock();
+    CallWithoutLock(const CallWithoutLock&) = delete;
+    CallWithoutLock& operator=(const CallWithoutLock&) = delete;
+};
+
+// Returns when no thread computes: until the caller gives the interpreter lock away none will, so that storage may be
+// exchanged. error_already_set for a signal.
+void wait_for_calls();
+
+// Once, before the first call.
+void count_calls_over_forks();
+
 template <class F>
 std::invoke_result_t<F> run(double work, F&& function) {
     if (work < kReleaseWork) return function();
+    const CallWithoutLock call;
     const py::gil_scoped_release release;
     return function();
 }

@@ -216,13 +216,14 @@ void bind_tensor(py::module_& module) {
             const py::tuple held(variables);
             std::vector<Variable*> moved;
             for (const py::handle item : held) moved.push_back(item.cast<Variable*>());
+            wait_for_calls();
             Variable::move(moved, device_from_name(device));
         },
         py::arg("variables"), py::arg("device"));
 
     module.def(
         "quantize_variables",
-        [](const py::iterable& variables, std::string_view dtype) {
+        [](const py::iterable& variables, std::string_view dtype, bool is_new) {
             std::vector<Variable::ToQuantize> given;
             for (const py::handle item : variables) {
                 const auto [variable, axis, label] = item.cast<std::tuple<Variable*, int, std::string>>();
@@ -232,9 +233,10 @@ void bind_tensor(py::module_& module) {
             const bool in_bfloat16 = dtype == core::name_of(core::DType::bfloat16);
             core::check(in_bfloat16 || dtype == core::name_of(core::DType::int8), "quantize_variables: dtype is '",
                         dtype, "', expected 'bfloat16' or 'int8'");
+            if (!is_new) wait_for_calls();
             Variable::quantize(given, in_bfloat16 ? core::DType::bfloat16 : core::DType::int8);
         },
-        py::arg("variables"), py::arg("dtype"));
+        py::arg("variables"), py::arg("dtype"), py::arg("is_new") = false);
 
     variable.def(py::init<const Tensor&>(), py::arg("value"))
         .def_property_readonly("version", &Variable::version)

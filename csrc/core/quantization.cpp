@@ -27,9 +27,14 @@ std::uint16_t to_bfloat16(float x) {
 
 // With 16 bits of its own a scale times a code of 7 bits is exact. Zero where it would be subnormal.
 float scale_of(float largest) {
-    const std::uint32_t bits = (bits_of(largest / kMostSteps) + 0xffU) & ~0xffU;
+    const std::uint32_t exact = bits_of(largest / kMostSteps);
+    std::uint32_t bits = (exact + 0xffU) & ~0xffU;
     float scale = 0.0F;
     std::memcpy(&scale, &bits, sizeof scale);
+    if (std::isinf(scale * kMostSteps)) {  // the next one below: of the largest number there is, 127 times it is finite
+        bits = exact & ~0xffU;
+        std::memcpy(&scale, &bits, sizeof scale);
+    }
     return scale < std::numeric_limits<float>::min() ? 0.0F : scale;
 }
 

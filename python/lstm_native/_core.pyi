@@ -86,11 +86,14 @@ class Variable:
     def assign(self, value: Tensor) -> None:
         """Copies `value` in; ValueError when its shape differs."""
 
-def quantize_variables(variables: Iterable[tuple[Variable, int, str]], dtype: str) -> None:
+def quantize_variables(
+    variables: Iterable[tuple[Variable, int, str]], dtype: str, is_new: bool = False
+) -> None:
     """Puts "bfloat16" or "int8" in the place of float32, in all of them or, with a ValueError, in none.
 
     Each comes with the axis along which it has scales, 0 or 1, and what messages begin with. What has those
-    numbers gives the same codes again.
+    numbers gives the same codes again. Waits for calls in other threads, unless nobody else has the variables
+    yet (`is_new`).
     """
 
 def move_variables(variables: Iterable[Variable], device: str) -> None:

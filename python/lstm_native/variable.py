@@ -167,5 +167,5 @@ def _restored(
     variable.__dict__.update(attributes)
     if quantized is not None:  # the same codes as before
         mode, axis = quantized
-        _core.quantize_variables([(variable, axis, variable.path)], mode)
+        _core.quantize_variables([(variable, axis, variable.path)], mode, is_new=True)
     return variable

@@ -330,7 +330,8 @@ class Model(Trainer):
 
         `predict`, `evaluate`, calls, `stream`, copies, `save` and `load_model` work as before. `get_weights`,
         the conversions and files of other kinds give the rounded weights as float32. `set_weights`,
-        `load_weights` and training raise ValueError: keep the float32 model for these.
+        `load_weights` and training raise ValueError: keep the float32 model for these. Calls of other threads
+        that are under way are waited for.
 
         Args:
             mode: "bfloat16" rounds to 8 significant bits, an error of at most 1/256 of a weight; "int8" to
