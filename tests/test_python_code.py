@@ -303,6 +303,32 @@ def test_a_scalar_loss_and_row_weights() -> None:
     assert loss(np.ones_like(Y), Y, sample_weight=weights) == pytest.approx(expected / 3, rel=1e-6)
 
 
+class Inner(Layer):
+    """Layers inside, made without names, built by the first call."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.normalize = BatchNormalization()
+        self.lstm = LSTM(3, return_sequences=True)
+
+    def call(self, x: Any) -> Any:
+        return self.lstm(self.normalize(x)) * 2.0
+
+
+def test_layers_inside_in_files(tmp_path: Path) -> None:
+    model = Sequential([Input((4, 3)), Inner(), GRU(4), Dense(2)])
+    for compiled in (False, True):
+        if compiled:
+            model.compile("adam", "mse")
+            model.fit(X, Y, verbose=0)
+        model.save(tmp_path / "m.safetensors")
+        again = lstm_native.load_model(tmp_path / "m.safetensors", custom_objects={"Inner": Inner})
+        np.testing.assert_array_equal(again.predict(X, verbose=0), model.predict(X, verbose=0))
+    assert again.train_on_batch(X, Y) == model.train_on_batch(X, Y)
+    for a, b in zip(again.optimizer.variables, model.optimizer.variables, strict=True):
+        np.testing.assert_array_equal(np.asarray(a), np.asarray(b))
+
+
 @pytest.mark.parametrize("suffix", ["safetensors", "keras", "h5"])
 def test_losses_of_the_caller_in_files(tmp_path: Path, suffix: str) -> None:
     model = Sequential([Input((4, 3)), LSTM(5), Dense(2)])

@@ -131,12 +131,13 @@ def output_shape(layer: Layer, input_shape: tuple[int | None, ...]) -> Any:
     Raises:
         ValueError: `call` fails on zeros.
     """
-    probe = layer
     if not layer.built or any(getattr(held, "stateful", False) for held in with_held([layer])):
         probe = copy.deepcopy(layer)
-        with weights_for_a_while():
+        with weights_for_a_while():  # those of layers inside too, which the calls build
             probe.build(input_shape)
-    first, second = (_probed(layer, probe, input_shape, size) for size in (2, 3))
+            first, second = (_probed(layer, probe, input_shape, size) for size in (2, 3))
+    else:
+        first, second = (_probed(layer, layer, input_shape, size) for size in (2, 3))
     if isinstance(first, list):
         return tuple(map(_known, first, second))
     return _known(first, second)

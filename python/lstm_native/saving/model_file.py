@@ -133,9 +133,7 @@ def load(path: Path, custom_objects: Any, compile: bool) -> Any:
         with blaming(file.where, "the configuration"):
             named = model.named_variables()
             check_weights(file, named, model.label())
-        if compile and "compile" in file.metadata:
-            _compile(file, model, named)
-        optimizer = [] if model.optimizer is None else _optimizer_names(model.optimizer)
+        optimizer = _compile(file, model, named) if compile and "compile" in file.metadata else []
         restore_model_state(
             model,
             {
@@ -188,7 +186,8 @@ def _model(file: SafetensorsFile) -> Any:
     return model
 
 
-def _compile(file: SafetensorsFile, model: Any, named: dict[str, Any]) -> None:
+def _compile(file: SafetensorsFile, model: Any, named: dict[str, Any]) -> list[str]:
+    """Compiles the model; gives the tensors of the optimizer's variables, in their order."""
     config, parts = _json(file, "compile"), _json(file, "optimizer")
     with blaming(file.where, "what compile() was given"), values_come_later(0):
         model.compile_from_config(config)
@@ -207,15 +206,18 @@ def _compile(file: SafetensorsFile, model: Any, named: dict[str, Any]) -> None:
             optimizer.exclude_from_weight_decay([named[name] for name in chosen["without_decay"]])
         if chosen["weights"] is not None:
             optimizer.build(named[name] for name in dict.fromkeys(chosen["weights"]))
-        expected = dict(zip(_optimizer_names(optimizer), optimizer.variables, strict=True))
+        expected = _optimizer_names(optimizer)
         found = {name for name in file.entries if name.startswith(_OPTIMIZER)}
-        if found != expected.keys():
+        # The number says which variable it is; names of layers that layers of the caller make are counted on.
+        numbered = {name.split("/")[1]: name for name in found}
+        names = [numbered.get(str(i), "") for i in range(len(expected))]
+        if found != set(names):
             raise ValueError(
-                f"the optimizer has the tensors {shortened(sorted(found))}, expected "
-                f"{shortened(list(expected))}"
+                f"the optimizer has the tensors {shortened(sorted(found))}, expected {shortened(expected)}"
             )
-    for name, variable in expected.items():
+    for name, variable in zip(names, optimizer.variables, strict=True):
         check_entry(file, name, variable)
+    return names
 
 
 def _states(file: SafetensorsFile, number: int, layer: Any) -> list[Array] | None:

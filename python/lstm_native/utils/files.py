@@ -46,7 +46,7 @@ def get_file(
     if origin is None:
         raise ValueError("get_file: origin is missing, the address to load the file from")
     name = fname or origin.rpartition("/")[2]
-    if not name or Path(name).name != name:
+    if name == ".." or not name or Path(name).name != name:
         raise ValueError(f"get_file: fname is {fname!r}, expected a name without folders")
     home = Path(cache_dir or os.environ.get("KERAS_HOME") or Path.home() / ".keras").expanduser()
     folder = home / cache_subdir
