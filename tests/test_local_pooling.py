@@ -164,3 +164,12 @@ def test_a_model_that_narrows_and_widens(tmp_path: Path) -> None:
     for suffix in ("safetensors", "keras", "h5"):
         model.save(tmp_path / f"m.{suffix}")
         np.testing.assert_array_equal(load_model(tmp_path / f"m.{suffix}")(x), model(x))
+
+
+@pytest.mark.parametrize("time", [4, None])
+def test_up_sampling_beyond_all_memory(time: int | None) -> None:
+    """Sizes whose product with the steps is a multiple of 2^64 are errors, too."""
+    for size in (2**61, 2**62, 2**63, 2**100):
+        model = Sequential([Input((time, 2)), UpSampling1D(size)])
+        with pytest.raises(ValueError, match="repeated do not fit in memory"):
+            model(np.ones((1, 4, 2), np.float32))

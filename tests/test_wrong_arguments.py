@@ -33,6 +33,7 @@ from lstm_native.models import Sequential
         (lambda: Input((3,), batch_size=0), "Input: batch_size is 0, expected a positive integer"),
         (lambda: Input((3,), dtype="foo"), "Input: dtype is 'foo'"),
         (lambda: Input(), "Input: pass either shape or batch_shape"),
+        (lambda: Input(batch_shape=()), r"Input: batch_shape is \(\), expected the size of the batch first"),
         (lambda: LSTM(3, batch_input_shape=3), "LSTM: batch_input_shape is 3, expected a tuple of sizes"),
         (lambda: LSTM(3, input_dim=2.5), r"LSTM: input_dim is \[None, 2.5\], expected sizes"),
         (lambda: LSTM(3, input_shape=(2, 2), batch_size=0), "LSTM: batch_size is 0, expected"),

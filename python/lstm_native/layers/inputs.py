@@ -61,6 +61,8 @@ class InputLayer(Layer):
             assert shape is not None
             batch_shape = (batch_size, *to_shape(shape, "Input", "shape"))
         self.batch_shape: Shape = to_shape(batch_shape, "Input", "batch_shape")
+        if not self.batch_shape:
+            raise ValueError(f"Input: batch_shape is {batch_shape!r}, expected the size of the batch first")
         self.dtype = input_dtype.name
         self.built = True
 

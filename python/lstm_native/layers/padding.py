@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import numpy as np
@@ -115,6 +116,12 @@ class UpSampling1D(OverTime):
     def forward(self, inputs: Tensor, ctx: Context, mask: Tensor | None = None) -> Tensor:
         self.lose_mask(mask)
         self.check_input_shape(inputs.shape)
+        batch, time, features = inputs.shape
+        # Where this overflows, NumPy's repeat writes past the end of its result.
+        if 4 * time * self.size * max(1, batch) * max(1, features) > sys.maxsize:
+            raise self.error(
+                f"size is {self.size}, inputs of shape {inputs.shape} repeated do not fit in memory"
+            )
         return self.as_inputs_are(np.repeat(inputs.numpy(), self.size, axis=1))
 
     def backward(self, d_outputs: Tensor, ctx: Context, need_d_inputs: bool = True) -> Tensor:
