@@ -152,3 +152,42 @@ def test_what_is_wrong_is_said() -> None:
         Fails().predict(np.ones((2, 3)), verbose=0)
     with pytest.raises(AttributeError, match="no placeholders"):
         _ = Tagger(2).output
+
+
+class Shared(Model):
+    """Two inputs, one layer for both."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.dense = Dense(3)
+        self.lstm = LSTM(3)
+
+    def call(self, inputs: Any) -> Any:
+        steps, last = inputs
+        return self.dense(last) + self.lstm(self.dense(steps))
+
+
+class Around(Model):
+    """A model that calls another one with several inputs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pair = Shared()
+
+    def call(self, x: Any) -> Any:
+        return self.pair([x, x[:, 0]])
+
+
+def test_calls_with_several_inputs() -> None:
+    x = np.random.default_rng(4).normal(size=(4, 5, 2)).astype(np.float32)
+    model = Shared()
+    outputs = model([x, x[:, 0]])
+    np.testing.assert_array_equal(model.predict([x, x[:, 0]], verbose=0), outputs)
+    assert model([x[:0], x[:0, 0]]).shape == (0, 3)
+    around = Around()
+    assert around(x).shape == (4, 3)
+    around.pair.set_weights(model.get_weights())
+    np.testing.assert_array_equal(around(x), outputs)
+    around.compile(SGD(0.1), "mse")
+    losses = around.fit(x, np.ones((4, 3)), epochs=3, verbose=0).history["loss"]
+    assert losses[0] > losses[1] > losses[2]

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from lstm_native.feeding import shape_of
+from lstm_native.feeding import rows_of, shape_of
 from lstm_native.layers import custom, on_tape
-from lstm_native.layers.base import Context, Layer, structure_changed
+from lstm_native.layers.base import Context, Layer, call_outputs, empty_outputs, structure_changed
 from lstm_native.layers.building import with_held
 from lstm_native.models.base import Model
 from lstm_native.models.graph import Steps
@@ -125,6 +125,15 @@ class Subclassed(Model):
             return super().__call__(inputs, training=training, mask=mask)
         arrays = custom.to_arrays(inputs, self.label())
         return custom.run(self, arrays, arguments, {"training": training, "mask": mask, **named})
+
+    def _call(self, x: Any, ctx: Context, mask: Any, **arguments: Any) -> Any:
+        if not isinstance(x, tuple):
+            return super()._call(x, ctx, mask, **arguments)
+        if rows_of(x) == 0:
+            return empty_outputs(self.compute_output_shape(shape_of(x)))
+        outputs = self.forward(x, ctx, mask, **arguments)
+        ctx.commit_states()
+        return call_outputs(outputs, ctx)
 
     def as_input(self, inputs: Any) -> Any:
         if isinstance(inputs, list | tuple) and any(hasattr(item, "shape") for item in inputs):
