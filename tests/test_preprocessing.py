@@ -51,6 +51,15 @@ def test_words_are_numbered_by_frequency_then_by_first_occurrence() -> None:
     assert tokenizer.sequences_to_texts([[1, 2, 9]]) == ["the cat"]
 
 
+def test_a_failing_fit_leaves_what_was_learned() -> None:
+    tokenizer = Tokenizer()
+    tokenizer.fit_on_texts(["a b", "a"])
+    before = tokenizer.to_json()
+    with pytest.raises(AttributeError):
+        tokenizer.fit_on_texts(["a c", 5])
+    assert tokenizer.to_json() == before
+
+
 def test_unknown_and_rare_words() -> None:
     tokenizer = fitted(num_words=3, oov_token="<OOV>")
     assert tokenizer.word_index == {"<OOV>": 1, "the": 2, "cat": 3, "dog": 4, "sat": 5, "a": 6}

@@ -137,12 +137,19 @@ class Tokenizer:
         """
         if isinstance(texts, str):
             raise ValueError("Tokenizer: fit_on_texts got one text, expected a list of texts")
+        # Put together at the end, for a text in the middle may be none.
+        counts: Counter[str] = Counter()
+        documents: Counter[str] = Counter()
+        number_of_texts = 0
         for text in texts:
             words = self._words(text)
-            self.document_count += 1
-            self.word_counts.update(words)
-            for word in set(words):
-                self.word_docs[word] += 1
+            number_of_texts += 1
+            counts.update(words)
+            documents.update(set(words))
+        self.document_count += number_of_texts
+        self.word_counts.update(counts)
+        for word, count in documents.items():
+            self.word_docs[word] += count
         # Equal counts stand in the order in which the words came first.
         ranked = sorted(self.word_counts, key=lambda word: -self.word_counts[word])
         known = ranked if self.oov_token is None else [self.oov_token, *ranked]
