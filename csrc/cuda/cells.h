@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <type_traits>
 
 #include "backend/backend.h"
 #include "core/host_device.h"
@@ -92,6 +93,9 @@ struct State {
 struct Nothing {
     LSTM_NATIVE_HOST_DEVICE void operator()(float) const {}
 };
+// What is written after it waits in registers; where nobody is called there may be none to spare.
+template <class Then>
+inline constexpr bool kIsCalled = !std::is_same_v<Then, Nothing>;
 
 // Hands the state after a step on.
 template <class Then = Nothing>
@@ -99,12 +103,19 @@ LSTM_NATIVE_HOST_DEVICE State finish(const StepForward& s, const Element& e, uns
                                      const Then& then = {}) {
     const bool reset = s.next != nullptr && (s.next[e.b * s.T] & LN_RESET) != 0;
     const float next = reset ? or_zero(s.initial_h, e.state) : h;
-    const float masked = s.recurrent_mask == nullptr ? next : next * s.recurrent_mask[e.state];
+    const auto write = [&] {
+        if (s.output != nullptr) s.output[e.b * s.output_stride + e.j] = (control & LN_EMIT) != 0 ? h : 0.0F;
+        if (s.last_h != nullptr) s.last_h[e.state] = h;
+        s.h_out[e.state] = next;
+    };
+    if (!kIsCalled<Then>) write();
+    float masked = next;
+    if (s.recurrent_mask != nullptr) {
+        masked *= s.recurrent_mask[e.state];
+        if (s.masked_out != nullptr) s.masked_out[e.state] = masked;
+    }
     then(masked);
-    if (s.output != nullptr) s.output[e.b * s.output_stride + e.j] = (control & LN_EMIT) != 0 ? h : 0.0F;
-    if (s.last_h != nullptr) s.last_h[e.state] = h;
-    s.h_out[e.state] = next;
-    if (s.recurrent_mask != nullptr && s.masked_out != nullptr) s.masked_out[e.state] = masked;
+    if (kIsCalled<Then>) write();
     return {next, masked, 0.0F};
 }
 LSTM_NATIVE_HOST_DEVICE inline float finish_c(const StepForward& s, const Element& e, float c) {
@@ -183,14 +194,18 @@ struct LstmForward {
         const float g = act.candidate(sums[2]);
         const float o = act.gate(sums[3]);
         const float c = f * before.c + i * g;
-        const State next = finish_with_c(s, e, control, o * act.candidate(c), c, then);
-        if (s.training != 0) {
+        const float h = o * act.candidate(c);
+        const auto keep_gates = [&] {
+            if (s.training == 0) return;
             float* const kept = s.gates + e.gate;
             kept[0] = act.keep(sums[0], i);
             kept[s.H] = act.keep(sums[1], f);
             kept[2 * s.H] = act.keep(sums[2], g);
             kept[3 * s.H] = act.keep(sums[3], o);
-        }
+        };
+        if (!kIsCalled<Then>) keep_gates();
+        const State next = finish_with_c(s, e, control, h, c, then);
+        if (kIsCalled<Then>) keep_gates();
         return next;
     }
 };
