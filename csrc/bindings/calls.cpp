@@ -1,12 +1,10 @@
 // Native calls that run without the interpreter lock, and who waits for them (floor 3). The counts are read and written
 // under that lock alone.
-#include <pthread.h>
-
 #include <chrono>
-#include <new>
 #include <thread>
 
 #include "bindings/bindings.h"
+#include "core/fork.h"
 
 namespace lstm_native::bindings {
 
@@ -31,7 +29,7 @@ struct Waiting {
 
 void count_calls_over_forks() {
     // A child has none of the threads that made them.
-    if (pthread_atfork(nullptr, nullptr, [] { calls = waiting = 0; }) != 0) throw std::bad_alloc();
+    core::run_in_child([] { calls = waiting = 0; });
 }
 
 CallWithoutLock::CallWithoutLock() {

@@ -38,6 +38,10 @@ void hold_over_fork(std::mutex& mutex) {
     held[count++] = &mutex;
 }
 
+void run_in_child(void (*function)()) {
+    if (pthread_atfork(nullptr, nullptr, function) != 0) throw std::bad_alloc();
+}
+
 int forks() noexcept { return generation.load(std::memory_order_relaxed); }
 
 }  // namespace lstm_native::core

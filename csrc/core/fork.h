@@ -14,4 +14,7 @@ void hold_over_fork(std::mutex& mutex);
 // child.
 int forks() noexcept;
 
+// From now on a child begins with `function` after every fork. std::bad_alloc when the system refuses.
+void run_in_child(void (*function)());
+
 }  // namespace lstm_native::core
