@@ -79,11 +79,10 @@ ArithmeticCosts costs_of(std::int32_t precision);
 
 inline constexpr int kHeldWords = 128;  // of weights, in a thread's registers: half of them
 
-// How the blocks of a grid wait for each other (grid.h):
-//   meeting: numbers lie in global memory, and blocks meet after every step: 1.2 us by estimate, but only their bytes
-//   to move; marked:  every number comes with a mark of its step (marked.h), in global memory: half of that by
-//   estimate, twice the bytes; cluster: the same, in shared memory of the blocks that read it: quickest, for 16 blocks
-//   at most.
+// How the blocks of a grid wait for each other (waiting.h). `meeting`: numbers lie in global memory, and blocks meet
+// after every step, which takes 1.2 us by estimate, but only their bytes move. `marked`: every number comes with a mark
+// of its step (marked.h), in global memory: half of that by estimate, twice the bytes. `cluster`: the same, in shared
+// memory of the blocks that read it: quickest, for 16 blocks at most.
 enum class Exchange { meeting, marked, cluster };
 
 // All steps in one launch of blocks that wait for each other after every step (grid_forward.h, grid_backward.h).
